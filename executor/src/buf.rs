@@ -1,0 +1,124 @@
+//! Buffers that change hands.
+//!
+//! Completion-based I/O needs to *own* the memory while the kernel reads or writes it, so a buffer
+//! goes into the call and comes back with the result: [`BufResult`]. The readiness-based runtime
+//! has no such need but speaks the same language, so that one program runs on both.
+//!
+//! Both traits are safe to implement. A driver that lets the kernel at the memory first puts the
+//! buffer where it will not move, asks for its bytes once, and lets nobody touch it until the kernel
+//! is done.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What an I/O call with an owned buffer gives back: the result, and the buffer.
+pub type BufResult<T, B> = (std::io::Result<T>, B);
+
+/// A buffer whose bytes can be read (sent).
+pub trait IoBuf: 'static {
+    /// The bytes. Called once for each operation.
+    fn bytes(&self) -> &[u8];
+
+    /// The part of the buffer in `range`, still owning the whole.
+    ///
+    /// # Panics
+    /// If the range does not lie within the buffer.
+    fn slice(self, range: Range<usize>) -> Slice<Self>
+    where
+        Self: Sized,
+    {
+        let len = self.bytes().len();
+        assert!(range.start <= range.end && range.end <= len, "slice {range:?} of a buffer of {len} bytes");
+        Slice { buffer: self, range }
+    }
+}
+
+/// A buffer whose bytes can be written (received into). All of them are initialised, which is what
+/// makes the trait safe to implement: a `Vec<u8>` offers its length, not its capacity.
+pub trait IoBufMut: IoBuf {
+    /// The bytes to write into. Called once for each operation.
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+/// Part of a buffer, made by [`IoBuf::slice`].
+#[derive(Debug)]
+pub struct Slice<B> {
+    buffer: B,
+    range: Range<usize>,
+}
+
+impl<B> Slice<B> {
+    /// The whole buffer again.
+    pub fn into_inner(self) -> B {
+        self.buffer
+    }
+}
+
+impl<B: IoBuf> IoBuf for Slice<B> {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[self.range.clone()]
+    }
+}
+
+impl<B: IoBufMut> IoBufMut for Slice<B> {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer.bytes_mut()[self.range.clone()]
+    }
+}
+
+macro_rules! plain_buffers {
+    ($($type:ty),+) => {$(
+        impl IoBuf for $type {
+            fn bytes(&self) -> &[u8] {
+                self.as_ref()
+            }
+        }
+    )+};
+}
+
+plain_buffers!(Vec<u8>, Box<[u8]>, String, &'static [u8], &'static str, Rc<[u8]>, Arc<[u8]>);
+
+impl IoBufMut for Vec<u8> {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl IoBufMut for Box<[u8]> {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl<const N: usize> IoBuf for [u8; N] {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl<const N: usize> IoBufMut for [u8; N] {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_shows_its_range_and_gives_the_whole_back() {
+        let mut slice = vec![1u8, 2, 3, 4].slice(1..3);
+        assert_eq!(slice.bytes(), [2, 3]);
+        slice.bytes_mut()[0] = 9;
+        assert_eq!(slice.into_inner(), [1, 9, 3, 4]);
+        assert_eq!("abc".slice(3..3).bytes(), b"");
+    }
+
+    #[test]
+    #[should_panic(expected = "slice 2..5 of a buffer of 4 bytes")]
+    fn a_slice_beyond_the_end_is_refused() {
+        let _ = [0u8; 4].slice(2..5);
+    }
+}

@@ -1,0 +1,551 @@
+//! The executor: owns the tasks and the driver, and runs the loop.
+//!
+//! ```text
+//!      +--> poll up to 64 ready tasks, or 1 ms of them
+//!      |                  |
+//!      |     time until the next timer; 0 if tasks are ready or other threads left mail
+//!      |                  |
+//!      |     driver.turn: publish requests, sleep, see what fired
+//!      |                  |
+//!      +--- wake: mail from other threads, due timers, what fired; drop garbage
+//! ```
+//!
+//! **Bounds.** A driver's turn comes after at most [`POLL_BUDGET`] polls or [`TIME_BUDGET`] (plus the
+//! length of one poll, and of the polls until the clock is looked at again), however many tasks are
+//! ready and however often they wake themselves. Tasks are polled first come, first served.
+//!
+//! **Borrows.** No user code (futures, destructors, wakers, closures) runs while tasks, timers or
+//! driver are borrowed: decide under the borrow, act after it.
+//!
+//! **Shutdown**, when the owner is dropped, also by unwinding:
+//! 1. new work is refused: spawns, requests to the driver, messages from other threads;
+//! 2. all tasks are dropped, one after another; their handles get `Cancelled`;
+//! 3. the timers are forgotten;
+//! 4. the driver cancels what the kernel still does, and waits for it until the deadline;
+//! 5. the driver is closed. Handles and streams that are left answer [`closed`].
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::driver::{Driver, Fired};
+use crate::queue::{Inbox, LocalQueue, Mail, TaskWaker};
+use crate::remote::RemoteHandle;
+use crate::stats::{DriverStats, Stats};
+use crate::stop::StopSignal;
+use crate::table::{Key, Table};
+use crate::task::{JoinHandle, Ran, Task, task};
+use crate::timer::{Sleep, Timers};
+
+/// Polls between two turns of the driver.
+pub const POLL_BUDGET: u32 = 64;
+/// Time between two turns of the driver, looked at after every 16 polls: reading the clock costs more
+/// than switching tasks.
+pub const TIME_BUDGET: Duration = Duration::from_millis(1);
+const POLLS_PER_LOOK_AT_THE_CLOCK: u32 = 16;
+
+/// The name under which the main future of `block_on` is woken.
+const MAIN: Key = Key::reserved(0);
+
+/// Receives the payload of a panic that no `JoinHandle` will deliver.
+pub type PanicHook = Rc<dyn Fn(Box<dyn Any + Send>)>;
+
+/// What every runtime can be told when it is built.
+#[derive(Clone)]
+pub struct Config {
+    /// Tasks that may exist at once; further spawns are refused. Default: 2^20.
+    pub max_tasks: usize,
+    /// How long the end of the runtime may wait for the kernel. Default: 5 s.
+    pub shutdown_deadline: Duration,
+    /// Called with the payload when a task nobody awaits panics. The others run on. The default does
+    /// nothing more, because the panic has been reported by then: std's panic hook, which the program
+    /// can replace, prints to stderr.
+    pub on_task_panic: PanicHook,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            max_tasks: 1 << 20,
+            shutdown_deadline: Duration::from_secs(5),
+            on_task_panic: Rc::new(|_payload| {}),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("max_tasks", &self.max_tasks)
+            .field("shutdown_deadline", &self.shutdown_deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The error of everything that is asked of a runtime whose owner is gone.
+#[must_use]
+pub fn closed() -> io::Error {
+    io::Error::other(Closed)
+}
+
+/// Inside the [`io::Error`] that [`closed`] makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the runtime is closed")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// A runtime over the driver `D`: its owner, or a handle to it.
+///
+/// [`Executor::new`] returns the *owner*; dropping it ends the runtime. Its clones are *handles*: they
+/// can do all the same, keep no task and no descriptor alive, and get [`closed`] errors when the owner
+/// is gone.
+pub struct Executor<D: Driver> {
+    shared: Rc<Shared<D>>,
+    is_owner: bool,
+}
+
+struct Shared<D> {
+    /// `None` once the runtime is closed.
+    driver: RefCell<Option<D>>,
+    tasks: RefCell<Table<Rc<dyn Task>>>,
+    queue: Rc<LocalQueue>,
+    inbox: Arc<Inbox>,
+    timers: Rc<Timers>,
+    stop: Rc<StopSignal>,
+    config: Config,
+    phase: Cell<Phase>,
+    /// Whether a `block_on` or `turn` is on the stack.
+    running: Cell<bool>,
+    counts: Counts,
+    /// The driver's counters as they were at the end.
+    last_driver_stats: RefCell<DriverStats>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The owner was dropped inside the loop, which ends the runtime as soon as it has unwound.
+    Ending,
+    Closed,
+}
+
+#[derive(Default)]
+struct Counts {
+    spawned: Cell<u64>,
+    refused: Cell<u64>,
+    panicked: Cell<u64>,
+    polls: Cell<u64>,
+    stale: Cell<u64>,
+    turns: Cell<u64>,
+}
+
+fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+impl<D: Driver> Clone for Executor<D> {
+    /// A handle, also from the owner.
+    fn clone(&self) -> Self {
+        Executor { shared: Rc::clone(&self.shared), is_owner: false }
+    }
+}
+
+impl<D: Driver> fmt::Debug for Executor<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor").field("is_owner", &self.is_owner).field("stats", &self.stats()).finish()
+    }
+}
+
+impl<D: Driver> Drop for Executor<D> {
+    fn drop(&mut self) {
+        if self.is_owner {
+            self.shared.end();
+        }
+    }
+}
+
+impl<D: Driver> Executor<D> {
+    /// A runtime over `driver`; this is its owner.
+    #[must_use]
+    pub fn new(driver: D, config: Config) -> Self {
+        let inbox = Inbox::new(driver.unparker());
+        let shared = Shared {
+            queue: LocalQueue::register(&inbox),
+            inbox,
+            timers: Timers::new(driver.now()),
+            stop: Rc::default(),
+            driver: RefCell::new(Some(driver)),
+            tasks: RefCell::default(),
+            config,
+            phase: Cell::new(Phase::Open),
+            running: Cell::new(false),
+            counts: Counts::default(),
+            last_driver_stats: RefCell::default(),
+        };
+        Executor { shared: Rc::new(shared), is_owner: true }
+    }
+
+    /// Runs `future` to its end, and the runtime's tasks beside it. Tasks that are left when it ends
+    /// stay as they are: the next `block_on` or `turn` goes on with them.
+    ///
+    /// # Panics
+    /// If it is called from inside `block_on` or `turn` of the same runtime, which can still be used
+    /// afterwards; if the runtime is closed; if the driver fails for good. A panic of `future` goes
+    /// through.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let shared = &self.shared;
+        let _running = shared.start_running("block_on");
+        let mut future = pin!(future);
+        let waker = TaskWaker::new(MAIN, Arc::clone(&shared.inbox));
+        waker.wake_local(&shared.queue);
+        let mut output = None;
+        loop {
+            shared.run_batch(&mut || {
+                waker.start_poll();
+                let waker = futures_task::waker_ref(&waker);
+                if let Poll::Ready(ready) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    output = Some(ready);
+                }
+                output.is_some()
+            });
+            if let Some(output) = output {
+                return output;
+            }
+            if let Err(error) = shared.turn(None) {
+                panic!("the {} cannot go on: {error}", std::any::type_name::<D>());
+            }
+        }
+    }
+
+    /// One step, for a program that has a loop of its own: polls a batch of ready tasks, then gives the
+    /// driver a turn that sleeps at most `max` (`None`: until something happens). Returns whether there
+    /// is more to do at once.
+    ///
+    /// The contract: call it with `Some(Duration::ZERO)` until it returns false, then sleep until
+    /// [`as_fd`](Self::as_fd) is readable or [`next_deadline`](Self::next_deadline) has come. After
+    /// touching the runtime from outside (a spawn, an abort, a wake on this thread) begin anew.
+    ///
+    /// # Errors
+    /// [`closed`] after the end; those of the driver.
+    ///
+    /// # Panics
+    /// If it is called from inside `block_on` or `turn` of the same runtime.
+    pub fn turn(&self, max: Option<Duration>) -> io::Result<bool> {
+        let shared = &self.shared;
+        if shared.phase.get() != Phase::Open {
+            return Err(closed());
+        }
+        let _running = shared.start_running("turn");
+        // A waker of an earlier block_on may still name its main future: there is none now.
+        shared.run_batch(&mut || false);
+        shared.turn(max)?;
+        Ok(!shared.queue.is_empty() || !shared.inbox.fall_asleep())
+    }
+
+    /// When the next timer is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.shared.timers.next_deadline()
+    }
+
+    /// A descriptor that becomes readable when `turn` would find something to do. It is a duplicate, so
+    /// it may be kept; after the end of the runtime it is never readable again.
+    ///
+    /// # Errors
+    /// [`closed`] after the end; those of making it.
+    pub fn as_fd(&self) -> io::Result<OwnedFd> {
+        self.driver(|driver| driver.as_fd()?.try_clone_to_owned())?
+    }
+
+    /// Calls `act` with the driver. For the driver's own crate: `act` must run no user code.
+    ///
+    /// # Errors
+    /// [`closed`] after the end.
+    pub fn driver<R>(&self, act: impl FnOnce(&mut D) -> R) -> io::Result<R> {
+        self.shared.driver.borrow_mut().as_mut().map(act).ok_or_else(closed)
+    }
+
+    /// Runs `future` beside the others. It is polled for the first time when its turn in the queue
+    /// comes. If it is refused (the runtime is closing, or has `max_tasks` tasks), it is dropped here,
+    /// and the handle yields [`JoinError::Refused`](crate::JoinError::Refused).
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.shared.spawn(future)
+    }
+
+    /// The time on the driver's clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.shared.driver.borrow().as_ref().map_or_else(Instant::now, D::now)
+    }
+
+    /// Completes at `deadline`, never earlier; `None` stands for "never".
+    pub fn sleep_until(&self, deadline: impl Into<Option<Instant>>) -> Sleep {
+        Sleep::new(Rc::clone(&self.shared.timers), deadline.into())
+    }
+
+    /// Completes when [`stop`](Self::stop) has been called, here or through a [`RemoteHandle`].
+    pub fn stopped(&self) -> impl Future<Output = ()> + 'static {
+        StopSignal::wait(Rc::clone(&self.shared.stop))
+    }
+
+    /// Asks the program to end: completes every [`stopped`](Self::stopped), now and later.
+    pub fn stop(&self) {
+        self.shared.act(self.shared.stop.stop());
+    }
+
+    /// A handle for other threads.
+    #[must_use]
+    pub fn remote(&self) -> RemoteHandle {
+        RemoteHandle::new(Arc::clone(&self.shared.inbox))
+    }
+
+    /// What the runtime has done so far; also after its end.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Shared { counts, inbox, timers, queue, .. } = &*self.shared;
+        let driver = self.shared.driver.borrow().as_ref().map(D::stats);
+        Stats {
+            tasks_now: self.shared.tasks.borrow().len() as u64,
+            tasks_spawned: counts.spawned.get(),
+            tasks_refused: counts.refused.get(),
+            tasks_panicked: counts.panicked.get(),
+            polls: counts.polls.get(),
+            wakes_local: queue.wakes.get(),
+            wakes_remote: inbox.wakes.load(Ordering::Relaxed),
+            wakes_stale: counts.stale.get(),
+            turns: counts.turns.get(),
+            timers_now: timers.len() as u64,
+            timers_fired: timers.fired.get(),
+            driver: driver.unwrap_or_else(|| self.shared.last_driver_stats.borrow().clone()),
+        }
+    }
+}
+
+/// Marks that the loop is on the stack.
+struct Running<'a, D: Driver>(&'a Shared<D>);
+
+impl<D: Driver> Drop for Running<'_, D> {
+    fn drop(&mut self) {
+        self.0.running.set(false);
+        if self.0.phase.get() == Phase::Ending {
+            self.0.phase.set(Phase::Open);
+            self.0.end();
+        }
+    }
+}
+
+impl<D: Driver> Shared<D> {
+    fn start_running(&self, what: &str) -> Running<'_, D> {
+        assert!(
+            !self.running.get(),
+            "{what} was called inside the loop of the same runtime: await the future, or spawn it"
+        );
+        assert!(self.phase.get() == Phase::Open, "{what} was called on a closed runtime");
+        self.running.set(true);
+        Running(self)
+    }
+
+    /// Polls what is ready, within the budgets. `poll_main` polls the main future and says if it is
+    /// done, which ends the batch.
+    fn run_batch(&self, poll_main: &mut dyn FnMut() -> bool) {
+        let mut start = None;
+        for polls in 1..=POLL_BUDGET {
+            let Some(key) = self.queue.pop() else { return };
+            count(&self.counts.polls);
+            if key == MAIN {
+                if poll_main() {
+                    return;
+                }
+            } else {
+                self.poll_task(key);
+            }
+            if polls % POLLS_PER_LOOK_AT_THE_CLOCK == 0 {
+                let now = Instant::now();
+                if now - *start.get_or_insert(now) >= TIME_BUDGET {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn poll_task(&self, key: Key) {
+        let Some(task) = self.tasks.borrow().get(key).map(Rc::clone) else {
+            count(&self.counts.stale);
+            return;
+        };
+        let ran = task.run();
+        if !matches!(ran, Ran::Pending) {
+            let finished = self.tasks.borrow_mut().remove(key);
+            drop(finished);
+            self.report(ran);
+        }
+    }
+
+    /// Gives the driver a turn of at most `max`, and acts on it.
+    fn turn(&self, max: Option<Duration>) -> io::Result<()> {
+        let timeout = self.time_to_sleep(max);
+        let mut fired = Fired::default();
+        count(&self.counts.turns);
+        let now = {
+            let mut driver = self.driver.borrow_mut();
+            let driver = driver.as_mut().ok_or_else(closed)?;
+            driver.turn(timeout, &mut fired)?;
+            driver.now()
+        };
+        self.timers.expire(now, &mut fired);
+        if let Some(mail) = self.inbox.wake_up() {
+            self.deliver(mail, &mut fired);
+        }
+        self.act(fired);
+        Ok(())
+    }
+
+    /// How long the driver may sleep, and the announcement of that sleep if it is one.
+    fn time_to_sleep(&self, max: Option<Duration>) -> Option<Duration> {
+        if !self.queue.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.timers.next_deadline();
+        let until_timer = deadline.map(|deadline| {
+            let now = self.driver.borrow().as_ref().map_or(deadline, D::now);
+            deadline.saturating_duration_since(now)
+        });
+        let timeout = match (until_timer, max) {
+            (Some(timer), Some(max)) => Some(timer.min(max)),
+            (one, other) => one.or(other),
+        };
+        if timeout != Some(Duration::ZERO) && !self.inbox.fall_asleep() {
+            return Some(Duration::ZERO);
+        }
+        timeout
+    }
+
+    /// Does what other threads asked for.
+    fn deliver(&self, mail: Mail, fired: &mut Fired) {
+        for waker in mail.wakes {
+            waker.arrive(&self.queue);
+        }
+        for remote in mail.spawns {
+            remote.start(|future| self.spawn(future));
+        }
+        if mail.stop {
+            let stopped = self.stop.stop();
+            fired.wakers.extend(stopped.wakers);
+        }
+    }
+
+    /// Runs the foreign code of a turn, with nothing borrowed. A panic in it is reported, and keeps
+    /// none of the rest from running.
+    fn act(&self, fired: Fired) {
+        let Fired { wakers, garbage } = fired;
+        for waker in wakers {
+            self.guard(|| waker.wake());
+        }
+        for item in garbage {
+            self.guard(|| drop(item));
+        }
+    }
+
+    fn guard(&self, act: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
+            self.report(Ran::Panicked(payload));
+        }
+    }
+
+    fn report(&self, ran: Ran) {
+        if let Ran::Panicked(payload) = ran {
+            count(&self.counts.panicked);
+            (self.config.on_task_panic)(payload);
+        }
+    }
+
+    fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        if self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks {
+            count(&self.counts.refused);
+            return JoinHandle::refused();
+        }
+        count(&self.counts.spawned);
+        let mut spawned = None;
+        self.tasks.borrow_mut().insert_with(|key| {
+            let waker = TaskWaker::new(key, Arc::clone(&self.inbox));
+            waker.wake_local(&self.queue);
+            let (task, handle) = task(waker, future);
+            spawned = Some(handle);
+            task
+        });
+        spawned.expect("insert_with calls its closure")
+    }
+
+    /// Ends the runtime, in the order of this module's text.
+    fn end(&self) {
+        if self.phase.get() != Phase::Open {
+            return;
+        }
+        if self.running.get() {
+            self.phase.set(Phase::Ending);
+            return;
+        }
+        self.phase.set(Phase::Closed);
+        if let Some(driver) = self.driver.borrow_mut().as_mut() {
+            driver.close();
+        }
+        let mail = self.inbox.close();
+        self.guard(|| drop(mail));
+        while let Some(task) = { self.tasks.borrow_mut().pop() } {
+            // The clone stands for the table's reference: see TaskCell::is_joined.
+            self.report(Rc::clone(&task).cancel());
+        }
+        let timers = self.timers.clear();
+        self.guard(|| drop(timers));
+        let mut fired = self.stop.stop();
+        let driver = self.driver.borrow_mut().take();
+        if let Some(mut driver) = driver {
+            // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
+            let _ = driver.drain(Instant::now() + self.config.shutdown_deadline, &mut fired);
+            *self.last_driver_stats.borrow_mut() = driver.stats();
+            drop(driver);
+        }
+        self.act(fired);
+        self.queue.unregister();
+    }
+}
+
+/// Lets all other ready tasks have a turn first: to the back of the queue.
+///
+/// # Cancel safety
+/// Dropping this future loses nothing.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,136 @@
+//! A group of tasks that belong together: awaited in the order in which they end, aborted together.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_task::ArcWake;
+
+use crate::table::{Key, Table};
+use crate::task::{JoinError, JoinHandle};
+
+/// Tasks that end with their group: dropping it aborts those that still run.
+///
+/// ```ignore
+/// let mut group = JoinSet::new();
+/// group.add(rt.spawn(async { 1 }));
+/// group.add(rt.spawn(async { 2 }));
+/// while let Some(result) = group.join_next().await { ... }
+/// ```
+#[derive(Default)]
+pub struct JoinSet<T> {
+    members: Table<JoinHandle<T>>,
+    ended: Arc<Ended>,
+}
+
+/// Which members ended since somebody last asked.
+#[derive(Default)]
+struct Ended(Mutex<EndedList>);
+
+#[derive(Default)]
+struct EndedList {
+    keys: VecDeque<Key>,
+    waiting: Option<Waker>,
+}
+
+impl Ended {
+    fn lock(&self) -> std::sync::MutexGuard<'_, EndedList> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a member wakes when it ends.
+struct MemberWaker {
+    key: Key,
+    ended: Arc<Ended>,
+}
+
+impl ArcWake for MemberWaker {
+    fn wake_by_ref(this: &Arc<Self>) {
+        let waiting = {
+            let mut ended = this.ended.lock();
+            ended.keys.push_back(this.key);
+            ended.waiting.take()
+        };
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+}
+
+impl<T> JoinSet<T> {
+    /// An empty group.
+    #[must_use]
+    pub fn new() -> Self {
+        JoinSet { members: Table::new(), ended: Arc::default() }
+    }
+
+    /// Takes the task into the group.
+    pub fn add(&mut self, handle: JoinHandle<T>) {
+        let key = self.members.insert(handle);
+        // Polled once by `join_next`, which leaves the member's waker with the task.
+        self.ended.lock().keys.push_back(key);
+    }
+
+    /// How many tasks are in the group, those included that ended and were not yet asked for.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether the group has no task.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Aborts all tasks of the group. They still come out of [`join_next`](Self::join_next).
+    pub fn abort_all(&self) {
+        for (_, member) in self.members.iter() {
+            member.abort();
+        }
+    }
+
+    /// The result of the next task that ends; `None` if the group is empty.
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses no result.
+    pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
+        loop {
+            let key = self.ended.lock().keys.pop_front();
+            let Some(key) = key else { break };
+            let Some(member) = self.members.get_mut(key) else { continue };
+            let waker = futures_task::waker(Arc::new(MemberWaker { key, ended: Arc::clone(&self.ended) }));
+            if let Poll::Ready(result) = Pin::new(member).poll(&mut Context::from_waker(&waker)) {
+                self.members.remove(key);
+                return Poll::Ready(Some(result));
+            }
+        }
+        if self.members.is_empty() {
+            return Poll::Ready(None);
+        }
+        let mine = cx.waker().clone();
+        let replaced = self.ended.lock().waiting.replace(mine);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for JoinSet<T> {
+    fn drop(&mut self) {
+        self.abort_all();
+    }
+}
+
+impl<T> fmt::Debug for JoinSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSet").field("len", &self.len()).finish()
+    }
+}

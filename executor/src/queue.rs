@@ -1,0 +1,269 @@
+//! Wakes: how a task that became ready gets back into the queue, from any thread, exactly once, and
+//! without losing the last wake before the runtime falls asleep.
+//!
+//! # Two roads
+//!
+//! A wake on the runtime's own thread appends the task's key to the [`LocalQueue`], a plain FIFO. A
+//! wake from any other thread puts it into the [`Inbox`], a mutex-guarded list, and ends the driver's
+//! sleep if there is one. The loop moves the inbox into the queue once per turn.
+//!
+//! A [`TaskWaker`] must be `Send + Sync` and so can't hold the queue (an `Rc`). It finds it through
+//! one private thread-local that lists the queues of the runtimes on this thread. This is the crate's
+//! only global. It also answers "am I on the owner's thread?": yes if the list has my queue.
+//!
+//! # Two bits, one owner each
+//!
+//! | bit      | set by                                 | cleared by                          | means |
+//! |----------|----------------------------------------|-------------------------------------|-------|
+//! | `local`  | a wake on the owner's thread           | the loop, just before it polls      | the key is in the FIFO |
+//! | `remote` | a wake on another thread (`swap`)      | the loop, as it empties the inbox   | the key is in the inbox |
+//!
+//! Only the owner's thread touches `local`, with plain loads and stores. One bit for both roads
+//! would be written by two sides, and a plain store would then erase the other side's `swap`: a lost
+//! wake. Emptying the inbox clears `remote` and then does a local wake, so a task woken on both roads
+//! is still polled once. Both bits are cleared *before* the poll: a wake during it counts again.
+//!
+//! # The sleep handshake
+//!
+//! | the loop                              | another thread                           |
+//! |---------------------------------------|------------------------------------------|
+//! | 1. `sleeping = true`                  | 1. puts the key into the inbox           |
+//! | 2. looks at `pending`                 | 2. `pending = true`                      |
+//! | 3. sleeps only if it was false        | 3. if `sleeping.swap(false)`: unpark     |
+//! | 4. awake: `sleeping = false`          |                                          |
+//! | 5. if `pending.swap(false)`: empties the inbox |                                 |
+//!
+//! All are sequentially consistent: either the loop sees `pending`, or the other thread sees
+//! `sleeping` (Dekker's argument). `tests/loom.rs` has the machine try every interleaving.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::driver::Unpark;
+use crate::remote::RemoteSpawn;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::table::Key;
+
+/// How many spawns from other threads may wait for the loop. Wakes need no bound of their own: each
+/// task is in the inbox at most once.
+const REMOTE_SPAWN_LIMIT: usize = 65_536;
+
+thread_local! {
+    static QUEUES_OF_THIS_THREAD: RefCell<Vec<Rc<LocalQueue>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The tasks to poll, in the order in which they were woken.
+#[derive(Debug, Default)]
+pub(crate) struct LocalQueue {
+    /// The address of the inbox it belongs with: an identity for as long as a waker holds the inbox.
+    identity: usize,
+    keys: RefCell<VecDeque<Key>>,
+    /// Keys ever pushed.
+    pub(crate) wakes: Cell<u64>,
+}
+
+impl LocalQueue {
+    /// A queue that wakers of `inbox` find while they are on this thread.
+    pub(crate) fn register(inbox: &Arc<Inbox>) -> Rc<LocalQueue> {
+        let queue = Rc::new(LocalQueue { identity: identity(inbox), ..LocalQueue::default() });
+        QUEUES_OF_THIS_THREAD.with_borrow_mut(|queues| queues.push(Rc::clone(&queue)));
+        queue
+    }
+
+    /// Wakers no longer find it. Does nothing while the thread ends: the list is gone already.
+    pub(crate) fn unregister(&self) {
+        let _ = QUEUES_OF_THIS_THREAD.try_with(|queues| {
+            queues.borrow_mut().retain(|queue| queue.identity != self.identity);
+        });
+        self.keys.borrow_mut().clear();
+    }
+
+    pub(crate) fn push(&self, key: Key) {
+        self.keys.borrow_mut().push_back(key);
+        self.wakes.set(self.wakes.get() + 1);
+    }
+
+    pub(crate) fn pop(&self) -> Option<Key> {
+        self.keys.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.borrow().is_empty()
+    }
+}
+
+fn identity(inbox: &Arc<Inbox>) -> usize {
+    Arc::as_ptr(inbox).addr()
+}
+
+/// What other threads ask of the loop.
+#[derive(Default)]
+pub(crate) struct Mail {
+    pub(crate) wakes: Vec<Arc<TaskWaker>>,
+    pub(crate) spawns: Vec<RemoteSpawn>,
+    pub(crate) stop: bool,
+    closed: bool,
+}
+
+/// Where other threads leave their wakes and spawns. See the module's text for the handshake.
+pub(crate) struct Inbox {
+    mail: Mutex<Mail>,
+    pending: AtomicBool,
+    sleeping: AtomicBool,
+    unpark: std::sync::Arc<dyn Unpark>,
+    /// Wakes that came this way.
+    pub(crate) wakes: AtomicU64,
+}
+
+/// Why a spawn from another thread was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Closed,
+    Full,
+}
+
+impl Inbox {
+    pub(crate) fn new(unpark: std::sync::Arc<dyn Unpark>) -> Arc<Inbox> {
+        Arc::new(Inbox {
+            mail: Mutex::new(Mail::default()),
+            pending: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
+            unpark,
+            wakes: AtomicU64::new(0),
+        })
+    }
+
+    /// Leaves a message, unless `write` declines or the runtime is closed, and ends the sleep.
+    fn post(&self, write: impl FnOnce(&mut Mail) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        {
+            let mut mail = self.mail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if mail.closed {
+                return Err(Refusal::Closed);
+            }
+            write(&mut mail)?;
+        }
+        self.pending.store(true, Ordering::SeqCst);
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            self.unpark.unpark();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn spawn(&self, spawn: RemoteSpawn) -> Result<(), Refusal> {
+        self.post(|mail| {
+            if mail.spawns.len() >= REMOTE_SPAWN_LIMIT {
+                return Err(Refusal::Full);
+            }
+            mail.spawns.push(spawn);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn stop(&self) {
+        let _ = self.post(|mail| {
+            mail.stop = true;
+            Ok(())
+        });
+    }
+
+    /// Steps 1 and 2: announces the sleep. False if there is mail, and so no sleep to be had.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::SeqCst);
+        !self.pending.load(Ordering::SeqCst)
+    }
+
+    /// Steps 4 and 5: the mail, if there is any.
+    pub(crate) fn wake_up(&self) -> Option<Mail> {
+        // Off the hot path of a busy loop, which never announced a sleep.
+        if self.sleeping.load(Ordering::Relaxed) {
+            self.sleeping.store(false, Ordering::SeqCst);
+        }
+        if !self.pending.load(Ordering::Relaxed) || !self.pending.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        let mut mail = self.mail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Some(std::mem::take(&mut *mail))
+    }
+
+    /// Refuses everything from now on; returns what was still in the box.
+    pub(crate) fn close(&self) -> Mail {
+        let mut mail = self.mail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::replace(&mut *mail, Mail { closed: true, ..Mail::default() })
+    }
+}
+
+/// What every `Waker` of a task points to: a name and two bits, never the future. The last waker,
+/// dropped on whatever thread, frees bytes.
+pub(crate) struct TaskWaker {
+    pub(crate) key: Key,
+    inbox: Arc<Inbox>,
+    local: AtomicBool,
+    remote: AtomicBool,
+    abort: AtomicBool,
+}
+
+impl TaskWaker {
+    pub(crate) fn new(key: Key, inbox: Arc<Inbox>) -> Arc<TaskWaker> {
+        let bit = || AtomicBool::new(false);
+        Arc::new(TaskWaker { key, inbox, local: bit(), remote: bit(), abort: bit() })
+    }
+
+    /// Wakes from any thread.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        let found = QUEUES_OF_THIS_THREAD.try_with(|queues| {
+            let queues = queues.borrow();
+            let own = identity(&self.inbox);
+            queues.iter().find(|queue| queue.identity == own).map(|queue| self.wake_local(queue))
+        });
+        if !matches!(found, Ok(Some(()))) {
+            self.wake_remote();
+        }
+    }
+
+    /// Wakes on the owner's thread.
+    pub(crate) fn wake_local(&self, queue: &LocalQueue) {
+        if !self.local.load(Ordering::Relaxed) {
+            self.local.store(true, Ordering::Relaxed);
+            queue.push(self.key);
+        }
+    }
+
+    fn wake_remote(self: &Arc<Self>) {
+        if !self.remote.swap(true, Ordering::AcqRel) {
+            self.inbox.wakes.fetch_add(1, Ordering::Relaxed);
+            let _ = self.inbox.post(|mail| {
+                mail.wakes.push(Arc::clone(self));
+                Ok(())
+            });
+        }
+    }
+
+    /// The loop took this out of the inbox: the second half of a remote wake.
+    pub(crate) fn arrive(&self, queue: &LocalQueue) {
+        self.remote.swap(false, Ordering::AcqRel);
+        self.wake_local(queue);
+    }
+
+    /// The loop is about to poll: from here on a wake counts again.
+    pub(crate) fn start_poll(&self) {
+        self.local.store(false, Ordering::Relaxed);
+    }
+
+    /// Asks the loop to drop the future instead of polling it once more.
+    pub(crate) fn abort(self: &Arc<Self>) {
+        self.abort.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.abort.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(not(loom))]
+impl futures_task::ArcWake for TaskWaker {
+    fn wake_by_ref(this: &Arc<Self>) {
+        this.wake();
+    }
+}

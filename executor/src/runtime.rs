@@ -1,0 +1,242 @@
+//! The traits a program is written against when it should run on every engine.
+//!
+//! `async fn` stands in these traits as it is: its futures are not required to be `Send`, because a
+//! runtime, its tasks and its streams live on one thread by design. That is the reason for the one
+//! `allow` below.
+
+#![allow(async_fn_in_trait)]
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::buf::{BufResult, IoBuf, IoBufMut};
+use crate::remote::RemoteHandle;
+use crate::stats::Stats;
+use crate::task::JoinHandle;
+use crate::timer::{Elapsed, Interval, Sleep, timeout_at};
+
+/// How a listener is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Connections the kernel queues before they are accepted. It is cut to `net.core.somaxconn`.
+    pub backlog: u32,
+    /// `SO_REUSEADDR`: bind although connections of an earlier listener linger in TIME_WAIT.
+    pub reuse_addr: bool,
+    /// `SO_REUSEPORT`: several listeners share one port, the kernel spreads the connections.
+    pub reuse_port: bool,
+    /// `TCP_NODELAY` on the accepted streams: small writes are sent at once.
+    pub nodelay: bool,
+}
+
+impl Default for ListenOptions {
+    /// A backlog of 4096, `reuse_addr` and `nodelay` on, `reuse_port` off.
+    fn default() -> Self {
+        ListenOptions { backlog: 4096, reuse_addr: true, reuse_port: false, nodelay: true }
+    }
+}
+
+/// A runtime's handle: cheap to clone, keeps nothing alive, answers "closed" when its owner is gone.
+pub trait Runtime: Clone + 'static {
+    /// Listens for TCP connections.
+    type Listener: Listener<Stream = Self::Stream>;
+    /// A TCP connection.
+    type Stream: Stream;
+
+    /// Binds and listens. Port 0 lets the kernel choose; ask [`Listener::local_addr`].
+    ///
+    /// # Errors
+    /// Those of socket(2), bind(2) and listen(2); [`closed`](crate::closed) after the runtime is gone.
+    fn listen(&self, addr: SocketAddr, options: &ListenOptions) -> io::Result<Self::Listener>;
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// Those of connect(2): refused, unreachable, timed out ...
+    ///
+    /// # Cancel safety
+    /// Dropping this future gives the attempt up and closes its socket.
+    async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream>;
+
+    /// Runs `future` beside the others of this runtime. Dropping the handle detaches the task.
+    fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static;
+
+    /// The time on the runtime's clock. Programs that ask only here can run in simulated time.
+    fn now(&self) -> Instant;
+
+    /// Completes at `deadline`, never earlier; `None` stands for "never".
+    fn sleep_until(&self, deadline: impl Into<Option<Instant>>) -> Sleep;
+
+    /// Completes when [`stop`](Self::stop) has been called, here or through a [`RemoteHandle`].
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses nothing; a stop is remembered.
+    async fn stopped(&self);
+
+    /// Asks the program to end: completes every [`stopped`](Self::stopped).
+    fn stop(&self);
+
+    /// A handle for other threads.
+    fn remote(&self) -> RemoteHandle;
+
+    /// What the runtime has done so far.
+    fn stats(&self) -> Stats;
+
+    /// The engine's name: `reactor-level`, `reactor-edge`, `proactor` ...
+    fn engine(&self) -> &'static str;
+
+    /// Completes after `duration`; a duration too long for the clock never ends.
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now().checked_add(duration))
+    }
+
+    /// Waits for `future` at most `duration`.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the time is over first. `future` is dropped then.
+    async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
+        timeout_at(self.sleep(duration), future).await
+    }
+
+    /// Ticks now and then every `period`.
+    ///
+    /// # Panics
+    /// If `period` is zero.
+    fn interval(&self, period: Duration) -> Interval {
+        Interval::new(self.sleep_until(self.now()), period)
+    }
+}
+
+/// Accepts connections.
+pub trait Listener: 'static {
+    /// What it accepts.
+    type Stream: Stream;
+
+    /// The next connection. Trouble that passes (a connection gone before it was accepted, no free
+    /// descriptors) is waited out with a growing pause, and never ends an accept loop.
+    ///
+    /// # Errors
+    /// Those that will not pass: the socket is no listener, the runtime is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses no connection.
+    async fn accept(&mut self) -> io::Result<Self::Stream>;
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// The reading side of a stream.
+pub trait Reader: 'static {
+    /// Memory the runtime lends; it goes home when dropped.
+    type Chunk: IoBuf;
+
+    /// The next bytes, as many as there are up to the runtime's chunk size. Empty means end of
+    /// stream, again and again. A stream that waits here holds no buffer.
+    ///
+    /// # Errors
+    /// Those of recv(2), such as a reset by the peer.
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses no byte: the next `recv` or `read` gets it.
+    async fn recv(&mut self) -> io::Result<Self::Chunk>;
+
+    /// Reads into a buffer of the caller's: the number of bytes, 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// Those of recv(2). An empty buffer is `InvalidInput`, because 0 would look like the end.
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses no byte of the stream (the next `recv` or `read` gets it), but the
+    /// buffer is gone.
+    async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B>;
+
+    /// Fills the whole buffer.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the stream ends first; else as [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses the bytes read so far.
+    async fn read_exact<B: IoBufMut>(&mut self, buf: B) -> BufResult<(), B> {
+        let mut buf = buf;
+        let (mut filled, len) = (0, buf.bytes().len());
+        while filled < len {
+            let (result, slice) = self.read(buf.slice(filled..len)).await;
+            buf = slice.into_inner();
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::UnexpectedEof.into()), buf),
+                Ok(count) => filled += count,
+                Err(error) => return (Err(error), buf),
+            }
+        }
+        (Ok(()), buf)
+    }
+}
+
+/// The writing side of a stream.
+pub trait Writer: 'static {
+    /// Writes some of the buffer, and says how much.
+    ///
+    /// # Errors
+    /// Those of send(2); `BrokenPipe` after an earlier write was dropped midway. Nothing here ever
+    /// raises SIGPIPE.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe once it waits: how much was sent is then unknown, so later writes fail.
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B>;
+
+    /// Writes the whole buffer.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write). How much was sent before is unknown.
+    ///
+    /// # Cancel safety
+    /// As [`write`](Self::write).
+    async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B>;
+
+    /// Ends the writing side: the peer reads the end of the stream after all that was written.
+    ///
+    /// # Errors
+    /// Those of shutdown(2).
+    async fn shutdown(&mut self) -> io::Result<()>;
+}
+
+/// A connection: both sides, and a way to take them apart.
+pub trait Stream: Reader + Writer {
+    /// The reading side on its own.
+    type ReadHalf: Reader<Chunk = <Self as Reader>::Chunk>;
+    /// The writing side on its own. Dropping it ends the writing side, as `shutdown` does.
+    type WriteHalf: Writer;
+
+    /// Two owned halves, for two tasks. The connection closes when both are dropped.
+    fn split(self) -> (Self::ReadHalf, Self::WriteHalf);
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    /// Those of getpeername(2).
+    fn peer_addr(&self) -> io::Result<SocketAddr>;
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Ends the connection and reports how the close went. Dropping closes, too, without a word.
+    ///
+    /// # Errors
+    /// Those of close(2).
+    ///
+    /// # Cancel safety
+    /// Dropping this future still closes the connection.
+    async fn close(self) -> io::Result<()>;
+}

@@ -1,0 +1,95 @@
+//! The seam every system call of a driver passes.
+//!
+//! It counts the calls by name. With the feature `faults`, which no release build has on, a test can
+//! also decide about each call: let it pass, fail it with an errno, shorten it, or delay it. Without
+//! the feature [`Seam::pass`] is an increment, and the call behind it a direct one.
+
+use std::cell::Cell;
+use std::io;
+
+/// What a test decides about one call.
+#[cfg(feature = "faults")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The call is made as it is.
+    Pass,
+    /// The call is not made; it fails with this errno.
+    Fail(i32),
+    /// The call is made with at most this many bytes (calls that move bytes only).
+    Shorten(usize),
+    /// The call is made after this time.
+    Delay(std::time::Duration),
+}
+
+/// Decides about a call, given its name and how many of that name there were before.
+#[cfg(feature = "faults")]
+pub type Judge = std::rc::Rc<dyn Fn(&'static str, u64) -> Verdict>;
+
+/// Counts, and under test decides. `C` is the driver's list of system calls.
+pub struct Seam {
+    names: &'static [&'static str],
+    counts: Box<[Cell<u64>]>,
+    #[cfg(feature = "faults")]
+    judge: std::cell::RefCell<Option<Judge>>,
+}
+
+impl Seam {
+    /// A seam for the calls of these names; a call is then given by its place among them.
+    #[must_use]
+    pub fn new(names: &'static [&'static str]) -> Self {
+        Seam {
+            names,
+            counts: vec![Cell::new(0); names.len()].into(),
+            #[cfg(feature = "faults")]
+            judge: std::cell::RefCell::default(),
+        }
+    }
+
+    /// Hands every further call to `judge`; `None` lets all pass again.
+    #[cfg(feature = "faults")]
+    pub fn set_judge(&self, judge: Option<Judge>) {
+        *self.judge.borrow_mut() = judge;
+    }
+
+    /// Announces a call. Returns how many bytes it may move at most.
+    ///
+    /// # Errors
+    /// The error a test wants the call to fail with; the call must not be made then.
+    #[inline]
+    pub fn pass(&self, call: usize) -> io::Result<usize> {
+        let counter = &self.counts[call];
+        let before = counter.get();
+        counter.set(before + 1);
+        #[cfg(feature = "faults")]
+        return self.ask(self.names[call], before);
+        #[cfg(not(feature = "faults"))]
+        Ok(usize::MAX)
+    }
+
+    #[cfg(feature = "faults")]
+    fn ask(&self, name: &'static str, before: u64) -> io::Result<usize> {
+        let Some(judge) = self.judge.borrow().clone() else { return Ok(usize::MAX) };
+        match judge(name, before) {
+            Verdict::Pass => Ok(usize::MAX),
+            Verdict::Fail(errno) => Err(io::Error::from_raw_os_error(errno)),
+            Verdict::Shorten(limit) => Ok(limit),
+            Verdict::Delay(time) => {
+                std::thread::sleep(time);
+                Ok(usize::MAX)
+            }
+        }
+    }
+
+    /// The calls made so far, by name, those made at least once.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.names.iter().zip(&self.counts).map(|(name, count)| (*name, count.get()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+impl std::fmt::Debug for Seam {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Seam").field(&self.counts()).finish()
+    }
+}
