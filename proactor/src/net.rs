@@ -42,6 +42,9 @@ impl Runtime for Proactor {
     }
 }
 
+/// Starts the operation that fills a socket.
+type Fill<T> = fn(&Context, &Rc<Socket<T>>);
+
 /// A socket with what it shares with the runtime. The last user handle of a socket holds one.
 struct Connection<T> {
     /// `None` only while it is dropped or closed.
@@ -88,7 +91,7 @@ impl<T> Connection<T> {
 
     /// Waits for what arrives next. If nothing is under way to bring it, starts it with `fill`; without
     /// one, says `None`.
-    fn arrival(&self, fill: Option<fn(&Context, &Rc<Socket<T>>)>) -> Arrival<'_, T> {
+    fn arrival(&self, fill: Option<Fill<T>>) -> Arrival<'_, T> {
         Arrival { connection: self, fill, is_waiting: false }
     }
 
@@ -134,7 +137,7 @@ impl<T> Drop for Connection<T> {
 /// The future of [`Connection::arrival`].
 struct Arrival<'a, T> {
     connection: &'a Connection<T>,
-    fill: Option<fn(&Context, &Rc<Socket<T>>)>,
+    fill: Option<Fill<T>>,
     is_waiting: bool,
 }
 

@@ -296,9 +296,9 @@ impl BufferRing {
 
     pub(crate) fn new() -> BufferRing {
         // SAFETY: a BufRingEntry is plain numbers, for which all zeros are valid.
-        let entries = unsafe { Box::<EntriesCell>::new_zeroed().assume_init() };
+        let entries: Entries = unsafe { std::mem::zeroed() };
         BufferRing {
-            entries,
+            entries: Box::new(EntriesCell(std::cell::UnsafeCell::new(entries))),
             tail: 0,
             given: (0..ENTRIES).map(|_| None).collect(),
             unused: (0..ENTRIES).rev().collect(),
@@ -311,16 +311,17 @@ impl BufferRing {
         let (address, len) = (memory.as_mut_ptr() as u64, u32::try_from(memory.len()).expect("a chunk"));
         let place = usize::from(self.tail % ENTRIES);
         // SAFETY: `place` is below ENTRIES, and free: there are no more places in use than numbers. The
-        // kernel looks at it only after the store below. References to the fields are made one at a
-        // time, for the tail lies inside of the first entry.
-        let entry = unsafe { &mut *self.entries.as_ptr().add(place) };
+        // kernel looks at it only after the store below.
+        let entry = unsafe { &mut *self.entries.as_ptr().wrapping_add(place) };
         entry.set_addr(address);
         entry.set_len(len);
         entry.set_bid(number);
         self.given[usize::from(number)] = Some(memory);
         self.tail = self.tail.wrapping_add(1);
-        // SAFETY: the first entry's reserved field is the ring's tail, and is aligned for a u16.
-        let tail = unsafe { &*BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>() };
+        // SAFETY: this is the ring's first entry, page-aligned and initialised.
+        let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
+        // SAFETY: the tail is a u16 inside of that entry, aligned, and `entry` is no longer used.
+        let tail = unsafe { &*tail.cast::<AtomicU16>() };
         // Release: the entry is written before the kernel sees the new tail.
         tail.store(self.tail, Ordering::Release);
         Ok(())
