@@ -1,0 +1,17 @@
+//! Two servers, each written once against the traits of `executor`, and run on every engine.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`echo`] | the smallest server there is: what comes in goes out |
+//! | [`http`] | HTTP/1.1 |
+//! | [`serve`] | what both need: the accept loop, the limit of connections, the end |
+//! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
+//!
+//! Nothing here names an engine, and nothing asks the system for the time or for a socket: all comes
+//! from the [`executor::Runtime`] that is passed in.
+
+#![forbid(unsafe_code)]
+
+pub mod echo;
+pub mod mailbox;
+pub mod serve;
