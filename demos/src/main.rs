@@ -1,1 +1,62 @@
-fn main() {}
+//! The binary `demos`: servers to run, engines to compare. See `demos --help`.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `cli` | the command line |
+//! | `engine` | chooses the runtime, once, for programs that are generic over it |
+//! | `server`, `signals`, `limits` | what the server commands share |
+//! | `echo_client` | `demos echo --client` |
+//! | `compare`, `child`, `control`, `client`, `report` | `demos compare`: runs servers, drives them, prints a table |
+//! | `doctor` | `demos doctor`: what this machine offers |
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod control;
+mod echo_client;
+mod engine;
+mod limits;
+mod server;
+mod signals;
+
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::Parser;
+use executor::Runtime;
+
+use cli::{Cli, Command, EchoArgs};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("demos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Some(Command::Echo(args)) => echo(args)?,
+        _ => todo!(),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn echo(args: EchoArgs) -> anyhow::Result<()> {
+    match args.client {
+        Some(server) => echo_client::run(args.engine.on, &server),
+        None => server::run(args.engine.on, args.server, Echo),
+    }
+}
+
+struct Echo;
+
+impl server::Service for Echo {
+    async fn connection<R: Runtime>(_: Rc<Self>, rt: R, stream: R::Stream) {
+        // A peer that resets its connection has ended it; there is nobody to tell.
+        let _ = demos::echo::connection(rt, stream).await;
+    }
+}

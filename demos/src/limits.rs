@@ -1,0 +1,23 @@
+//! The limit of open files, which bounds how many connections a process can hold.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors left for everything that is no connection: the engine's own, the standard streams,
+/// files that are being served.
+const RESERVED: u64 = 64;
+/// Connections a demonstration needs at most. Each costs memory here and in the kernel.
+const MOST_CONNECTIONS: u64 = 10_000;
+
+/// Raises the soft limit of open files to the hard one. Soft limits are low for the sake of programs
+/// that use `select`, and none of ours do. Where it is not allowed, the old limit stays.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Connections this process can hold at the same time, at least one.
+pub fn connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let connections = files.saturating_sub(RESERVED).clamp(1, MOST_CONNECTIONS);
+    usize::try_from(connections).expect("it is at most 10,000")
+}
