@@ -75,6 +75,12 @@ impl Fired {
     pub fn discard(&mut self, garbage: Box<dyn Any>) {
         self.garbage.push(garbage);
     }
+
+    /// Whether there is nothing to wake or drop.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.wakers.is_empty() && self.garbage.is_empty()
+    }
 }
 
 impl std::fmt::Debug for Fired {

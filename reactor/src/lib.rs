@@ -1,1 +1,197 @@
+//! A small single-threaded async runtime over epoll: readiness.
+//!
+//! epoll tells us *that* a socket can be read; we read it. Its sibling `proactor` tells io_uring
+//! *what* to read, and is told when that is done. Both have the same names for the same things, so a
+//! program changes sides in one line.
+//!
+//! ```
+//! use reactor::{Builder, Listener, Reader, TcpListener, TcpStream, Writer};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let rt = Builder::new().build()?;
+//! rt.block_on(async {
+//!     let mut listener = TcpListener::bind(&rt, "127.0.0.1:0".parse().unwrap())?;
+//!     let addr = listener.local_addr()?;
+//!     let client = rt.spawn({
+//!         let rt = rt.clone();
+//!         async move {
+//!             let mut stream = TcpStream::connect(&rt, addr).await?;
+//!             stream.write_all("hello").await.0?;
+//!             stream.recv().await
+//!         }
+//!     });
+//!     let mut stream = listener.accept().await?;
+//!     let chunk = stream.recv().await?;
+//!     stream.write_all(chunk).await.0?;
+//!     assert_eq!(&*client.await.unwrap()?, b"hello");
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! # Who is who
+//!
+//! The Reactor pattern's words, and where they live here. Event demultiplexer: epoll, `epoll.rs`.
+//! Dispatcher: `driver.rs`. Handle: the source, `source.rs`, which also holds everything that differs
+//! between [`Trigger::Level`] and [`Trigger::Edge`]. Event handler: the waker of the task that waits.
+//! `net.rs` makes TCP out of it, `pool.rs` the memory that `recv` lends, `async_fd.rs` lets any
+//! pollable descriptor in.
+//!
+//! # Kernel
+//!
+//! Linux 4.5 or later; from 5.11 on, sleeps are as fine as the clock (`epoll_pwait2`), before that they
+//! are rounded up to milliseconds.
 
+mod async_fd;
+mod driver;
+mod epoll;
+mod net;
+mod pool;
+mod source;
+
+use std::cell::Cell;
+use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use executor::Executor;
+
+use crate::epoll::{Epoll, Sys};
+use crate::pool::Pool;
+
+pub use crate::async_fd::AsyncFd;
+pub use crate::driver::EpollDriver;
+pub use crate::net::{ReadHalf, TcpListener, TcpStream, WriteHalf};
+pub use crate::pool::Chunk;
+pub use crate::source::Direction;
+pub use executor::{
+    AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError,
+    JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Reader, RemoteHandle, RemoteTask,
+    Runtime, Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
+};
+#[cfg(feature = "faults")]
+pub use executor::{Judge, Verdict};
+
+/// How epoll is asked to report a descriptor. See `source.rs` for what follows from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trigger {
+    /// As long as it is ready.
+    Level,
+    /// When it becomes ready.
+    #[default]
+    Edge,
+}
+
+/// What the sources and streams of a runtime share without going through the driver.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) sys: Sys,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) trigger: Trigger,
+    pub(crate) closed: Cell<bool>,
+    pub(crate) accept_pauses: Cell<u64>,
+}
+
+/// The runtime. What [`Builder::build`] returns is its owner, and dropping that ends it; clones are
+/// handles, which keep nothing alive. Most of its methods are those of [`Executor`].
+#[derive(Clone, Debug)]
+pub struct Reactor {
+    executor: Executor<EpollDriver>,
+    context: Rc<Context>,
+}
+
+impl Reactor {
+    /// A runtime with the defaults: edge-triggered.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn new() -> io::Result<Reactor> {
+        Builder::new().build()
+    }
+
+    /// Which way epoll is asked.
+    #[must_use]
+    pub fn trigger(&self) -> Trigger {
+        self.context.trigger
+    }
+
+    /// Hands every further system call to `judge`, which may fail, shorten or delay it; `None` lets all
+    /// pass again. For tests.
+    #[cfg(feature = "faults")]
+    pub fn set_judge(&self, judge: Option<Judge>) {
+        self.context.sys.seam().set_judge(judge);
+    }
+
+    pub(crate) fn sys(&self) -> &Sys {
+        &self.context.sys
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.context.closed.get()
+    }
+}
+
+impl Deref for Reactor {
+    type Target = Executor<EpollDriver>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.executor
+    }
+}
+
+/// Sets a runtime up.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    trigger: Trigger,
+    config: Config,
+    without_pwait2: bool,
+}
+
+impl Builder {
+    /// The defaults: edge-triggered, and those of [`Config`].
+    #[must_use]
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Chooses level or edge.
+    #[must_use]
+    pub fn trigger(mut self, trigger: Trigger) -> Builder {
+        self.trigger = trigger;
+        self
+    }
+
+    /// Limits and hooks that every runtime has.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Builder {
+        self.config = config;
+        self
+    }
+
+    /// Waits as on a kernel without `epoll_pwait2`: in whole milliseconds.
+    #[must_use]
+    pub fn without_pwait2(mut self) -> Builder {
+        self.without_pwait2 = true;
+        self
+    }
+
+    /// Makes the runtime, on the thread that will run it.
+    ///
+    /// # Errors
+    /// Those of epoll_create1(2) and eventfd(2): no free descriptors, no memory.
+    pub fn build(self) -> io::Result<Reactor> {
+        let context = Rc::new(Context {
+            sys: Sys::new(),
+            pool: Rc::default(),
+            trigger: self.trigger,
+            closed: Cell::new(false),
+            accept_pauses: Cell::new(0),
+        });
+        let driver = EpollDriver::new(Epoll::new(!self.without_pwait2)?, Rc::clone(&context))?;
+        Ok(Reactor { executor: Executor::new(driver, self.config), context })
+    }
+}

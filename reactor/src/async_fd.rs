@@ -1,0 +1,85 @@
+//! Any descriptor that epoll can watch: a pipe, an eventfd, a timerfd, a signalfd ...
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use socket2::SockRef;
+
+use crate::Reactor;
+use crate::source::{Direction, Registration};
+
+/// A descriptor the runtime watches, for calls of the program's own.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// # fn main() -> std::io::Result<()> {
+/// let rt = reactor::Reactor::new()?;
+/// let (reader, mut writer) = std::io::pipe()?;
+/// let mut reader = reactor::AsyncFd::new(&rt, reader)?;
+/// writer.write_all(b"now")?;
+/// let mut buffer = [0; 8];
+/// let count = rt.block_on(reader.io(reactor::Direction::Read, |fd| {
+///     std::fs::File::from(fd.try_clone_to_owned()?).read(&mut buffer)
+/// }))?;
+/// assert_eq!(&buffer[..count], b"now");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct AsyncFd {
+    registration: Registration,
+}
+
+impl AsyncFd {
+    /// Takes the descriptor and makes it non-blocking.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for what cannot be watched, such as regular files and directories;
+    /// `AlreadyExists` if a duplicate that shares the number is watched; those of fcntl(2) and
+    /// epoll_ctl(2); [`executor::closed`].
+    pub fn new(reactor: &Reactor, fd: impl Into<OwnedFd>) -> io::Result<AsyncFd> {
+        let fd = fd.into();
+        SockRef::from(&fd).set_nonblocking(true)?;
+        reactor.driver(|driver| driver.probe(fd.as_fd()))?.map_err(explain)?;
+        Ok(AsyncFd { registration: Registration::new(reactor, fd)? })
+    }
+
+    /// Makes `call` as soon as it no longer would block: the only way to wait, so readiness can't be
+    /// mistaken for a promise. `call` must report `WouldBlock` when there is nothing to do.
+    ///
+    /// # Errors
+    /// Those of `call`; [`executor::closed`].
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses nothing: `call` succeeds only as the future completes.
+    pub async fn io<T>(
+        &mut self,
+        direction: Direction,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.registration.io(direction, || call(self.registration.fd())).await
+    }
+
+    /// Gives the descriptor back, no longer watched, still non-blocking.
+    #[must_use]
+    pub fn into_inner(self) -> OwnedFd {
+        self.registration.into_fd()
+    }
+}
+
+impl AsFd for AsyncFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.registration.fd()
+    }
+}
+
+fn explain(error: io::Error) -> io::Error {
+    if error.raw_os_error() != Some(libc::EPERM) {
+        return error;
+    }
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "epoll cannot watch this descriptor: regular files and directories are always \"ready\", and a \
+         read that goes to the disk blocks all the same; read files on a thread, or with io_uring",
+    )
+}

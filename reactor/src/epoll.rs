@@ -1,0 +1,303 @@
+//! The system calls of this crate, in one place: epoll itself, the eventfd that ends its sleep, and
+//! the socket calls that must carry flags of their own.
+//!
+//! All unsafe code of the crate is here. Every call passes the [`Seam`], which counts it and, under
+//! test, may fail, shorten or delay it. What socket2 and std do safely is left to them.
+
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use executor::{Key, Seam, Unpark};
+use socket2::{SockAddr, SockRef};
+
+/// The calls, in the order of [`NAMES`], which are those strace prints.
+#[derive(Clone, Copy)]
+enum Call {
+    EpollCtl,
+    EpollPwait2,
+    EpollWait,
+    Recv,
+    Send,
+    Accept,
+    Connect,
+    Shutdown,
+    Close,
+}
+
+const NAMES: &[&str] = &[
+    "epoll_ctl",
+    "epoll_pwait2",
+    "epoll_wait",
+    "recvfrom",
+    "sendto",
+    "accept4",
+    "connect",
+    "shutdown",
+    "close",
+];
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The socket calls, counted.
+#[derive(Debug)]
+pub(crate) struct Sys {
+    seam: Seam,
+}
+
+impl Sys {
+    pub(crate) fn new() -> Sys {
+        Sys { seam: Seam::new(NAMES) }
+    }
+
+    pub(crate) fn seam(&self) -> &Seam {
+        &self.seam
+    }
+
+    pub(crate) fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        let limit = self.seam.pass(Call::Recv as usize)?.min(buffer.len());
+        (&*SockRef::from(&fd)).read(&mut buffer[..limit])
+    }
+
+    /// Never raises SIGPIPE.
+    pub(crate) fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+        let limit = self.seam.pass(Call::Send as usize)?.min(bytes.len());
+        SockRef::from(&fd).send_with_flags(&bytes[..limit], libc::MSG_NOSIGNAL)
+    }
+
+    /// The accepted socket is non-blocking and closed on exec from the start: one call, no gap.
+    pub(crate) fn accept(&self, fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        self.seam.pass(Call::Accept as usize)?;
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: null for address and length is allowed and means "not wanted"; no memory of ours is
+        // involved.
+        let accepted =
+            unsafe { libc::accept4(fd.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+        // SAFETY: the kernel just made this descriptor, and nobody else knows it.
+        check(accepted).map(|accepted| unsafe { OwnedFd::from_raw_fd(accepted) })
+    }
+
+    /// Starts to connect. `Ok` also when it goes on in the background.
+    pub(crate) fn connect(&self, fd: BorrowedFd<'_>, addr: &SockAddr) -> io::Result<()> {
+        self.seam.pass(Call::Connect as usize)?;
+        match SockRef::from(&fd).connect(addr) {
+            // EINTR: the attempt goes on all the same, and calling again would be an error.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => Ok(()),
+            other => other,
+        }
+    }
+
+    pub(crate) fn shutdown(&self, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+        self.seam.pass(Call::Shutdown as usize)?;
+        SockRef::from(&fd).shutdown(how)
+    }
+
+    /// Closes, and says how that went. On Linux the number is free again whatever the result.
+    pub(crate) fn close(&self, fd: OwnedFd) -> io::Result<()> {
+        // A close that a test fails still has to close.
+        let verdict = self.seam.pass(Call::Close as usize);
+        let fd = std::os::fd::IntoRawFd::into_raw_fd(fd);
+        // SAFETY: the number came out of an OwnedFd, so it was ours alone, and it is not used again.
+        let closed = check(unsafe { libc::close(fd) });
+        verdict.and(closed).map(drop)
+    }
+}
+
+/// What can be asked of epoll for one descriptor; the bits are epoll's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mask(u32);
+
+#[allow(clippy::cast_sign_loss)] // the kernel's flags are bits, whatever type libc gives them
+impl Mask {
+    /// What a reader waits for. RDHUP, the peer's end of stream, belongs to reading; it comes with IN,
+    /// but is asked for so that a short read can tell "no more for now" from "no more".
+    pub(crate) const READ: Mask = Mask((libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32);
+    pub(crate) const WRITE: Mask = Mask(libc::EPOLLOUT as u32);
+    pub(crate) const EDGE: Mask = Mask(libc::EPOLLET as u32);
+    const BOTH_WAYS: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
+    const ENDING: u32 = Self::BOTH_WAYS | (libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
+
+    pub(crate) fn and(self, other: Mask) -> Mask {
+        Mask(self.0 | other.0)
+    }
+
+    /// The event concerns a reader. HUP and ERR concern both sides.
+    pub(crate) fn readable(self) -> bool {
+        self.0 & (Self::READ.0 | Self::BOTH_WAYS) != 0
+    }
+
+    pub(crate) fn writable(self) -> bool {
+        self.0 & (Self::WRITE.0 | Self::BOTH_WAYS) != 0
+    }
+
+    /// Something came that no later event need announce again: an end, an error, urgent data (at whose
+    /// mark a read stops short). From here on a short read proves nothing.
+    pub(crate) fn ending(self) -> bool {
+        self.0 & Self::ENDING != 0
+    }
+}
+
+/// Events taken from the kernel in one call. More stay ready, and come with the next.
+const EVENTS_PER_WAIT: usize = 1024;
+
+/// What one wait reported.
+pub(crate) struct Events {
+    memory: Box<[libc::epoll_event]>,
+    count: usize,
+}
+
+impl Events {
+    pub(crate) fn new() -> Events {
+        Events { memory: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_PER_WAIT].into(), count: 0 }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, Mask)> {
+        self.memory[..self.count].iter().map(|event| (Key::from_u64(event.u64), Mask(event.events)))
+    }
+}
+
+/// An epoll instance.
+pub(crate) struct Epoll {
+    fd: OwnedFd,
+    /// epoll_pwait2 (Linux 5.11) takes nanoseconds. Without it: milliseconds, rounded up.
+    has_pwait2: bool,
+}
+
+impl Epoll {
+    pub(crate) fn new(allow_pwait2: bool) -> io::Result<Epoll> {
+        // SAFETY: no memory of ours is involved.
+        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: the kernel just made this descriptor, and nobody else knows it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Epoll { fd, has_pwait2: allow_pwait2 })
+    }
+
+    pub(crate) fn add(&self, sys: &Sys, fd: BorrowedFd<'_>, key: Key, mask: Mask) -> io::Result<()> {
+        self.control(sys, libc::EPOLL_CTL_ADD, fd, key, mask)
+    }
+
+    pub(crate) fn modify(&self, sys: &Sys, fd: BorrowedFd<'_>, key: Key, mask: Mask) -> io::Result<()> {
+        self.control(sys, libc::EPOLL_CTL_MOD, fd, key, mask)
+    }
+
+    pub(crate) fn delete(&self, sys: &Sys, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(sys, libc::EPOLL_CTL_DEL, fd, Key::reserved(0), Mask(0))
+    }
+
+    fn control(&self, sys: &Sys, what: i32, fd: BorrowedFd<'_>, key: Key, mask: Mask) -> io::Result<()> {
+        sys.seam.pass(Call::EpollCtl as usize)?;
+        let mut event = libc::epoll_event { events: mask.0, u64: key.to_u64() };
+        // SAFETY: `event` lives through the call, which copies it; both descriptors are open.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), what, fd.as_raw_fd(), &raw mut event) })?;
+        Ok(())
+    }
+
+    /// Sleeps until something is ready or the time is over, and replaces `events`. A signal ends the
+    /// sleep early, with nothing.
+    pub(crate) fn wait(
+        &mut self,
+        sys: &Sys,
+        timeout: Option<Duration>,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        let waited = if self.has_pwait2 {
+            match self.wait_nanoseconds(sys, timeout, events) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+                    self.has_pwait2 = false;
+                    self.wait_milliseconds(sys, timeout, events)
+                }
+                other => other,
+            }
+        } else {
+            self.wait_milliseconds(sys, timeout, events)
+        };
+        events.count = match waited {
+            Ok(count) => usize::try_from(count).expect("a count"),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    fn wait_nanoseconds(
+        &self,
+        sys: &Sys,
+        timeout: Option<Duration>,
+        events: &mut Events,
+    ) -> io::Result<libc::c_int> {
+        sys.seam.pass(Call::EpollPwait2 as usize)?;
+        let timeout = timeout.map(|timeout| libc::timespec {
+            tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let (memory, room) = (events.memory.as_mut_ptr(), EVENTS_PER_WAIT as libc::c_int);
+        // SAFETY: `memory` has room for that many, `timeout` is null or lives through the call, and a
+        // null signal mask is allowed.
+        check(unsafe { libc::epoll_pwait2(self.fd.as_raw_fd(), memory, room, timeout, std::ptr::null()) })
+    }
+
+    fn wait_milliseconds(
+        &self,
+        sys: &Sys,
+        timeout: Option<Duration>,
+        events: &mut Events,
+    ) -> io::Result<libc::c_int> {
+        sys.seam.pass(Call::EpollWait as usize)?;
+        // Rounded up: a timer is never early. Clamped: the loop sleeps again if there is time left.
+        let timeout = timeout.map_or(-1, |timeout| {
+            timeout.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX)
+        });
+        let (memory, room) = (events.memory.as_mut_ptr(), EVENTS_PER_WAIT as libc::c_int);
+        // SAFETY: `memory` has room for that many.
+        check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), memory, room, timeout) })
+    }
+}
+
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The eventfd that ends an epoll's sleep. It is watched edge-triggered, so nobody has to read it: each
+/// write is a new edge. (Its counter would be full after 2^64 writes.)
+#[derive(Debug)]
+pub(crate) struct WakeFd {
+    fd: OwnedFd,
+    writes: AtomicU64,
+}
+
+impl WakeFd {
+    pub(crate) fn new() -> io::Result<WakeFd> {
+        // SAFETY: no memory of ours is involved.
+        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: the kernel just made this descriptor, and nobody else knows it.
+        Ok(WakeFd { fd: unsafe { OwnedFd::from_raw_fd(fd) }, writes: AtomicU64::new(0) })
+    }
+
+    /// The system calls made here: other threads can't reach the seam.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+}
+
+impl AsFd for WakeFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Unpark for WakeFd {
+    fn unpark(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        let one = 1u64;
+        // SAFETY: the eight bytes of `one` are read during the call. It can fail only on a full
+        // counter, which is a wake already.
+        unsafe { libc::write(self.fd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    }
+}

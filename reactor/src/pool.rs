@@ -1,0 +1,85 @@
+//! The memory `recv` lends: buffers of one size, kept for reuse.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use executor::IoBuf;
+
+/// Bytes in a chunk. A loopback or network read seldom finds more, and 16 KiB is what the usual
+/// record-sized protocols (TLS, chunked HTTP) send at once.
+pub(crate) const CHUNK_SIZE: usize = 16 * 1024;
+/// Buffers kept when nobody needs them (1 MiB). A stream lends one only while it holds bytes, so few
+/// are in use at a time however many streams there are.
+const KEPT: usize = 64;
+
+/// Buffers that are free, and how many are lent.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    free: RefCell<Vec<Box<[u8]>>>,
+    lent: Cell<u64>,
+}
+
+impl Pool {
+    /// A chunk to receive into.
+    pub(crate) fn lend(self: &Rc<Self>) -> Chunk {
+        let memory = self.free.borrow_mut().pop().unwrap_or_else(|| vec![0; CHUNK_SIZE].into());
+        self.lent.set(self.lent.get() + 1);
+        Chunk { memory, len: 0, pool: Rc::clone(self) }
+    }
+
+    pub(crate) fn lent(&self) -> u64 {
+        self.lent.get()
+    }
+}
+
+/// Bytes that were received, in memory the runtime lends. It goes home when this is dropped, also when
+/// the runtime is gone by then.
+pub struct Chunk {
+    memory: Box<[u8]>,
+    len: usize,
+    pool: Rc<Pool>,
+}
+
+impl Chunk {
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+
+    pub(crate) fn filled(mut self, len: usize) -> Chunk {
+        assert!(len <= self.memory.len(), "the kernel wrote more than it was given room for");
+        self.len = len;
+        self
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.pool.lent.set(self.pool.lent.get() - 1);
+        let mut free = self.pool.free.borrow_mut();
+        if free.len() < KEPT {
+            free.push(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+}
+
+impl IoBuf for Chunk {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} bytes)", self.len)
+    }
+}

@@ -1,0 +1,381 @@
+//! A source: one descriptor that epoll watches, and who waits for it.
+//!
+//! # The readiness idea
+//!
+//! Try the call. If it would block, wait until epoll says that the descriptor is ready, then try
+//! again: [`Registration::io`]. epoll never moves a byte; it only says when trying is worthwhile.
+//!
+//! # Level and edge
+//!
+//! *Level*: epoll reports a descriptor as long as it is ready. So we ask only while somebody waits, and
+//! take the question back when nobody does, or it would be answered in every turn. *Edge*: epoll
+//! reports a descriptor when it becomes ready. So we ask once, for everything, and remember the answer
+//! until a call would block. All that differs is in this table, and in this file:
+//!
+//! | moment | Level | Edge |
+//! |---|---|---|
+//! | register | nothing | ADD once: IN, OUT, RDHUP, ET; `ready` starts full |
+//! | try | while `ready`; it starts full | while `ready` |
+//! | would block, or short | clear `ready`, park; if that direction is not armed, queue one ADD or MOD | clear `ready`, park |
+//! | event, somebody waits | set `ready`, wake, stay armed | set `ready`, wake |
+//! | event, only the other direction waits | set `ready`, MOD to that one | set `ready` |
+//! | event, nobody waits | set `ready`, DEL (HUP and ERR cannot be masked: an empty mask spins) | set `ready` |
+//! | asserted before sleeping | parked implies armed | parked implies not ready |
+//!
+//! *Short*: a read or write that moved fewer bytes than it could has drained the socket, so the next
+//! try is spared: one system call per request. In level mode that is always right, because the kernel
+//! reports again what is still there. In edge mode it holds until an end, an error or urgent data was
+//! reported, for these may lie behind the short read and will not be reported again.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use executor::{Fired, Key, closed};
+
+use crate::epoll::{Epoll, Mask, Sys};
+use crate::{Reactor, Trigger};
+
+/// Calls that may succeed on a source in a row before its task goes to the back of the queue: a client
+/// that sends faster than we read must not keep the others waiting.
+pub(crate) const DRAIN_CAP: u8 = 16;
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Towards us: readable, acceptable.
+    Read,
+    /// Away from us: writable, connected.
+    Write,
+}
+
+/// A set of directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Directions {
+    read: bool,
+    write: bool,
+}
+
+impl Directions {
+    const BOTH: Directions = Directions { read: true, write: true };
+    const NONE: Directions = Directions { read: false, write: false };
+
+    fn has(self, direction: Direction) -> bool {
+        match direction {
+            Direction::Read => self.read,
+            Direction::Write => self.write,
+        }
+    }
+
+    fn set(&mut self, direction: Direction, value: bool) {
+        match direction {
+            Direction::Read => self.read = value,
+            Direction::Write => self.write = value,
+        }
+    }
+
+    fn mask(self) -> Mask {
+        match (self.read, self.write) {
+            (true, true) => Mask::READ.and(Mask::WRITE),
+            (false, true) => Mask::WRITE,
+            _ => Mask::READ,
+        }
+    }
+}
+
+/// One watched descriptor. The driver's table has a reference, and the [`Registration`] the other.
+#[derive(Debug)]
+pub(crate) struct Source {
+    fd: OwnedFd,
+    key: Key,
+    trigger: Trigger,
+    /// Directions in which a try is worthwhile.
+    ready: Cell<Directions>,
+    /// Level: directions epoll has been asked about.
+    armed: Cell<Directions>,
+    /// Level: whether it stands in the driver's list of sources whose question must be put.
+    dirty: Cell<bool>,
+    /// Edge: an end, an error or urgent data was reported; short reads prove nothing any more.
+    ending: Cell<bool>,
+    /// Successes in a row, per direction: see [`DRAIN_CAP`].
+    streak: [Cell<u8>; 2],
+    /// The error of an epoll_ctl made in the background, for whoever waits.
+    failure: Cell<Option<i32>>,
+    waiting: RefCell<[Option<Waker>; 2]>,
+}
+
+impl Source {
+    pub(crate) fn new(fd: OwnedFd, key: Key, trigger: Trigger) -> Source {
+        Source {
+            fd,
+            key,
+            trigger,
+            ready: Cell::new(Directions::BOTH),
+            armed: Cell::default(),
+            dirty: Cell::new(false),
+            ending: Cell::new(false),
+            streak: Default::default(),
+            failure: Cell::new(None),
+            waiting: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Table, row "register".
+    pub(crate) fn register(&self, epoll: &Epoll, sys: &Sys) -> io::Result<()> {
+        match self.trigger {
+            Trigger::Level => Ok(()),
+            Trigger::Edge => {
+                epoll.add(sys, self.fd.as_fd(), self.key, Directions::BOTH.mask().and(Mask::EDGE))?;
+                self.armed.set(Directions::BOTH);
+                Ok(())
+            }
+        }
+    }
+
+    /// Before the descriptor is closed: epoll would go on reporting it if a duplicate were open.
+    pub(crate) fn deregister(&self, epoll: &Epoll, sys: &Sys) {
+        if self.armed.replace(Directions::NONE) != Directions::NONE {
+            // It can fail only if epoll has lost the descriptor already.
+            let _ = epoll.delete(sys, self.fd.as_fd());
+        }
+    }
+
+    /// Table, rows "event". Called with the driver borrowed, so wakers are only collected.
+    pub(crate) fn event(&self, mask: Mask, epoll: &Epoll, sys: &Sys, fired: &mut Fired) {
+        let mut ready = self.ready.get();
+        let mut still_asked = self.armed.get();
+        for direction in [Direction::Read, Direction::Write] {
+            let hit = match direction {
+                Direction::Read => mask.readable(),
+                Direction::Write => mask.writable(),
+            };
+            if !hit {
+                continue;
+            }
+            ready.set(direction, true);
+            match self.waiting.borrow_mut()[direction as usize].take() {
+                Some(waker) => fired.wake(waker),
+                None => still_asked.set(direction, false),
+            }
+        }
+        self.ready.set(ready);
+        if mask.ending() {
+            self.ending.set(true);
+        }
+        if self.trigger == Trigger::Level && still_asked != self.armed.get() {
+            self.ask(still_asked, epoll, sys, fired);
+        }
+    }
+
+    /// Level: asks epoll about what is parked and has not been asked about. Called for the sources in
+    /// the driver's dirty list, just before the driver sleeps.
+    pub(crate) fn flush(&self, epoll: &Epoll, sys: &Sys, fired: &mut Fired) {
+        self.dirty.set(false);
+        let mut wanted = self.armed.get();
+        let waiting = self.waiting.borrow().each_ref().map(Option::is_some);
+        wanted.read |= waiting[Direction::Read as usize];
+        wanted.write |= waiting[Direction::Write as usize];
+        if wanted != self.armed.get() {
+            self.ask(wanted, epoll, sys, fired);
+        }
+    }
+
+    fn ask(&self, wanted: Directions, epoll: &Epoll, sys: &Sys, fired: &mut Fired) {
+        let fd = self.fd.as_fd();
+        let asked = match (self.armed.get(), wanted) {
+            (_, Directions::NONE) => epoll.delete(sys, fd),
+            (Directions::NONE, _) => epoll.add(sys, fd, self.key, wanted.mask()),
+            _ => epoll.modify(sys, fd, self.key, wanted.mask()),
+        };
+        match asked {
+            Ok(()) => self.armed.set(wanted),
+            Err(error) => self.fail(&error, fired),
+        }
+    }
+
+    /// The question could not be put: whoever waits gets the error, instead of waiting for ever.
+    fn fail(&self, error: &io::Error, fired: &mut Fired) {
+        self.failure.set(error.raw_os_error().or(Some(libc::EIO)));
+        self.wake_all(fired);
+    }
+
+    pub(crate) fn wake_all(&self, fired: &mut Fired) {
+        for waker in self.waiting.borrow_mut().iter_mut().filter_map(Option::take) {
+            fired.wake(waker);
+        }
+    }
+
+    /// Table, last row.
+    #[cfg(debug_assertions)]
+    pub(crate) fn assert_ready_to_sleep(&self) {
+        for direction in [Direction::Read, Direction::Write] {
+            let parked = self.waiting.borrow()[direction as usize].is_some();
+            let fine = match self.trigger {
+                Trigger::Level => self.armed.get().has(direction),
+                Trigger::Edge => !self.ready.get().has(direction),
+            };
+            assert!(!parked || fine, "about to sleep, but {direction:?} would never be woken: {self:?}");
+        }
+    }
+
+    fn set_ready(&self, direction: Direction, value: bool) {
+        let mut ready = self.ready.get();
+        ready.set(direction, value);
+        self.ready.set(ready);
+    }
+
+    /// A call moved fewer bytes than it had room for: the next one would block. See "Short" above.
+    pub(crate) fn was_short(&self, direction: Direction) {
+        if self.trigger == Trigger::Level || !self.ending.get() {
+            self.set_ready(direction, false);
+        }
+    }
+}
+
+/// A source and its place with the driver. Dropping it takes the descriptor out of epoll, then closes
+/// it: in this order, or events could outlive it.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    /// `None` only while it is dropped or taken apart.
+    source: Option<Rc<Source>>,
+    reactor: Reactor,
+}
+
+impl Registration {
+    pub(crate) fn new(reactor: &Reactor, fd: OwnedFd) -> io::Result<Registration> {
+        let source = reactor.driver(|driver| driver.register(fd))??;
+        Ok(Registration { source: Some(source), reactor: reactor.clone() })
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        self.source.as_ref().expect("taken only at the end")
+    }
+
+    pub(crate) fn reactor(&self) -> &Reactor {
+        &self.reactor
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.source().fd.as_fd()
+    }
+
+    /// Makes `call` until it no longer would block. The only way to wait for a source: there is no
+    /// "wait until readable" to misuse.
+    ///
+    /// One waiter per direction: callers are `&mut` above this.
+    pub(crate) fn io<T, F>(&self, direction: Direction, call: F) -> Io<'_, F>
+    where
+        F: FnMut() -> io::Result<T>,
+    {
+        Io { registration: self, direction, call, parked: false }
+    }
+
+    /// Takes the source from the driver. What it held is dropped by the caller, outside of the borrow.
+    fn leave(&mut self) -> Option<OwnedFd> {
+        let source = self.source.take()?;
+        // Closed: the driver forgot the source when it ended.
+        let _ = self.reactor.driver(|driver| driver.deregister(&source));
+        let source = Rc::into_inner(source).expect("the driver's reference is gone");
+        Some(source.fd)
+    }
+
+    pub(crate) fn into_fd(mut self) -> OwnedFd {
+        self.leave().expect("taken only at the end")
+    }
+
+    pub(crate) fn close(mut self) -> io::Result<()> {
+        self.leave().map_or(Ok(()), |fd| self.reactor.sys().close(fd))
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let Some(fd) = self.leave() {
+            let _ = self.reactor.sys().close(fd);
+        }
+    }
+}
+
+/// The future of [`Registration::io`].
+pub(crate) struct Io<'a, F> {
+    registration: &'a Registration,
+    direction: Direction,
+    call: F,
+    parked: bool,
+}
+
+impl<F> Unpin for Io<'_, F> {}
+
+impl<T, F: FnMut() -> io::Result<T>> Future for Io<'_, F> {
+    type Output = io::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (registration, direction) = (self.registration, self.direction);
+        let source = registration.source();
+        let streak = &source.streak[direction as usize];
+        loop {
+            if registration.reactor.is_closed() {
+                return Poll::Ready(Err(closed()));
+            }
+            if let Some(errno) = source.failure.take() {
+                return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+            }
+            if !source.ready.get().has(direction) {
+                source.streak.iter().for_each(|streak| streak.set(0));
+                self.park(cx);
+                return Poll::Pending;
+            }
+            if streak.get() >= DRAIN_CAP {
+                streak.set(0);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match (self.call)() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    source.set_ready(direction, false);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    streak.set(streak.get() + 1);
+                    return Poll::Ready(result);
+                }
+            }
+        }
+    }
+}
+
+impl<F> Io<'_, F> {
+    fn park(&mut self, cx: &mut Context<'_>) {
+        self.parked = true;
+        let source = self.registration.source();
+        let place = self.direction as usize;
+        if !source.waiting.borrow()[place].as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            // Cloned before the borrow and dropped after it: a waker may be foreign code.
+            let waker = cx.waker().clone();
+            let replaced = source.waiting.borrow_mut()[place].replace(waker);
+            drop(replaced);
+        }
+        let unasked = source.trigger == Trigger::Level && !source.armed.get().has(self.direction);
+        if unasked && !source.dirty.replace(true) {
+            let _ = self.registration.reactor.driver(|driver| driver.flush_later(source.key));
+        }
+    }
+}
+
+impl<F> Drop for Io<'_, F> {
+    /// Nobody waits any longer. What epoll was asked stays; an event that finds nobody takes it back.
+    fn drop(&mut self) {
+        if self.parked {
+            let waker = self.registration.source().waiting.borrow_mut()[self.direction as usize].take();
+            drop(waker);
+        }
+    }
+}
