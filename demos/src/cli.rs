@@ -13,12 +13,16 @@ use crate::engine::Engine;
 ///
 /// Without a command it runs `compare`.
 #[derive(Debug, Parser)]
-#[command(name = "demos", version, after_help = "\
+#[command(
+    name = "demos",
+    version,
+    after_help = "\
 Examples:
   demos                        compare the engines on this machine (about 15 s)
   demos echo                   an echo server on the default engine
   demos http --on reactor-edge an HTTP server on an edge-triggered reactor
-  demos doctor                 which engines can run here, and what to do about those that can't")]
+  demos doctor                 which engines can run here, and what to do about those that can't"
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -123,7 +127,8 @@ pub struct DoctorArgs {
 
 /// Parses `ADDR:PORT`, or looks up `NAME:PORT`.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
+    let found =
+        text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
     found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
 }
 

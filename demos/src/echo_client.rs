@@ -58,7 +58,10 @@ impl Program for EchoClient {
         if !sending.is_finished() {
             bail!("the server ended the connection");
         }
-        sending.await?.context("cannot send to the server")
+        match sending.await {
+            Ok(sent) => sent.context("cannot send to the server"),
+            Err(error) => bail!("{error}"),
+        }
     }
 }
 

@@ -63,9 +63,7 @@ pub fn run<P: Program>(engine: Option<Engine>, program: P) -> anyhow::Result<(P:
     match engine.unwrap_or(Engine::Proactor) {
         Engine::ReactorLevel => run_reactor(Trigger::Level, program),
         Engine::ReactorEdge => run_reactor(Trigger::Edge, program),
-        Engine::Proactor => {
-            Err(refusal(engine, "not there yet"))
-        }
+        Engine::Proactor => Err(refusal(engine, "not there yet")),
     }
 }
 

@@ -1,11 +1,10 @@
 //! What the server commands share: address, signals, the line that says "ready", the summary.
 
 use std::future::Future;
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use demos::serve::{Limits, Served, serve};
 use executor::{ListenOptions, Listener, Runtime};
 
@@ -46,9 +45,9 @@ impl<S: Service> Program for Server<S> {
     async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<Served> {
         let Server { args, service } = self;
         signals::stop_on_signals(rt.remote()).context("cannot watch for signals")?;
-        let listener = rt
-            .listen(args.listen, &ListenOptions::default())
-            .with_context(|| format!("cannot listen on {}{}", args.listen, remedy(&rt, args.listen)))?;
+        let listener = rt.listen(args.listen, &ListenOptions::default());
+        let listener = listener
+            .map_err(|error| anyhow!("cannot listen on {}: {error}{}", args.listen, remedy(&error)))?;
         say(&format!("listening on {} ({})", listener.local_addr()?, rt.engine()))?;
         if args.control {
             control::answer(&rt)?;
@@ -59,6 +58,22 @@ impl<S: Service> Program for Server<S> {
         let runtime = rt.clone();
         let connection = move |stream| S::connection(Rc::clone(&service), runtime.clone(), stream);
         serve(&rt, listener, &limits, connection).await.context("cannot accept connections any more")
+    }
+}
+
+/// What to do about an address that cannot be listened on.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            ". Another program listens there: choose another port with --listen ADDR:PORT (0: any free one)"
+        }
+        ErrorKind::AddrNotAvailable => {
+            ". This machine has no such address: choose another with --listen ADDR:PORT"
+        }
+        ErrorKind::PermissionDenied => {
+            ". Low ports are reserved: choose one above 1023 with --listen ADDR:PORT"
+        }
+        _ => "",
     }
 }
 
