@@ -11,11 +11,16 @@
 
 #![forbid(unsafe_code)]
 
+mod child;
 mod cli;
+mod client;
+mod compare;
 mod control;
 mod echo_client;
 mod engine;
 mod limits;
+mod measure;
+mod report;
 mod server;
 mod signals;
 
@@ -40,7 +45,9 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Echo(args)) => echo(args)?,
-        _ => todo!(),
+        Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Doctor(_)) => todo!(),
+        None => return run(Cli::parse_from(["demos", "compare"])),
     }
     Ok(ExitCode::SUCCESS)
 }
