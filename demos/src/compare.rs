@@ -25,6 +25,7 @@ use crate::client::{self, Dialogue, EchoDialogue, HttpDialogue};
 use crate::engine::{self, Engine};
 use crate::limits;
 use crate::measure::{Figures, SCENARIOS, Scenario, Service};
+use crate::output;
 use crate::report::{Contender, Report};
 
 /// Rounds in a run of usual length: the least with a median worth the name.
@@ -50,9 +51,9 @@ const IDLE_MESSAGE: usize = 128;
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     limits::raise_open_files();
     let report = Comparison::new(args.seconds)?.run()?;
-    println!("{}", report.table());
+    output::print(&report.table())?;
     for (engine, reason) in &report.missing {
-        println!("{engine} did not take part: {reason}. `demos doctor` tells more.");
+        output::print(&format!("{engine} did not take part: {reason}. `demos doctor` tells more."))?;
     }
     if let Some(file) = &args.json {
         save(file, &report)?;

@@ -2,7 +2,7 @@
 //! a line of JSON on stdout the answer. The end of stdin stops the server, so that it never outlives
 //! who started it.
 
-use std::io::{self, Write};
+use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use demos::mailbox::mailbox;
 use executor::Runtime;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
+
+use crate::output;
 
 /// Starts to answer questions, in a task and a thread that reads stdin.
 pub fn answer<R: Runtime>(rt: &R) -> anyhow::Result<()> {
@@ -27,8 +29,7 @@ pub fn answer<R: Runtime>(rt: &R) -> anyhow::Result<()> {
     let runtime = rt.clone();
     let answering = async move {
         while let Some(_question) = asked.receive().await {
-            let mut stdout = io::stdout().lock();
-            if writeln!(stdout, "{}", figures(&runtime)).and_then(|()| stdout.flush()).is_err() {
+            if output::print(&figures(&runtime).to_string()).is_err() {
                 break;
             }
         }

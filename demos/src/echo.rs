@@ -9,12 +9,10 @@
 //! chunk, and reads no more.
 
 use std::io;
-use std::pin::pin;
 
 use executor::{IoBuf, Reader, Runtime, Writer};
-use futures_lite::future::or;
 
-use crate::serve::closing_time;
+use crate::serve::unless_stopping;
 
 /// Echoes on `stream` until the peer ends its side, or until the runtime is stopped and the peer is
 /// idle.
@@ -22,14 +20,8 @@ use crate::serve::closing_time;
 /// # Errors
 /// Those of the stream, such as a reset by the peer.
 pub async fn connection<R: Runtime>(rt: R, mut stream: R::Stream) -> io::Result<()> {
-    let mut closing = pin!(closing_time(&rt));
-    loop {
-        let next = async { Some(stream.recv().await) };
-        let closed = async {
-            closing.as_mut().await;
-            None
-        };
-        let Some(chunk) = or(next, closed).await.transpose()? else { break };
+    while let Some(received) = unless_stopping(&rt, stream.recv()).await {
+        let chunk = received?;
         if chunk.bytes().is_empty() {
             break;
         }

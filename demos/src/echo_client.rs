@@ -3,7 +3,7 @@
 //! Three parties: a thread reads stdin, because that blocks; a task sends; the main future receives.
 //! They meet in a mailbox of a few pieces, so a slow server slows the reading of stdin.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use demos::mailbox::{Receiver, Sender, mailbox};
 use executor::{IoBuf, Reader, Runtime, Stream, Writer};
 
 use crate::engine::{self, Engine, Program};
+use crate::output;
 
 /// Pieces of stdin that may wait for the server.
 const PIECES: usize = 4;
@@ -51,7 +52,7 @@ impl Program for EchoClient {
             if chunk.bytes().is_empty() {
                 break;
             }
-            if !print(chunk.bytes())? {
+            if !output::write(chunk.bytes())? {
                 return Ok(());
             }
         }
@@ -101,14 +102,5 @@ fn read_stdin(pieces: &Sender<Vec<u8>>) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return,
         }
-    }
-}
-
-/// Writes to stdout at once. Returns false if nobody reads it any more, as in `... | head -1`.
-fn print(bytes: &[u8]) -> anyhow::Result<bool> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        result => result.map(|()| true).context("cannot write to stdout"),
     }
 }

@@ -4,9 +4,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors left for everything that is no connection: the engine's own, the standard streams,
 /// files that are being served.
-const RESERVED: u64 = 64;
+pub const RESERVED: usize = 64;
 /// Connections a demonstration needs at most. Each costs memory here and in the kernel.
-const MOST_CONNECTIONS: u64 = 10_000;
+pub const MOST_CONNECTIONS: usize = 10_000;
 
 /// Raises the soft limit of open files to the hard one. Soft limits are low for the sake of programs
 /// that use `select`, and none of ours do. Where it is not allowed, the old limit stays.
@@ -17,7 +17,6 @@ pub fn raise_open_files() {
 
 /// Connections this process can hold at the same time, at least one.
 pub fn connections() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let connections = files.saturating_sub(RESERVED).clamp(1, MOST_CONNECTIONS);
-    usize::try_from(connections).expect("it is at most 10,000")
+    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    files.map_or(MOST_CONNECTIONS, |files| files.saturating_sub(RESERVED).clamp(1, MOST_CONNECTIONS))
 }

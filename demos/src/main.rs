@@ -4,9 +4,9 @@
 //! |---|---|
 //! | `cli` | the command line |
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
-//! | `server`, `signals`, `limits` | what the server commands share |
+//! | `server`, `signals`, `limits`, `output` | what the server commands share |
 //! | `echo_client` | `demos echo --client` |
-//! | `compare`, `child`, `control`, `client`, `report` | `demos compare`: runs servers, drives them, prints a table |
+//! | `compare`, `child`, `control`, `client`, `measure`, `report` | `demos compare`: runs servers, drives them, prints a table |
 //! | `doctor` | `demos doctor`: what this machine offers |
 
 #![forbid(unsafe_code)]
@@ -16,10 +16,12 @@ mod cli;
 mod client;
 mod compare;
 mod control;
+mod doctor;
 mod echo_client;
 mod engine;
 mod limits;
 mod measure;
+mod output;
 mod report;
 mod server;
 mod signals;
@@ -46,7 +48,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
-        Some(Command::Doctor(_)) => todo!(),
+        Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),
     }
     Ok(ExitCode::SUCCESS)

@@ -40,7 +40,7 @@ impl Contender {
 enum Style {
     /// Whole numbers, and the ratio to the first engine.
     Compared,
-    /// Two decimals.
+    /// Three decimals.
     Counted,
 }
 
@@ -129,7 +129,7 @@ fn rows(engines: &[Figures]) -> Vec<(String, Style, Vec<f64>)> {
     let calls: BTreeSet<_> = engines.iter().flat_map(|figures| figures.calls.keys()).collect();
     for call in calls {
         let count = of(&|figures| figures.calls.get(call).copied().unwrap_or(0.0));
-        if count.iter().any(|count| *count >= 0.005) {
+        if count.iter().any(|count| *count >= 0.0005) {
             rows.push((format!("calls of {call}"), Style::Counted, count));
         }
     }
@@ -142,7 +142,7 @@ fn row(name: &str, style: Style, values: &[f64]) -> Vec<String> {
     let first = values.first().copied().unwrap_or_default();
     let cell = |(place, value): (usize, &f64)| match style {
         Style::Counted if *value == 0.0 => "-".to_owned(),
-        Style::Counted => format!("{value:.2}"),
+        Style::Counted => format!("{value:.3}"),
         Style::Compared if place == 0 || first == 0.0 => format!("{}       ", grouped(*value)),
         Style::Compared => format!("{} {:>5.2}×", grouped(*value), value / first),
     };

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! **Stop** is the runtime's [`stop`](Runtime::stop). Every connection learns of it by itself, through
-//! [`closing_time`]: it answers what has been asked, and leaves when it is idle.
+//! [`unless_stopping`]: it answers what has been asked, and leaves when it is idle.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -27,8 +27,8 @@ use std::time::Duration;
 use executor::{AbortHandle, Key, Listener, Runtime, Table, yield_now};
 use futures_lite::future::or;
 
-/// How long after a stop a connection still counts what comes in as asked before: time enough for what
-/// the kernel had already received when the signal came, and unnoticeable for who waits for the exit.
+/// How long a connection must have nothing to do, after a stop, to count as idle: time enough for what
+/// the kernel had already received when the stop came, and unnoticeable for who waits for the exit.
 const LAST_CALL: Duration = Duration::from_millis(4);
 
 /// Connections accepted before the tasks get their turn: a flood of newcomers does not keep those who
@@ -70,11 +70,10 @@ where
     F: Future<Output = ()> + 'static,
 {
     let guests = Rc::new(Guests::default());
-    let closing = async {
-        closing_time(rt).await;
-        Ok(())
-    };
-    or(accept(rt, &mut listener, limits.connections, &guests, connection), closing).await?;
+    let accepting = accept(rt, &mut listener, limits.connections, &guests, connection);
+    if let Some(Err(error)) = unless_stopping(rt, accepting).await {
+        return Err(error);
+    }
     drop(listener);
     let all_left = rt.timeout(limits.grace, guests.until(|present| present == 0)).await.is_ok();
     let cut = if all_left { 0 } else { guests.abort() };
@@ -106,15 +105,19 @@ where
     }
 }
 
-/// Completes shortly after the runtime was asked to stop. An idle connection waits for this beside its
-/// next request, and leaves when it comes; the moment in between is for requests that were already in
-/// the kernel's hands.
+/// Waits for `next`, such as the next request of an idle connection; `None` if the runtime is stopping
+/// and `next` does not complete in the moment after that, which is for what the kernel already had.
 ///
 /// # Cancel safety
-/// Dropping this future loses nothing.
-pub async fn closing_time<R: Runtime>(rt: &R) {
-    rt.stopped().await;
-    rt.sleep(LAST_CALL).await;
+/// That of `next`, which is dropped when the answer is `None`.
+pub async fn unless_stopping<R: Runtime, T>(rt: &R, next: impl Future<Output = T>) -> Option<T> {
+    let next = async { Some(next.await) };
+    let stopping = async {
+        rt.stopped().await;
+        rt.sleep(LAST_CALL).await;
+        None
+    };
+    or(next, stopping).await
 }
 
 /// The connections that are here.

@@ -1,7 +1,7 @@
 //! What the server commands share: address, signals, the line that says "ready", the summary.
 
 use std::future::Future;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
 use anyhow::{Context, anyhow, bail};
@@ -10,7 +10,7 @@ use executor::{ListenOptions, Listener, Runtime};
 
 use crate::cli::ServerArgs;
 use crate::engine::{self, Engine, Program};
-use crate::{control, limits, signals};
+use crate::{control, limits, output, signals};
 
 /// What a server does with its connections.
 pub trait Service: 'static {
@@ -30,8 +30,7 @@ pub fn run<S: Service>(engine: Option<Engine>, args: ServerArgs, service: S) -> 
     limits::raise_open_files();
     let (served, stats) = engine::run(engine, Server { args, service })?;
     let Served { connections, cut } = served?;
-    say(&format!("served connections={connections} cut={cut} {stats}"))?;
-    Ok(())
+    output::print(&format!("served connections={connections} cut={cut} {stats}"))
 }
 
 struct Server<S> {
@@ -48,7 +47,7 @@ impl<S: Service> Program for Server<S> {
         let listener = rt.listen(args.listen, &ListenOptions::default());
         let listener = listener
             .map_err(|error| anyhow!("cannot listen on {}: {error}{}", args.listen, remedy(&error)))?;
-        say(&format!("listening on {} ({})", listener.local_addr()?, rt.engine()))?;
+        output::print(&format!("listening on {} ({})", listener.local_addr()?, rt.engine()))?;
         if args.control {
             control::answer(&rt)?;
         }
@@ -75,10 +74,4 @@ fn remedy(error: &io::Error) -> &'static str {
         }
         _ => "",
     }
-}
-
-/// One line to stdout, at once.
-fn say(line: &str) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
