@@ -36,7 +36,7 @@ fn bad_options_are_refused_with_their_remedy() {
         ("echo --listen 127.0.0.1", 2, "give ADDR:PORT"),
         ("echo --listen 127.0.0.1:65536", 2, "give ADDR:PORT"),
         ("echo --grace soon", 2, "give a number of seconds"),
-        ("echo --grace -1", 2, "--grace"),
+        ("echo --grace=-1", 2, "give a number of seconds"),
         ("echo --max-connections 0", 2, "not in 1.."),
         ("echo --client 127.0.0.1:1 --listen 127.0.0.1:0", 2, "cannot be used with"),
         ("echo --client nowhere", 1, "give HOST:PORT"),
