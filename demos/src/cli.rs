@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use demos::http::HttpArgs;
 
 use crate::engine::Engine;
 
@@ -31,6 +32,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Echo(EchoArgs),
+    Http(HttpCommand),
     Compare(CompareArgs),
     Doctor(DoctorArgs),
 }
@@ -57,6 +59,30 @@ pub struct EchoArgs {
 
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// Runs an HTTP/1.1 server.
+///
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. It
+/// has /, /plaintext, /json, /sleep?ms=NUMBER, /stats, POST /echo, and with --root the files below
+/// /files/.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos http                                   serve on 127.0.0.1:8080
+  curl http://127.0.0.1:8080/plaintext         ask it
+  demos http --on reactor-level --listen [::1]:0
+  demos http --root ./public                   curl http://127.0.0.1:8080/files/NAME
+  demos http --listen 0.0.0.0:8000 --allow-remote --grace 30")]
+pub struct HttpCommand {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    #[command(flatten)]
+    pub server: ServerArgs,
+
+    #[command(flatten)]
+    pub http: HttpArgs,
 }
 
 /// Which runtime.

@@ -7,11 +7,12 @@
 //! | [`serve`] | what both need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
 //!
-//! Nothing here names an engine, and nothing asks the system for the time or for a socket: all comes
-//! from the [`executor::Runtime`] that is passed in.
+//! Nothing here names an engine, or asks the system for sockets or timers: all comes from the
+//! [`executor::Runtime`] that is passed in.
 
 #![forbid(unsafe_code)]
 
 pub mod echo;
+pub mod http;
 pub mod mailbox;
 pub mod serve;

@@ -29,10 +29,12 @@ mod signals;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use anyhow::Context;
 use clap::Parser;
+use demos::http::Site;
 use executor::Runtime;
 
-use cli::{Cli, Command, EchoArgs};
+use cli::{Cli, Command, EchoArgs, HttpCommand};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Echo(args)) => echo(args)?,
+        Some(Command::Http(args)) => http(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),
@@ -67,5 +70,20 @@ impl server::Service for Echo {
     async fn connection<R: Runtime>(_: Rc<Self>, rt: R, stream: R::Stream) {
         // A peer that resets its connection has ended it; there is nobody to tell.
         let _ = demos::echo::connection(rt, stream).await;
+    }
+}
+
+fn http(args: HttpCommand) -> anyhow::Result<()> {
+    let site = args.http.site().context("cannot open the directory given with --root")?;
+    server::run(args.engine.on, args.server, Http { site: Rc::new(site) })
+}
+
+struct Http {
+    site: Rc<Site>,
+}
+
+impl server::Service for Http {
+    async fn connection<R: Runtime>(http: Rc<Self>, rt: R, stream: R::Stream) {
+        demos::http::connection(rt, stream, Rc::clone(&http.site)).await;
     }
 }
