@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use executor::{
-    BufResult, Config, Driver, DriverStats, Executor, Fired, IoBuf, IoBufMut, JoinHandle, ListenOptions,
-    Listener, Reader, RemoteHandle, Runtime, Sleep, Stats, Stream, Unpark, Writer,
+    BufResult, Config, Driver, DriverStats, Executor, Fired, IoBuf, IoBufMut, ListenOptions, Listener,
+    Reader, Runtime, Stream, Unpark, Writer,
 };
 
 use super::connection::connection;
@@ -152,6 +152,7 @@ struct Simulation(Executor<VirtualTime>);
 impl Runtime for Simulation {
     type Listener = NoListener;
     type Stream = SimStream;
+    type Driver = VirtualTime;
 
     fn listen(&self, _addr: SocketAddr, _options: &ListenOptions) -> io::Result<NoListener> {
         Err(io::ErrorKind::Unsupported.into())
@@ -161,36 +162,8 @@ impl Runtime for Simulation {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        self.0.spawn(future)
-    }
-
-    fn now(&self) -> Instant {
-        self.0.now()
-    }
-
-    fn sleep_until(&self, deadline: impl Into<Option<Instant>>) -> Sleep {
-        self.0.sleep_until(deadline)
-    }
-
-    async fn stopped(&self) {
-        self.0.stopped().await;
-    }
-
-    fn stop(&self) {
-        self.0.stop();
-    }
-
-    fn remote(&self) -> RemoteHandle {
-        self.0.remote()
-    }
-
-    fn stats(&self) -> Stats {
-        self.0.stats()
+    fn executor(&self) -> &Executor<VirtualTime> {
+        &self.0
     }
 
     fn engine(&self) -> &'static str {
