@@ -446,7 +446,8 @@ impl<D: Driver> Shared<D> {
             waker.arrive(&self.queue);
         }
         for remote in mail.spawns {
-            remote.start(|future| self.spawn(future));
+            // What is refused is dropped on the spot, and that is foreign code.
+            self.guard(|| remote.start(|future| self.spawn(future)));
         }
         if mail.stop {
             let stopped = self.stop.stop();
@@ -473,9 +474,13 @@ impl<D: Driver> Shared<D> {
     }
 
     fn report(&self, ran: Ran) {
-        if let Ran::Panicked(payload) = ran {
-            count(&self.counts.panicked);
-            (self.config.on_task_panic)(payload);
+        match ran {
+            Ran::Pending | Ran::Finished => {}
+            Ran::PanicDelivered => count(&self.counts.panicked),
+            Ran::Panicked(payload) => {
+                count(&self.counts.panicked);
+                (self.config.on_task_panic)(payload);
+            }
         }
     }
 

@@ -151,11 +151,13 @@ impl Inbox {
     }
 
     pub(crate) fn spawn(&self, spawn: RemoteSpawn) -> Result<(), Refusal> {
+        // What is refused is dropped here, with the mutex free: its destructor is foreign code.
+        let mut spawn = Some(spawn);
         self.post(|mail| {
             if mail.spawns.len() >= REMOTE_SPAWN_LIMIT {
                 return Err(Refusal::Full);
             }
-            mail.spawns.push(spawn);
+            mail.spawns.extend(spawn.take());
             Ok(())
         })
     }

@@ -66,6 +66,8 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
 pub(crate) enum Ran {
     Pending,
     Finished,
+    /// Finished, with a panic that its handle will deliver.
+    PanicDelivered,
     /// Finished, with a panic that no handle is there to receive.
     Panicked(Box<dyn Any + Send>),
 }
@@ -115,11 +117,15 @@ impl<F: Future> TaskCell<F> {
             Ok(()) => result,
         };
         if self.is_joined() {
+            let ran = match &result {
+                Err(JoinError::Panicked(_)) => Ran::PanicDelivered,
+                _ => Ran::Finished,
+            };
             self.stage.set(Stage::Done(result));
             let joiner = self.joiner.take();
             // The joiner may be a waker of somebody else's making, which may panic.
             let woken = catch_unwind(AssertUnwindSafe(|| joiner.map(Waker::wake)));
-            return woken.map_or_else(Ran::Panicked, |_| Ran::Finished);
+            return woken.map_or_else(Ran::Panicked, |_| ran);
         }
         self.stage.set(Stage::Taken);
         match result {

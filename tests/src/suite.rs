@@ -1,0 +1,129 @@
+//! Runs each case in a process of its own: the test binary starts itself again, for one case.
+//!
+//! libtest-mimic gives the usual command line (filters, `--list`, `--test-threads`). What runs there
+//! is only the parent, which waits for the child, and shows what it printed if it failed.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use executor::Config;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::engine::Engine;
+use crate::watchdog;
+
+/// Names the one case a child is to run.
+const CASE: &str = "RUN_ONE_CASE";
+/// How long a case may take, unless it says otherwise. Most take milliseconds; the rest of this is for
+/// machines that are slow or busy.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How much longer than the child's own watchdog the parent waits.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The cases of one test file.
+#[derive(Default)]
+pub struct Suite {
+    cases: Vec<Case>,
+    limit: Option<Duration>,
+    /// Why an engine can't be set up here; asked once for each.
+    unavailable: BTreeMap<&'static str, Option<String>>,
+}
+
+struct Case {
+    name: String,
+    body: fn(),
+    limit: Duration,
+}
+
+impl Suite {
+    /// No cases yet.
+    #[must_use]
+    pub fn new() -> Suite {
+        Suite::default()
+    }
+
+    /// How long each of the cases added from now on may take.
+    pub fn limit(&mut self, seconds: u64) {
+        self.limit = Some(Duration::from_secs(seconds));
+    }
+
+    /// Adds a case that runs on an engine, if that can be set up on this machine.
+    pub fn add<E: Engine>(&mut self, name: &str, body: fn()) {
+        let probe = || E::build(Config::default()).err().map(|error| error.to_string());
+        if self.unavailable.entry(E::NAME).or_insert_with(probe).is_none() {
+            self.add_plain(&format!("{}::{name}", E::NAME), body);
+        }
+    }
+
+    /// Adds a case that needs no engine.
+    pub fn add_plain(&mut self, name: &str, body: fn()) {
+        let limit = self.limit.unwrap_or(LIMIT);
+        self.cases.push(Case { name: name.to_owned(), body, limit });
+    }
+
+    /// Runs the cases the command line asks for; in a child, the one case it was started for.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        if let Ok(name) = std::env::var(CASE) {
+            let case = self.cases.into_iter().find(|case| case.name == name).expect("no such case");
+            watchdog::start(case.limit);
+            (case.body)();
+            return ExitCode::SUCCESS;
+        }
+        let arguments = Arguments::from_args();
+        let show = arguments.nocapture;
+        let skipped = self.unavailable.into_iter().filter_map(|(engine, why)| Some((engine, why?)));
+        // One visible line instead of tests that pass without having run.
+        let skipped = skipped.map(|(engine, why)| {
+            Trial::test(format!("{engine}: SKIPPED, cannot be set up here: {why}"), || Ok(()))
+                .with_ignored_flag(true)
+        });
+        let cases = self.cases.into_iter().map(|case| {
+            let name = case.name.clone();
+            Trial::test(name, move || run_in_child(&case, show))
+        });
+        libtest_mimic::run(&arguments, skipped.chain(cases).collect()).exit_code()
+    }
+}
+
+fn run_in_child(case: &Case, show: bool) -> Result<(), Failed> {
+    let (mut reader, writer) = std::io::pipe()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(CASE, &case.name).stdin(Stdio::null());
+    if !show {
+        command.stdout(writer.try_clone()?).stderr(writer);
+    }
+    let mut child = command.spawn()?;
+    // Closes our ends of the pipe, so that it ends when the child does.
+    drop(command);
+    let printed = std::thread::spawn(move || {
+        let mut printed = Vec::new();
+        let _ = reader.read_to_end(&mut printed);
+        String::from_utf8_lossy(&printed).into_owned()
+    });
+    let status = wait(&mut child, case.limit + GRACE)?;
+    let printed = printed.join().expect("reading a pipe does not panic");
+    match status {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(format!("{status}\n{printed}").into()),
+        None => Err(format!("killed: it hung, and its own watchdog with it\n{printed}").into()),
+    }
+}
+
+/// `None` if it had to be killed.
+fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if start.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
