@@ -39,11 +39,13 @@ pub struct Snapshot {
 }
 
 impl Server {
-    /// Starts `demos SERVICE --on ENGINE` on a free port, and waits until it accepts.
-    pub fn start(service: &str, engine: Engine) -> anyhow::Result<Server> {
+    /// Starts `demos COMMAND... --on ENGINE` on a free port, and waits until it accepts.
+    pub fn start(command: &[&str], engine: Engine) -> anyhow::Result<Server> {
+        let service = command[0];
         let binary = std::env::current_exe().context("cannot find this program's own file")?;
         let mut process = Command::new(binary)
-            .args([service, "--on", engine.name(), "--listen", "127.0.0.1:0", "--control"])
+            .args(command)
+            .args(["--on", engine.name(), "--listen", "127.0.0.1:0", "--control"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

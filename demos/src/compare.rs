@@ -47,6 +47,11 @@ const BLOCK: usize = 1 << 20;
 /// Bytes of the message that every idle connection has exchanged.
 const IDLE_MESSAGE: usize = 128;
 
+/// The servers' commands. An HTTP server closes a connection after a number of requests; this one does
+/// so after more than can be sent.
+const ECHO: &[&str] = &["echo"];
+const HTTP: &[&str] = &["http", "--max-requests", "18446744073709551615"];
+
 /// Compares, and prints what came of it.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     limits::raise_open_files();
@@ -101,10 +106,10 @@ impl Comparison {
 
     fn run(mut self) -> anyhow::Result<Report> {
         let engines: Vec<_> = self.report.contenders.iter().map(|contender| contender.engine).collect();
-        let start = |service| -> anyhow::Result<Vec<Server>> {
-            engines.iter().map(|engine| self.cores.start(service, *engine)).collect()
+        let start = |command| -> anyhow::Result<Vec<Server>> {
+            engines.iter().map(|engine| self.cores.start(command, *engine)).collect()
         };
-        let (mut echo, mut http) = (start("echo")?, start("http")?);
+        let (mut echo, mut http) = (start(ECHO)?, start(HTTP)?);
         for round in 0..self.rounds {
             for turn in 0..engines.len() {
                 let place = (round + turn) % engines.len();
@@ -132,18 +137,24 @@ impl Comparison {
     }
 
     /// Loads the server, and takes the figures.
-    fn measure(&self, scenario: &Scenario, server: &mut Server, engine: Engine) -> anyhow::Result<Figures> {
+    fn measure(
+        &mut self,
+        scenario: &Scenario,
+        server: &mut Server,
+        engine: Engine,
+    ) -> anyhow::Result<Figures> {
         self.progress.set_message(format!("{engine}: {}", scenario.name));
-        let rt = &self.client;
         let peers = self.connect(server.address(), scenario)?;
+        let rt = &self.client;
         let run = |peers, part| {
             rt.block_on(async { client::run(rt, peers, rt.now() + self.slot.mul_f64(part)).await })
         };
-        let (peers, _) = run(peers, WARM_UP)?;
+        let (peers, warm_up) = run(peers, WARM_UP)?;
         let before = server.snapshot()?;
         let (peers, tally) = run(peers, 1.0 - WARM_UP)?;
         let after = server.snapshot()?;
         drop(peers);
+        self.report.answers += warm_up.requests + tally.requests;
         self.progress.inc(1);
         Figures::new(&tally, &before, &after)
     }
@@ -168,7 +179,7 @@ impl Comparison {
     fn measure_idle(&mut self, place: usize) -> anyhow::Result<()> {
         let engine = self.report.contenders[place].engine;
         self.progress.set_message(format!("{engine}: idle connections"));
-        let mut server = self.cores.start("echo", engine)?;
+        let mut server = self.cores.start(ECHO, engine)?;
         let number = IDLE_CONNECTIONS.min(limits::connections() / 2);
         let first = self.open_idle(&server, FIRST_CONNECTIONS)?;
         let before = server.snapshot()?;
@@ -227,9 +238,9 @@ impl Cores {
 
     /// Starts a server on its core. A process inherits the core of who starts it, with all threads it
     /// will ever have, so this one moves there and back.
-    fn start(&self, service: &str, engine: Engine) -> anyhow::Result<Server> {
+    fn start(&self, command: &[&str], engine: Engine) -> anyhow::Result<Server> {
         self.go(|(_, servers)| servers);
-        let server = Server::start(service, engine);
+        let server = Server::start(command, engine);
         self.go(|(client, _)| client);
         server
     }

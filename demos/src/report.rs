@@ -15,6 +15,8 @@ pub struct Report {
     /// Engines that cannot run here, and why.
     pub missing: Vec<(Engine, String)>,
     pub rounds: usize,
+    /// Answers that were checked, all of them right.
+    pub answers: u64,
     /// Whether servers and client had a processor each.
     pub is_pinned: bool,
 }
@@ -73,9 +75,10 @@ impl Report {
             "servers and client share the processors"
         };
         format!(
-            "{table}\nMedians of {} rounds; {cores}. Ratios are to the first column. Each request is answered \
-             before its connection sends the next batch, so requests/s show the slower of server and client; \
-             processor time shows the server alone.",
+            "{table}\n{} answers, every byte checked. Medians of {} rounds; {cores}. Counts and processor time \
+             are per request, ratios to the first column. Connections wait for their answers, so requests/s \
+             show the slower of server and client, and processor time the server alone.",
+            grouped(self.answers as f64),
             self.rounds
         )
     }
@@ -109,6 +112,7 @@ impl Report {
         let missing = missing.map(|(engine, reason)| json!({ "engine": engine.name(), "reason": reason }));
         json!({
             "rounds": self.rounds,
+            "answers_checked": self.answers,
             "pinned": self.is_pinned,
             "scenarios": scenarios.collect::<Vec<_>>(),
             "idle": idle.collect::<Vec<_>>(),
