@@ -415,10 +415,10 @@ impl Stream for TcpStream {
     }
 
     async fn close(self) -> io::Result<()> {
-        let TcpStream { read, write } = self;
-        read.connection.is_closing.set(true);
-        drop(write);
-        Rc::into_inner(read.connection).expect("the halves were together").close().await
+        let connection = Rc::clone(&self.read.connection);
+        connection.is_closing.set(true);
+        drop(self);
+        Rc::into_inner(connection).expect("the halves were together").close().await
     }
 }
 
@@ -463,6 +463,13 @@ impl Reader for ReadHalf {
                 (result, unstow(kind))
             }
         }
+    }
+}
+
+impl Drop for ReadHalf {
+    /// What arrives from now on is dropped, so that it takes nothing of the pool.
+    fn drop(&mut self) {
+        self.connection.context.release(self.connection.socket());
     }
 }
 

@@ -355,11 +355,10 @@ impl Stream for TcpStream {
     }
 
     async fn close(self) -> io::Result<()> {
-        let TcpStream { read, write } = self;
-        read.connection.is_closing.set(true);
-        drop(write);
-        let connection = Rc::into_inner(read.connection).expect("the halves were together");
-        connection.registration.close()
+        let connection = Rc::clone(&self.read.connection);
+        connection.is_closing.set(true);
+        drop(self);
+        Rc::into_inner(connection).expect("the halves were together").registration.close()
     }
 }
 
