@@ -139,7 +139,7 @@ fn ring_features() -> Vec<Finding> {
         Finding::new(feature.name(), Verdict::Fallback, feature.fallback())
             .remedy(format!("it needs Linux {}", feature.since()))
     };
-    Feature::ALL.into_iter().map(finding).collect()
+    Feature::all().map(finding).collect()
 }
 
 /// The switch for io_uring, in the kernel since 6.6.

@@ -230,7 +230,6 @@ impl<T> JoinHandle<T> {
     }
 
     /// An abort button that can be kept elsewhere, on other threads, too.
-    #[must_use]
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle { waker: self.task.as_ref().map(|task| Arc::clone(task.waker())) }
     }
@@ -239,7 +238,6 @@ impl<T> JoinHandle<T> {
     pub fn detach(self) {}
 
     /// Whether the output is there (or was refused), so that awaiting would not wait.
-    #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.as_ref().is_none_or(|task| task.is_finished())
     }
