@@ -1,1 +1,89 @@
-fn main() {}
+//! The binary `demos`: servers to run, engines to compare. See `demos --help`.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `cli` | the command line |
+//! | `engine` | chooses the runtime, once, for programs that are generic over it |
+//! | `server`, `signals`, `limits`, `output` | what the server commands share |
+//! | `echo_client` | `demos echo --client` |
+//! | `compare`, `child`, `control`, `client`, `measure`, `report` | `demos compare`: runs servers, drives them, prints a table |
+//! | `doctor` | `demos doctor`: what this machine offers |
+
+#![forbid(unsafe_code)]
+
+mod child;
+mod cli;
+mod client;
+mod compare;
+mod control;
+mod doctor;
+mod echo_client;
+mod engine;
+mod limits;
+mod measure;
+mod output;
+mod report;
+mod server;
+mod signals;
+
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use anyhow::Context;
+use clap::Parser;
+use demos::http::Site;
+use executor::Runtime;
+
+use cli::{Cli, Command, EchoArgs, HttpCommand};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("demos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Some(Command::Echo(args)) => echo(args)?,
+        Some(Command::Http(args)) => http(args)?,
+        Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Doctor(args)) => return doctor::run(&args),
+        None => return run(Cli::parse_from(["demos", "compare"])),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn echo(args: EchoArgs) -> anyhow::Result<()> {
+    match args.client {
+        Some(server) => echo_client::run(args.engine.on, &server),
+        None => server::run(args.engine.on, args.server, Echo),
+    }
+}
+
+struct Echo;
+
+impl server::Service for Echo {
+    async fn connection<R: Runtime>(_: Rc<Self>, rt: R, stream: R::Stream) {
+        // A peer that resets its connection has ended it; there is nobody to tell.
+        let _ = demos::echo::connection(rt, stream).await;
+    }
+}
+
+fn http(args: HttpCommand) -> anyhow::Result<()> {
+    let site = args.http.site().context("cannot open the directory given with --root")?;
+    server::run(args.engine.on, args.server, Http { site: Rc::new(site) })
+}
+
+struct Http {
+    site: Rc<Site>,
+}
+
+impl server::Service for Http {
+    async fn connection<R: Runtime>(http: Rc<Self>, rt: R, stream: R::Stream) {
+        demos::http::connection(rt, stream, Rc::clone(&http.site)).await;
+    }
+}

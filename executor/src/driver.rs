@@ -76,6 +76,13 @@ impl Fired {
         self.garbage.push(garbage);
     }
 
+    /// Does it all now. For drivers, outside of their turn, with nothing borrowed.
+    pub fn run(self) {
+        let Fired { wakers, garbage } = self;
+        wakers.into_iter().for_each(Waker::wake);
+        drop(garbage);
+    }
+
     /// Whether there is nothing to wake or drop.
     #[must_use]
     pub fn is_empty(&self) -> bool {

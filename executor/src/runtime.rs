@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::buf::{BufResult, IoBuf, IoBufMut};
+use crate::driver::Driver;
+use crate::executor::Executor;
 use crate::remote::RemoteHandle;
 use crate::stats::Stats;
 use crate::task::JoinHandle;
@@ -43,6 +45,8 @@ pub trait Runtime: Clone + 'static {
     type Listener: Listener<Stream = Self::Stream>;
     /// A TCP connection.
     type Stream: Stream;
+    /// The driver under the executor.
+    type Driver: Driver;
 
     /// Binds and listens. Port 0 lets the kernel choose; ask [`Listener::local_addr`].
     ///
@@ -59,35 +63,53 @@ pub trait Runtime: Clone + 'static {
     /// Dropping this future gives the attempt up and closes its socket.
     async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream>;
 
+    /// The executor: tasks, timers, `block_on`. The provided methods here are its own.
+    fn executor(&self) -> &Executor<Self::Driver>;
+
+    /// The engine's name: `reactor-level`, `reactor-edge`, `proactor` ...
+    fn engine(&self) -> &'static str;
+
     /// Runs `future` beside the others of this runtime. Dropping the handle detaches the task.
     fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + 'static,
-        F::Output: 'static;
+        F::Output: 'static,
+    {
+        self.executor().spawn(future)
+    }
 
     /// The time on the runtime's clock. Programs that ask only here can run in simulated time.
-    fn now(&self) -> Instant;
+    fn now(&self) -> Instant {
+        self.executor().now()
+    }
 
     /// Completes at `deadline`, never earlier; `None` stands for "never".
-    fn sleep_until(&self, deadline: impl Into<Option<Instant>>) -> Sleep;
+    fn sleep_until(&self, deadline: impl Into<Option<Instant>>) -> Sleep {
+        self.executor().sleep_until(deadline)
+    }
 
     /// Completes when [`stop`](Self::stop) has been called, here or through a [`RemoteHandle`].
     ///
     /// # Cancel safety
     /// Dropping this future loses nothing; a stop is remembered.
-    async fn stopped(&self);
+    fn stopped(&self) -> impl Future<Output = ()> + 'static {
+        self.executor().stopped()
+    }
 
     /// Asks the program to end: completes every [`stopped`](Self::stopped).
-    fn stop(&self);
+    fn stop(&self) {
+        self.executor().stop();
+    }
 
     /// A handle for other threads.
-    fn remote(&self) -> RemoteHandle;
+    fn remote(&self) -> RemoteHandle {
+        self.executor().remote()
+    }
 
     /// What the runtime has done so far.
-    fn stats(&self) -> Stats;
-
-    /// The engine's name: `reactor-level`, `reactor-edge`, `proactor` ...
-    fn engine(&self) -> &'static str;
+    fn stats(&self) -> Stats {
+        self.executor().stats()
+    }
 
     /// Completes after `duration`; a duration too long for the clock never ends.
     fn sleep(&self, duration: Duration) -> Sleep {

@@ -1,1 +1,205 @@
+//! A small single-threaded async runtime over io_uring: completion.
+//!
+//! We tell io_uring *what* to read or write; it tells us when that is done. Its sibling `reactor` is
+//! told by epoll *that* a socket can be read, and reads it. Both have the same names for the same
+//! things, so a program changes sides in one line.
+//!
+//! ```
+//! use proactor::{Builder, Listener, Reader, TcpListener, TcpStream, Writer};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let rt = Builder::new().build()?;
+//! rt.block_on(async {
+//!     let mut listener = TcpListener::bind(&rt, "127.0.0.1:0".parse().unwrap())?;
+//!     let addr = listener.local_addr()?;
+//!     let client = rt.spawn({
+//!         let rt = rt.clone();
+//!         async move {
+//!             let mut stream = TcpStream::connect(&rt, addr).await?;
+//!             stream.write_all("hello").await.0?;
+//!             stream.recv().await
+//!         }
+//!     });
+//!     let mut stream = listener.accept().await?;
+//!     let chunk = stream.recv().await?;
+//!     stream.write_all(chunk).await.0?;
+//!     assert_eq!(&*client.await.unwrap()?, b"hello");
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! # Who is who
+//!
+//! The Proactor pattern's words, and where they live here. Initiator: a future's first poll, `net.rs`.
+//! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
+//! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
+//! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
+//! memory that `recv` lends, `setup.rs` finds out what the kernel can do.
+//!
+//! # Kernel
+//!
+//! Linux 5.11 or later. What newer ones add is probed and used: see [`Feature`].
 
+mod driver;
+mod net;
+mod op;
+mod pool;
+mod ring;
+mod setup;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use executor::{Executor, Seam};
+
+use crate::op::Operations;
+use crate::pool::Pool;
+
+pub use crate::driver::UringDriver;
+pub use crate::net::{ReadHalf, TcpListener, TcpStream, WriteHalf};
+pub use crate::pool::Chunk;
+pub use crate::setup::{Feature, Features, Gate, SetupError};
+pub use executor::{
+    AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError,
+    JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Reader, RemoteHandle, RemoteTask,
+    Runtime, Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
+};
+#[cfg(feature = "faults")]
+pub use executor::{Judge, Verdict};
+
+/// What the sockets of a runtime share, with or without its driver.
+pub(crate) struct Context {
+    pub(crate) operations: RefCell<Operations>,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) seam: Seam,
+    pub(crate) is_closed: Cell<bool>,
+    pub(crate) accept_pauses: Cell<u64>,
+    features: Features,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("pool", &self.pool).field("seam", &self.seam).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    pub(crate) fn close(&self, fd: OwnedFd) -> io::Result<()> {
+        ring::close(&self.seam, fd)
+    }
+}
+
+/// The runtime. What [`Builder::build`] returns is its owner, and dropping that ends it; clones are
+/// handles, which keep nothing alive. Most of its methods are those of [`Executor`].
+#[derive(Clone, Debug)]
+pub struct Proactor {
+    executor: Executor<UringDriver>,
+    context: Rc<Context>,
+}
+
+impl Proactor {
+    /// A runtime with the defaults.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn new() -> Result<Proactor, SetupError> {
+        Builder::new().build()
+    }
+
+    /// What was probed and is used.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        self.context.features
+    }
+
+    /// Hands every further system call to `judge`, which may fail, shorten or delay it; `None` lets all
+    /// pass again. For tests.
+    #[cfg(feature = "faults")]
+    pub fn set_judge(&self, judge: Option<Judge>) {
+        self.context.seam.set_judge(judge);
+    }
+}
+
+impl Deref for Proactor {
+    type Target = Executor<UringDriver>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.executor
+    }
+}
+
+/// Operations the kernel may hold at once, unless the builder is told otherwise: a receive and a send
+/// on 8,000 streams. Their completions take 256 KiB.
+const OPERATIONS: u32 = 16 * 1024;
+/// Submissions that fit the queue; when it is full, the kernel takes them early. More would only spoil
+/// the cache: the queue is used all around.
+const SUBMISSIONS: u32 = 1024;
+
+/// Sets a runtime up.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    config: Config,
+    features: Features,
+    operations: u32,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder { config: Config::default(), features: Features::ALL, operations: OPERATIONS }
+    }
+}
+
+impl Builder {
+    /// The defaults: everything the kernel can do, and those of [`Config`].
+    #[must_use]
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Limits and hooks that every runtime has.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Builder {
+        self.config = config;
+        self
+    }
+
+    /// How many operations the kernel may hold at once; further ones wait. Rounded up to a power of two,
+    /// and cut to what the kernel allows (65,536).
+    #[must_use]
+    pub fn operations(mut self, operations: u32) -> Builder {
+        self.operations = operations.max(4);
+        self
+    }
+
+    /// Does without an ability of the kernel, as on one that hasn't it.
+    #[must_use]
+    pub fn without(mut self, feature: Feature) -> Builder {
+        self.features.remove(feature);
+        self
+    }
+
+    /// Makes the runtime, on the thread that will run it.
+    ///
+    /// # Errors
+    /// [`SetupError`], which names the gate that is closed and the remedy.
+    pub fn build(self) -> Result<Proactor, SetupError> {
+        let mut features = self.features;
+        let submissions = SUBMISSIONS.min(self.operations);
+        let (ring, buffers) = setup::ring(submissions, self.operations, &mut features)?;
+        let pool = Pool::new(buffers);
+        let context = Rc::new(Context {
+            operations: RefCell::new(Operations::new(ring, Rc::clone(&pool), features)),
+            pool,
+            seam: Seam::new(ring::NAMES),
+            is_closed: Cell::new(false),
+            accept_pauses: Cell::new(0),
+            features,
+        });
+        let driver = UringDriver::new(Rc::clone(&context))?;
+        Ok(Proactor { executor: Executor::new(driver, self.config), context })
+    }
+}

@@ -1,6 +1,6 @@
 //! An echo server: every connection is a task.
 //!
-//! cargo run -p reactor --example echo            then, in another terminal:  nc 127.0.0.1 7000
+//! cargo run -p reactor --example reactor-echo            then, in another terminal:  nc 127.0.0.1 7000
 
 use reactor::{Listener, Reactor as Rt, Reader, Runtime, TcpListener, TcpStream, Writer};
 

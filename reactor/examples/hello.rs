@@ -1,6 +1,6 @@
 //! A timer: the smallest program.
 //!
-//! cargo run -p reactor --example hello
+//! cargo run -p reactor --example reactor-hello
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Another thread spawns onto the runtime, wakes a task, and stops the program.
 //!
-//! cargo run -p reactor --example remote_wake
+//! cargo run -p reactor --example reactor-remote-wake
 
 use std::time::Duration;
 

@@ -8,17 +8,18 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use executor::{
-    AcceptPause, BufResult, IoBuf, IoBufMut, JoinHandle, ListenOptions, Listener, Reader, RemoteHandle,
-    Runtime, Sleep, Stats, Stream, Writer,
+    AcceptPause, BufResult, Executor, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime, Stream,
+    Writer,
 };
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::source::{Direction, Registration};
-use crate::{Chunk, Reactor, Trigger};
+use crate::{Chunk, EpollDriver, Reactor, Trigger};
 
 impl Runtime for Reactor {
     type Listener = TcpListener;
     type Stream = TcpStream;
+    type Driver = EpollDriver;
 
     fn listen(&self, addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
         TcpListener::bind_with(self, addr, options)
@@ -28,36 +29,8 @@ impl Runtime for Reactor {
         TcpStream::connect(self, addr).await
     }
 
-    fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        (**self).spawn(future)
-    }
-
-    fn now(&self) -> Instant {
-        (**self).now()
-    }
-
-    fn sleep_until(&self, deadline: impl Into<Option<Instant>>) -> Sleep {
-        (**self).sleep_until(deadline)
-    }
-
-    async fn stopped(&self) {
-        (**self).stopped().await;
-    }
-
-    fn stop(&self) {
-        (**self).stop();
-    }
-
-    fn remote(&self) -> RemoteHandle {
-        (**self).remote()
-    }
-
-    fn stats(&self) -> Stats {
-        (**self).stats()
+    fn executor(&self) -> &Executor<EpollDriver> {
+        self
     }
 
     fn engine(&self) -> &'static str {
@@ -225,9 +198,10 @@ impl Connection {
         let mut sent = 0;
         while sent < bytes.len() {
             self.is_write_broken.set(sent > 0);
-            sent += self.send(&bytes[sent..]).await?;
+            let result = self.send(&bytes[sent..]).await;
+            self.is_write_broken.set(false);
+            sent += result?;
         }
-        self.is_write_broken.set(false);
         Ok(())
     }
 
@@ -381,11 +355,10 @@ impl Stream for TcpStream {
     }
 
     async fn close(self) -> io::Result<()> {
-        let TcpStream { read, write } = self;
-        read.connection.is_closing.set(true);
-        drop(write);
-        let connection = Rc::into_inner(read.connection).expect("the halves were together");
-        connection.registration.close()
+        let connection = Rc::clone(&self.read.connection);
+        connection.is_closing.set(true);
+        drop(self);
+        Rc::into_inner(connection).expect("the halves were together").registration.close()
     }
 }
 

@@ -1,0 +1,183 @@
+//! The command line.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use demos::http::HttpArgs;
+
+use crate::engine::Engine;
+
+/// Two small async runtimes side by side: an echo server and an HTTP server, each written once, run on
+/// epoll (level- or edge-triggered) and on io_uring.
+///
+/// Without a command it runs `compare`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "demos",
+    version,
+    after_help = "\
+Examples:
+  demos                        compare the engines on this machine (about 15 s)
+  demos echo                   an echo server on the default engine
+  demos http --on reactor-edge an HTTP server on an edge-triggered reactor
+  demos doctor                 which engines can run here, and what to do about those that can't"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Echo(EchoArgs),
+    Http(HttpCommand),
+    Compare(CompareArgs),
+    Doctor(DoctorArgs),
+}
+
+/// Runs a TCP echo server, or talks to one.
+///
+/// The server prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or
+/// SIGTERM. With --client, lines from stdin go to the server, and what comes back goes to stdout.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos echo                                   serve on 127.0.0.1:8080
+  demos echo --on reactor-level --listen [::1]:0
+  demos echo --listen 0.0.0.0:7000 --allow-remote
+  demos echo --client 127.0.0.1:8080           talk to it
+  echo hi | demos echo --client localhost:8080")]
+pub struct EchoArgs {
+    /// Be the client of the echo server at HOST:PORT instead.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "ServerArgs")]
+    pub client: Option<String>,
+
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Runs an HTTP/1.1 server.
+///
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. It
+/// has /, /plaintext, /json, /sleep?ms=NUMBER, /stats, POST /echo, and with --root the files below
+/// /files/.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos http                                   serve on 127.0.0.1:8080
+  curl http://127.0.0.1:8080/plaintext         ask it
+  demos http --on reactor-level --listen [::1]:0
+  demos http --root ./public                   curl http://127.0.0.1:8080/files/NAME
+  demos http --listen 0.0.0.0:8000 --allow-remote --grace 30")]
+pub struct HttpCommand {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    #[command(flatten)]
+    pub server: ServerArgs,
+
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+/// Which runtime.
+#[derive(Clone, Debug, Args)]
+pub struct EngineArgs {
+    /// The engine to run on. Default: the proactor.
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    pub on: Option<Engine>,
+}
+
+/// What every server can be told.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    /// Where to listen. Port 0 lets the kernel choose one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
+    pub listen: SocketAddr,
+
+    /// Allow addresses that other machines can reach. This is a demonstration, not a product.
+    #[arg(long)]
+    pub allow_remote: bool,
+
+    /// Seconds that connections have to finish after SIGINT or SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub grace: Duration,
+
+    /// Connections at the same time; more wait until one ends. Default: 10,000, or what the limit of
+    /// open files allows.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: Option<u32>,
+
+    /// Answer each line on stdin with one line of counters, and stop when stdin ends.
+    #[arg(long, hide = true)]
+    pub control: bool,
+}
+
+/// Measures all engines side by side, and prints one table.
+///
+/// Each engine's servers run in processes of their own. One client, the same for all, drives them in
+/// turns and checks every byte.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos compare
+  demos compare --seconds 60 --json result.json")]
+pub struct CompareArgs {
+    /// How long it may take in all, about.
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub seconds: Duration,
+
+    /// Also write all figures to FILE.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Says which engines can run here, what the kernel offers, and how to open what is closed.
+///
+/// The exit code is 0 if all three engines can run.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos doctor
+  demos doctor --json")]
+pub struct DoctorArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Parses `ADDR:PORT`, or looks up `NAME:PORT`.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found =
+        text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
+    found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
+}
+
+/// Parses a number of seconds, with a fraction or without.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "give a number of seconds, such as 5 or 0.5".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction_and_no_sign() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert!(seconds("-1").is_err() && seconds("1m").is_err() && seconds("nan").is_err());
+    }
+}

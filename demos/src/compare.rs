@@ -1,0 +1,254 @@
+//! `demos compare`: every engine under the same load, on the same machine, at the same time.
+//!
+//! For each engine an echo server and an HTTP server run in processes of their own, started from this
+//! binary. One client, always on the same engine, loads one server at a time. Machines speed up and
+//! slow down from second to second, so the engines take turns in short rounds (A B C, B C A, ...), and
+//! the medians are compared. Where there are two processors, the servers share one, and the client has
+//! another.
+//!
+//! Before each run the same connections warm up. The server's counters and its processor time are read
+//! before and after, while no request is on its way, so they belong to the counted requests alone.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use reactor::{Reactor, Trigger};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::child::Server;
+use crate::cli::CompareArgs;
+use crate::client::{self, Dialogue, EchoDialogue, HttpDialogue};
+use crate::engine::{self, Engine};
+use crate::limits;
+use crate::measure::{Figures, SCENARIOS, Scenario, Service};
+use crate::output;
+use crate::report::{Contender, Report};
+
+/// Rounds in a run of usual length: the least with a median worth the name.
+const LEAST_ROUNDS: usize = 3;
+/// Longer runs have more rounds rather than longer ones, one for so many seconds ...
+const SECONDS_PER_ROUND: f64 = 5.0;
+/// ... up to this.
+const MOST_ROUNDS: usize = 25;
+/// The part of a run's time that goes into warming up.
+const WARM_UP: f64 = 0.2;
+/// The part of the whole time that goes into starting, connecting and ending.
+const OVERHEAD: f64 = 0.12;
+/// Connections that are opened to see what an idle one costs, where the limit of open files allows.
+const IDLE_CONNECTIONS: usize = 1000;
+/// Connections before these, so that what is allocated once is there already.
+const FIRST_CONNECTIONS: usize = 16;
+/// Bytes out of which echo messages are cut.
+const BLOCK: usize = 1 << 20;
+/// Bytes of the message that every idle connection has exchanged.
+const IDLE_MESSAGE: usize = 128;
+
+/// The servers' commands. An HTTP server closes a connection after a number of requests; this one does
+/// so after more than can be sent.
+const ECHO: &[&str] = &["echo"];
+const HTTP: &[&str] = &["http", "--max-requests", "18446744073709551615"];
+
+/// Compares, and prints what came of it.
+pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    limits::raise_open_files();
+    let report = Comparison::new(args.seconds)?.run()?;
+    output::print(&report.table())?;
+    for (engine, reason) in &report.missing {
+        output::print(&format!("{engine} did not take part: {reason}. `demos doctor` tells more."))?;
+    }
+    if let Some(file) = &args.json {
+        save(file, &report)?;
+    }
+    Ok(())
+}
+
+fn save(file: &Path, report: &Report) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(&report.json()).context("the figures do not fit into JSON")?;
+    std::fs::write(file, json + "\n").with_context(|| format!("cannot write {}", file.display()))
+}
+
+struct Comparison {
+    client: Reactor,
+    cores: Cores,
+    block: Rc<[u8]>,
+    rounds: usize,
+    /// The time of one run, warm-up included.
+    slot: Duration,
+    progress: ProgressBar,
+    report: Report,
+}
+
+impl Comparison {
+    fn new(time: Duration) -> anyhow::Result<Comparison> {
+        let client = engine::reactor(Trigger::Edge).context("the client's reactor cannot be set up")?;
+        let mut report = Report::default();
+        for engine in Engine::ALL {
+            match engine.check() {
+                Ok(()) => report.contenders.push(Contender::new(engine)),
+                Err(reason) => report.missing.push((engine, reason)),
+            }
+        }
+        let wished = (time.as_secs_f64() / SECONDS_PER_ROUND) as usize;
+        let rounds = wished.clamp(LEAST_ROUNDS, MOST_ROUNDS);
+        let runs = rounds * report.contenders.len();
+        let slot = time.mul_f64(1.0 - OVERHEAD) / u32::try_from((runs * SCENARIOS.len()).max(1))?;
+        let block = std::iter::repeat_with(|| fastrand::u8(..)).take(BLOCK).collect();
+        let progress = progress_bar((runs * (SCENARIOS.len() + 1)) as u64)?;
+        report.rounds = rounds;
+        let cores = Cores::new();
+        report.is_pinned = cores.are_two();
+        Ok(Comparison { client, cores, block, rounds, slot, progress, report })
+    }
+
+    fn run(mut self) -> anyhow::Result<Report> {
+        let engines: Vec<_> = self.report.contenders.iter().map(|contender| contender.engine).collect();
+        let start = |command| -> anyhow::Result<Vec<Server>> {
+            engines.iter().map(|engine| self.cores.start(command, *engine)).collect()
+        };
+        let (mut echo, mut http) = (start(ECHO)?, start(HTTP)?);
+        for round in 0..self.rounds {
+            for turn in 0..engines.len() {
+                let place = (round + turn) % engines.len();
+                self.measure_idle(place)?;
+            }
+            for (number, scenario) in SCENARIOS.iter().enumerate() {
+                for turn in 0..engines.len() {
+                    let place = (round + turn) % engines.len();
+                    let server = match scenario.service {
+                        Service::Echo { .. } => &mut echo[place],
+                        Service::Http { .. } => &mut http[place],
+                    };
+                    let figures = self
+                        .measure(scenario, server, engines[place])
+                        .with_context(|| format!("{} on {}", scenario.name, engines[place]))?;
+                    self.report.contenders[place].runs[number].push(figures);
+                }
+            }
+        }
+        self.progress.finish_and_clear();
+        for server in echo.into_iter().chain(http) {
+            server.end()?;
+        }
+        Ok(self.report)
+    }
+
+    /// Loads the server, and takes the figures.
+    fn measure(
+        &mut self,
+        scenario: &Scenario,
+        server: &mut Server,
+        engine: Engine,
+    ) -> anyhow::Result<Figures> {
+        self.progress.set_message(format!("{engine}: {}", scenario.name));
+        let peers = self.connect(server.address(), scenario)?;
+        let rt = &self.client;
+        let run = |peers, part| {
+            rt.block_on(async { client::run(rt, peers, rt.now() + self.slot.mul_f64(part)).await })
+        };
+        let (peers, warm_up) = run(peers, WARM_UP)?;
+        let before = server.snapshot()?;
+        let (peers, tally) = run(peers, 1.0 - WARM_UP)?;
+        let after = server.snapshot()?;
+        drop(peers);
+        self.report.answers += warm_up.requests + tally.requests;
+        self.progress.inc(1);
+        Figures::new(&tally, &before, &after)
+    }
+
+    fn connect(
+        &self,
+        server: SocketAddr,
+        scenario: &Scenario,
+    ) -> anyhow::Result<Vec<client::Peer<reactor::TcpStream>>> {
+        let depth = scenario.depth;
+        let dialogue = || match scenario.service {
+            Service::Echo { message } => {
+                (Dialogue::Echo(EchoDialogue::new(Rc::clone(&self.block), message, depth)), depth)
+            }
+            Service::Http { path, body } => (Dialogue::Http(HttpDialogue::new(path, body, depth)), depth),
+        };
+        self.client.block_on(client::connect(&self.client, server, scenario.connections, dialogue))
+    }
+
+    /// What an idle connection costs, seen on a server that has done nothing else: memory that earlier
+    /// connections have left behind would hide it.
+    fn measure_idle(&mut self, place: usize) -> anyhow::Result<()> {
+        let engine = self.report.contenders[place].engine;
+        self.progress.set_message(format!("{engine}: idle connections"));
+        let mut server = self.cores.start(ECHO, engine)?;
+        let number = IDLE_CONNECTIONS.min(limits::connections() / 2);
+        let first = self.open_idle(&server, FIRST_CONNECTIONS)?;
+        let before = server.snapshot()?;
+        let peers = self.open_idle(&server, number)?;
+        let after = server.snapshot()?;
+        drop((first, peers));
+        if let (Some(before), Some(after)) = (before.rss, after.rss) {
+            let bytes = after.saturating_sub(before) as f64 / number as f64;
+            self.report.contenders[place].idle_bytes.push(bytes);
+        }
+        self.progress.inc(1);
+        server.end()
+    }
+
+    fn open_idle(
+        &self,
+        server: &Server,
+        connections: usize,
+    ) -> anyhow::Result<Vec<client::Peer<reactor::TcpStream>>> {
+        let service = Service::Echo { message: IDLE_MESSAGE };
+        let scenario = Scenario { name: "idle", service, connections, depth: 1 };
+        let peers = self.connect(server.address(), &scenario)?;
+        let rt = &self.client;
+        // The end has come already: one exchange each.
+        let (peers, _) = rt.block_on(async { client::run(rt, peers, rt.now()).await })?;
+        Ok(peers)
+    }
+}
+
+fn progress_bar(steps: u64) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}")
+        .context("the progress bar's template is wrong")?;
+    // On stderr, and hidden where that is no terminal.
+    Ok(ProgressBar::new(steps).with_style(style))
+}
+
+/// The processors for servers and client, if there are two.
+struct Cores(Option<(CpuSet, CpuSet)>);
+
+impl Cores {
+    fn new() -> Cores {
+        let Ok(allowed) = sched_getaffinity(None) else { return Cores(None) };
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+        let only = |core| {
+            let mut set = CpuSet::new();
+            set.set(core);
+            set
+        };
+        let pair = cores.next().zip(cores.next_back());
+        Cores(pair.map(|(client, servers)| (only(client), only(servers))))
+    }
+
+    fn are_two(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Starts a server on its core. A process inherits the core of who starts it, with all threads it
+    /// will ever have, so this one moves there and back.
+    fn start(&self, command: &[&str], engine: Engine) -> anyhow::Result<Server> {
+        self.go(|(_, servers)| servers);
+        let server = Server::start(command, engine);
+        self.go(|(client, _)| client);
+        server
+    }
+
+    /// It may be forbidden, and then everybody stays anywhere.
+    fn go(&self, to: impl Fn(&(CpuSet, CpuSet)) -> &CpuSet) {
+        if let Some(cores) = &self.0 {
+            let _ = sched_setaffinity(None, to(cores));
+        }
+    }
+}

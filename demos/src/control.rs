@@ -1,0 +1,56 @@
+//! The hidden control channel of a server that `compare` has started: a line on stdin is a question,
+//! a line of JSON on stdout the answer. The end of stdin stops the server, so that it never outlives
+//! who started it.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use demos::mailbox::mailbox;
+use executor::Runtime;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Map, Value, json};
+
+use crate::output;
+
+/// Starts to answer questions, in a task and a thread that reads stdin.
+pub fn answer<R: Runtime>(rt: &R) -> anyhow::Result<()> {
+    let (questions, mut asked) = mailbox::<String>(1);
+    let read = move || {
+        let lines = io::stdin().lines().map_while(Result::ok);
+        for line in lines {
+            if questions.post(line).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("control".to_owned()).spawn(read).context("cannot read stdin")?;
+    let runtime = rt.clone();
+    let answering = async move {
+        while let Some(_question) = asked.receive().await {
+            if output::print(&figures(&runtime).to_string()).is_err() {
+                break;
+            }
+        }
+        runtime.stop();
+    };
+    rt.spawn(answering).detach();
+    Ok(())
+}
+
+/// All counters of the runtime, the processor time of this process in ns, and its memory in bytes.
+fn figures<R: Runtime>(rt: &R) -> Value {
+    let counters: Map<_, _> =
+        rt.stats().fields().into_iter().map(|(name, value)| (name, json!(value))).collect();
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    let cpu = Duration::try_from(cpu).unwrap_or_default().as_nanos();
+    json!({ "cpu_ns": u64::try_from(cpu).unwrap_or(u64::MAX), "rss": resident_bytes(), "counters": counters })
+}
+
+/// The memory this process has in use, exactly; `smaps_rollup` counts, where `statm` estimates.
+fn resident_bytes() -> Option<u64> {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
+    let rss = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+    Some(rss.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}

@@ -1,0 +1,32 @@
+//! The echo server: what comes in goes out, until the peer has said all.
+//!
+//! This is the smallest program that shows how the two kinds of runtime meet. `recv` lends a chunk of
+//! memory that holds bytes; `write_all` takes the chunk and owns it until the last byte is sent. Under
+//! a reactor the chunk is filled when the socket is ready; under a proactor the kernel has filled it
+//! before the task wakes. The program is the same.
+//!
+//! A peer that sends and never reads stops itself: its connection waits in `write_all`, holds that one
+//! chunk, and reads no more.
+
+use std::io;
+
+use executor::{IoBuf, Reader, Runtime, Writer};
+
+use crate::serve::unless_stopping;
+
+/// Echoes on `stream` until the peer ends its side, or until the runtime is stopped and the peer is
+/// idle.
+///
+/// # Errors
+/// Those of the stream, such as a reset by the peer.
+pub async fn connection<R: Runtime>(rt: R, mut stream: R::Stream) -> io::Result<()> {
+    while let Some(received) = unless_stopping(&rt, stream.recv()).await {
+        let chunk = received?;
+        if chunk.bytes().is_empty() {
+            break;
+        }
+        let (written, _chunk) = stream.write_all(chunk).await;
+        written?;
+    }
+    stream.shutdown().await
+}

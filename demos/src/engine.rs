@@ -1,0 +1,90 @@
+//! Choosing the engine at run time for programs that were written without knowing it.
+//!
+//! A runtime is a type, and a choice is a value. [`run`] turns the one into the other in a single
+//! `match`: a [`Program`] is generic over the runtime, and each arm compiles it once for its engine.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use executor::{Runtime, Stats};
+use reactor::{Reactor, Trigger};
+
+/// The engines there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// epoll, level-triggered
+    ReactorLevel,
+    /// epoll, edge-triggered
+    ReactorEdge,
+    /// io_uring
+    Proactor,
+}
+
+impl Engine {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Engine; 3] = [Engine::ReactorLevel, Engine::ReactorEdge, Engine::Proactor];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::ReactorLevel => "reactor-level",
+            Engine::ReactorEdge => "reactor-edge",
+            Engine::Proactor => "proactor",
+        }
+    }
+
+    /// Tries to set it up; `Err` says what is missing, and how to get it.
+    pub fn check(self) -> Result<(), String> {
+        match self {
+            Engine::ReactorLevel => reactor(Trigger::Level).map(drop).map_err(|error| error.to_string()),
+            Engine::ReactorEdge => reactor(Trigger::Edge).map(drop).map_err(|error| error.to_string()),
+            Engine::Proactor => Err("not there yet".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A program for any engine.
+pub trait Program {
+    type Output;
+
+    /// Runs as the main future of the runtime.
+    async fn main<R: Runtime>(self, rt: R) -> Self::Output;
+}
+
+/// Runs the program on the engine, and the proactor if none was chosen. The counters are those after
+/// the end of the runtime.
+pub fn run<P: Program>(engine: Option<Engine>, program: P) -> anyhow::Result<(P::Output, Stats)> {
+    match engine.unwrap_or(Engine::Proactor) {
+        Engine::ReactorLevel => run_reactor(Trigger::Level, program),
+        Engine::ReactorEdge => run_reactor(Trigger::Edge, program),
+        Engine::Proactor => Err(refusal(engine, "not there yet")),
+    }
+}
+
+/// A reactor, or why there is none.
+pub fn reactor(trigger: Trigger) -> std::io::Result<Reactor> {
+    reactor::Builder::new().trigger(trigger).build()
+}
+
+fn run_reactor<P: Program>(trigger: Trigger, program: P) -> anyhow::Result<(P::Output, Stats)> {
+    let owner = reactor(trigger)
+        .map_err(|error| anyhow::anyhow!("the reactor cannot be set up: {error}. Run `demos doctor`"))?;
+    let handle = owner.clone();
+    let output = owner.block_on(program.main(owner.clone()));
+    drop(owner);
+    Ok((output, handle.stats()))
+}
+
+fn refusal(asked: Option<Engine>, error: &str) -> anyhow::Error {
+    let choice = if asked.is_none() { "The proactor is the default. " } else { "" };
+    anyhow::anyhow!(
+        "the proactor cannot be set up: {error}. {choice}Choose an engine that runs here with \
+         --on reactor-edge or --on reactor-level; `demos doctor` shows what is missing"
+    )
+}

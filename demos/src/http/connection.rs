@@ -1,0 +1,498 @@
+//! One connection, from accept to close.
+//!
+//! ```text
+//!                +------------------- more wanted <-------------+
+//!                v                                              |
+//!   accept --> receive --> answer what is buffered --> write --+--> last one: say so, linger, close
+//!                |                  |      ^            ^       |
+//!                |                  v      |            |       v
+//!                |               work that waits -------+   client stalls: close
+//!                v
+//!    end of stream, idle too long, stop: close
+//! ```
+//!
+//! *Answer what is buffered* is a plain function: it parses requests out of the received chunk and
+//! appends their responses to one buffer, for as many as there are, and the buffer is written once. It
+//! stops when a request isn't complete, when a lot of output is pending, or at *work*: a body that
+//! hasn't arrived, a sleep, a file. So requests are answered strictly one after the other, in order, and
+//! a client that doesn't read its responses isn't read from either.
+//!
+//! While it waits for a request, a connection holds neither input nor output memory. The rare kinds of
+//! work are boxed, because the future of a connection is as big as the biggest thing it may do.
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use executor::{BufResult, IoBuf, Reader, Runtime, Writer};
+
+use super::body::Body;
+use super::files::OpenFile;
+use super::input::Input;
+use super::patience::{Patience, Until, Waited};
+use super::request::{Framing, Parsed, Request, parse};
+use super::response::{Persistence, Response, Status};
+use super::routes::{Answer, answer};
+use super::site::Site;
+
+/// How much of a file is in memory at once.
+const FILE_CHUNK: usize = 16 * 1024;
+/// A body longer than this is written from where it lies, not copied behind its head.
+const COPIED_BODY: usize = 16 * 1024;
+
+/// Serves one connection to its end. Whatever goes wrong with it ends it and nothing else.
+pub async fn connection<R: Runtime>(rt: R, stream: R::Stream, site: Rc<Site>) {
+    let stopped = pin!(rt.stopped());
+    let mut patience = Patience::new(&rt, stopped);
+    let accepted = patience.now();
+    let mut connection = Connection {
+        rt: &rt,
+        stream,
+        site: &site,
+        patience,
+        input: Input::new(),
+        out: Vec::new(),
+        head_since: Some(accepted),
+        served: 0,
+    };
+    if let End::Linger = connection.serve().await {
+        Box::pin(connection.linger()).await;
+    }
+}
+
+type Chunk<R> = <<R as Runtime>::Stream as Reader>::Chunk;
+
+struct Connection<'a, R: Runtime> {
+    rt: &'a R,
+    stream: R::Stream,
+    site: &'a Site,
+    patience: Patience<'a, R>,
+    input: Input<Chunk<R>>,
+    /// Responses that are still to be written.
+    out: Vec<u8>,
+    /// Since when the client owes us a head: the accept, or the first byte of the next request.
+    head_since: Option<Instant>,
+    served: u64,
+}
+
+/// What came of waiting for input.
+enum Arrival<C> {
+    Bytes(C),
+    /// The client ended its side.
+    End,
+    TimedOut,
+    /// An error, or the runtime stops.
+    Nothing,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// There is nobody to be kind to.
+    Now,
+    /// The client may be sending still, and should get the last response nevertheless.
+    Linger,
+}
+
+/// What is to be done after all that could be done at once.
+enum Next {
+    Receive,
+    /// Enough output is pending.
+    Write,
+    Work(Box<Work>),
+    Close,
+}
+
+/// A request whose answer has to wait.
+struct Work {
+    exchange: Exchange,
+    answer: Answer,
+    body: Body,
+    /// The body, if the answer needs it.
+    kept: Option<Vec<u8>>,
+}
+
+/// What the answer to a request depends on, beside what was asked.
+#[derive(Clone, Copy)]
+struct Exchange {
+    is_head: bool,
+    is_http10: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+}
+
+impl<R: Runtime> Connection<'_, R> {
+    async fn serve(&mut self) -> End {
+        loop {
+            if let ControlFlow::Break(end) = self.serve_batch().await {
+                return end;
+            }
+        }
+    }
+
+    /// Answers what is buffered and does what is to be done then.
+    async fn serve_batch(&mut self) -> ControlFlow<End> {
+        let is_stopping = self.patience.is_stopping().await;
+        match self.answer_buffered(is_stopping) {
+            Next::Receive => {
+                self.write_out().await?;
+                self.receive().await
+            }
+            Next::Write => {
+                self.write_out().await?;
+                self.patience.yield_now().await;
+                ControlFlow::Continue(())
+            }
+            Next::Work(work) => Box::pin(self.work(work)).await,
+            Next::Close => {
+                self.write_out().await?;
+                ControlFlow::Break(End::Linger)
+            }
+        }
+    }
+
+    /// Answers the requests that are there as a whole.
+    fn answer_buffered(&mut self, is_stopping: bool) -> Next {
+        loop {
+            if self.input.is_empty() {
+                return Next::Receive;
+            }
+            if self.out.len() > self.site.limits.pending_output {
+                return Next::Write;
+            }
+            let request = match parse(self.input.bytes(), &self.site.limits) {
+                Parsed::Partial => return Next::Receive,
+                Parsed::Refused(status) => return self.refuse(status),
+                Parsed::Complete(request) => request,
+            };
+            let answer = answer(&request, self.rt, self.site);
+            let (exchange, framing) = (Exchange::new(&request), request.framing);
+            let head_len = request.head_len;
+            self.input.consume(head_len);
+            self.head_since = None;
+            let answered = match self.take_body(exchange, framing, answer) {
+                Ok(Answer::Now(response)) => self.respond(exchange, &response, is_stopping),
+                Ok(answer) => return self.work_later(exchange, answer),
+                Err(next) => return next,
+            };
+            if answered.is_break() {
+                return Next::Close;
+            }
+        }
+    }
+
+    /// Takes the request's body out of the input. The answer comes back if it can be given, else what
+    /// is to be done first.
+    fn take_body(&mut self, exchange: Exchange, framing: Framing, answer: Answer) -> Result<Answer, Next> {
+        if framing == Framing::None && !matches!(answer, Answer::Echo(_)) {
+            return Ok(answer);
+        }
+        let mut work = Work::new(exchange, framing, answer);
+        match work.take_body(self) {
+            Err(status) => Err(self.refuse(status)),
+            Ok(true) => Ok(work.answer()),
+            Ok(false) if exchange.expects_continue && work.kept.is_none() => {
+                // The client asks whether to send the body: nobody needs it. But it may send it all
+                // the same, so there is no telling where the next request begins.
+                let exchange = Exchange { keep_alive: false, ..exchange };
+                match work.answer {
+                    Answer::Now(response) => {
+                        let _ = self.respond(exchange, &response, false);
+                        Err(Next::Close)
+                    }
+                    answer => Err(self.work_later(exchange, answer)),
+                }
+            }
+            Ok(false) => Err(Next::Work(Box::new(work))),
+        }
+    }
+
+    fn work_later(&self, exchange: Exchange, answer: Answer) -> Next {
+        Next::Work(Box::new(Work::new(exchange, Framing::None, answer)))
+    }
+
+    /// Appends a response that ends the connection, to a request that has no other answer.
+    fn refuse(&mut self, status: Status) -> Next {
+        let exchange =
+            Exchange { is_head: false, is_http10: false, keep_alive: false, expects_continue: false };
+        let _ = self.respond(exchange, &Response::plain(status), false);
+        Next::Close
+    }
+
+    /// Appends a response; breaks if it is the connection's last.
+    fn respond(&mut self, exchange: Exchange, response: &Response, is_stopping: bool) -> ControlFlow<()> {
+        let flow = self.write_head(exchange, response, response.body.len() as u64, is_stopping);
+        if !exchange.is_head {
+            self.out.extend_from_slice(&response.body);
+        }
+        flow
+    }
+
+    fn write_head(
+        &mut self,
+        exchange: Exchange,
+        response: &Response,
+        length: u64,
+        is_stopping: bool,
+    ) -> ControlFlow<()> {
+        self.served += 1;
+        let persistence = if !exchange.keep_alive || is_stopping || self.served >= self.site.limits.requests {
+            Persistence::Close
+        } else if exchange.is_http10 {
+            Persistence::KeepAlive
+        } else {
+            Persistence::Implied
+        };
+        if self.out.capacity() == 0 {
+            self.out = self.site.take_buffer();
+        }
+        let stamp = self.site.stamp(self.patience.now());
+        response.write_head(&mut self.out, &stamp, length, persistence);
+        match persistence {
+            Persistence::Close => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Waits for more of the next request.
+    async fn receive(&mut self) -> ControlFlow<End> {
+        self.patience.be_fair().await;
+        self.input.release();
+        let is_idle = self.input.is_empty();
+        let limits = &self.site.limits;
+        let until = match self.head_since {
+            Some(since) => Until::At(since + limits.header_timeout),
+            None if is_idle => Until::After(limits.idle_timeout),
+            None => {
+                let since = self.patience.now();
+                self.head_since = Some(since);
+                Until::At(since + limits.header_timeout)
+            }
+        };
+        match self.recv(until, is_idle).await {
+            Arrival::Bytes(chunk) => {
+                self.input.push(chunk);
+                ControlFlow::Continue(())
+            }
+            // The client may have closed its side only, and want to know.
+            Arrival::End if !is_idle => Box::pin(self.refuse_finally(Status::BadRequest, End::Now)).await,
+            Arrival::TimedOut if !is_idle => {
+                Box::pin(self.refuse_finally(Status::RequestTimeout, End::Linger)).await
+            }
+            _ => ControlFlow::Break(End::Now),
+        }
+    }
+
+    async fn recv(&mut self, until: Until, or_stop: bool) -> Arrival<Chunk<R>> {
+        let received = pin!(self.stream.recv());
+        match self.patience.wait(until, or_stop, received).await {
+            Waited::Done(Ok(chunk)) if chunk.bytes().is_empty() => Arrival::End,
+            Waited::Done(Ok(chunk)) => Arrival::Bytes(chunk),
+            Waited::TimedOut => Arrival::TimedOut,
+            Waited::Done(Err(_)) | Waited::Stopped => Arrival::Nothing,
+        }
+    }
+
+    async fn refuse_finally(&mut self, status: Status, end: End) -> ControlFlow<End> {
+        self.refuse(status);
+        self.write_out().await?;
+        ControlFlow::Break(end)
+    }
+
+    /// Writes what is pending.
+    async fn write_out(&mut self) -> ControlFlow<End> {
+        if self.out.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let out = std::mem::take(&mut self.out);
+        let out = self.write_all(out).await?;
+        self.site.give_buffer(out);
+        ControlFlow::Continue(())
+    }
+
+    /// Writes a whole buffer. It may take long, if only it goes on.
+    async fn write_all(&mut self, buffer: Vec<u8>) -> ControlFlow<End, Vec<u8>> {
+        self.input.release();
+        let len = buffer.len();
+        match self.write(buffer).await {
+            Waited::Done((Ok(count), buffer)) if count == len => ControlFlow::Continue(buffer),
+            Waited::Done((Ok(count), buffer)) => Box::pin(self.write_rest(buffer, count)).await,
+            _ => ControlFlow::Break(End::Now),
+        }
+    }
+
+    async fn write<B: IoBuf>(&mut self, buffer: B) -> Waited<BufResult<usize, B>> {
+        let until = Until::After(self.site.limits.stall_timeout);
+        let written = pin!(self.stream.write(buffer));
+        self.patience.wait(until, false, written).await
+    }
+
+    async fn write_rest(&mut self, buffer: Vec<u8>, already: usize) -> ControlFlow<End, Vec<u8>> {
+        let (mut buffer, mut written) = (buffer, already);
+        let len = buffer.len();
+        while written < len {
+            let Waited::Done((Ok(count), slice)) = self.write(buffer.slice(written..len)).await else {
+                return ControlFlow::Break(End::Now);
+            };
+            if count == 0 {
+                return ControlFlow::Break(End::Now);
+            }
+            written += count;
+            buffer = slice.into_inner();
+        }
+        ControlFlow::Continue(buffer)
+    }
+
+    /// Carries out what could not be done at once. What was answered before goes out first.
+    async fn work(&mut self, mut work: Box<Work>) -> ControlFlow<End> {
+        if !work.body.is_done() {
+            self.receive_body(&mut work).await?;
+        }
+        let exchange = work.exchange;
+        let response = match work.answer() {
+            Answer::File(file) => return self.send_file(exchange, file).await,
+            Answer::Later(duration, response) => {
+                self.write_out().await?;
+                self.patience.sleep(duration).await;
+                response
+            }
+            Answer::Now(response) => response,
+            // `Work::answer` has turned it into a response.
+            Answer::Echo(_) => return ControlFlow::Break(End::Now),
+        };
+        let is_stopping = self.patience.is_stopping().await;
+        let flow = if response.body.len() <= COPIED_BODY {
+            self.respond(exchange, &response, is_stopping)
+        } else {
+            self.send_large(exchange, response, is_stopping).await?
+        };
+        self.end_after(flow).await
+    }
+
+    /// Goes on, or closes after the last response.
+    async fn end_after(&mut self, flow: ControlFlow<()>) -> ControlFlow<End> {
+        if flow.is_continue() {
+            return ControlFlow::Continue(());
+        }
+        self.write_out().await?;
+        ControlFlow::Break(End::Linger)
+    }
+
+    async fn receive_body(&mut self, work: &mut Work) -> ControlFlow<End> {
+        if work.exchange.expects_continue && self.input.is_empty() {
+            self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.write_out().await?;
+        let start = self.patience.now();
+        loop {
+            self.patience.be_fair().await;
+            let limits = &self.site.limits;
+            let stalls = self.patience.now() + limits.stall_timeout;
+            let until = Until::At(stalls.min(start + limits.body_time(work.body.received())));
+            let chunk = match self.recv(until, false).await {
+                Arrival::Bytes(chunk) => chunk,
+                Arrival::End => return self.refuse_finally(Status::BadRequest, End::Now).await,
+                Arrival::TimedOut => return self.refuse_finally(Status::RequestTimeout, End::Linger).await,
+                Arrival::Nothing => return ControlFlow::Break(End::Now),
+            };
+            self.input.push(chunk);
+            match work.take_body(self) {
+                Ok(true) => return ControlFlow::Continue(()),
+                Ok(false) => {}
+                Err(status) => return self.refuse_finally(status, End::Linger).await,
+            }
+        }
+    }
+
+    /// A response with a body that isn't worth copying.
+    async fn send_large(
+        &mut self,
+        exchange: Exchange,
+        response: Response,
+        is_stopping: bool,
+    ) -> ControlFlow<End, ControlFlow<()>> {
+        let flow = self.write_head(exchange, &response, response.body.len() as u64, is_stopping);
+        if !exchange.is_head {
+            self.write_out().await?;
+            self.write_all(response.body.into_owned()).await?;
+        }
+        ControlFlow::Continue(flow)
+    }
+
+    async fn send_file(&mut self, exchange: Exchange, opened: OpenFile) -> ControlFlow<End> {
+        let OpenFile { file, len, content_type } = opened;
+        let response = Response { nosniff: true, ..Response::new(content_type, Cow::Borrowed(&[][..])) };
+        let is_stopping = self.patience.is_stopping().await;
+        let flow = self.write_head(exchange, &response, len, is_stopping);
+        let mut left = if exchange.is_head { 0 } else { len };
+        while left > 0 {
+            let count = left.min(FILE_CHUNK as u64);
+            self.out.reserve(FILE_CHUNK);
+            let read = (&file).take(count).read_to_end(&mut self.out);
+            if read.ok() != usize::try_from(count).ok() {
+                // It has become shorter, or can't be read: the promised length can't be kept.
+                return ControlFlow::Break(End::Now);
+            }
+            left -= count;
+            self.write_out().await?;
+            self.patience.yield_now().await;
+        }
+        self.end_after(flow).await
+    }
+
+    /// Closes so that the client gets the last response: no more output, and its input is read for a
+    /// while, because closing on unread input makes the kernel send a reset.
+    async fn linger(&mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let limits = &self.site.limits;
+        let until = Until::At(self.patience.now() + limits.linger_timeout);
+        let mut left = limits.linger_bytes;
+        while left > 0 {
+            match self.recv(until, false).await {
+                Arrival::Bytes(chunk) => left = left.saturating_sub(chunk.bytes().len()),
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Exchange {
+    fn new(request: &Request<'_>) -> Self {
+        Exchange {
+            is_head: request.method == super::request::Method::Head,
+            is_http10: request.is_http10,
+            keep_alive: request.keep_alive,
+            expects_continue: request.expects_continue,
+        }
+    }
+}
+
+impl Work {
+    fn new(exchange: Exchange, framing: Framing, answer: Answer) -> Self {
+        let kept = matches!(answer, Answer::Echo(_)).then(Vec::new);
+        Work { exchange, answer, body: Body::new(framing), kept }
+    }
+
+    /// Reads on in the body; whether that was all of it.
+    fn take_body<R: Runtime>(&mut self, connection: &mut Connection<'_, R>) -> Result<bool, Status> {
+        let limits = &connection.site.limits;
+        let progress = self.body.decode(connection.input.bytes(), limits, self.kept.as_mut())?;
+        connection.input.consume(progress.consumed);
+        Ok(progress.is_done)
+    }
+
+    /// The answer, once the body is there.
+    fn answer(self) -> Answer {
+        match (self.answer, self.kept) {
+            (Answer::Echo(content_type), Some(body)) => {
+                Answer::Now(Response { nosniff: true, ..Response::new(content_type, body) })
+            }
+            (answer, _) => answer,
+        }
+    }
+}

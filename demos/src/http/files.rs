@@ -1,0 +1,126 @@
+//! Files below the root directory.
+//!
+//! Two locks on one door. The path is taken apart here, and what could lead elsewhere is refused. And
+//! `openat2` makes the kernel itself refuse any step out of the root, and any symbolic link, so that a
+//! mistake here, or somebody who moves directories meanwhile, opens nothing.
+//!
+//! The file is read with plain `read`, on the thread that runs everything else. epoll has no other way
+//! (a regular file is always "ready"), and mostly the bytes come out of the page cache at memory
+//! speed. A cold file on a slow disk makes all connections wait for it: a server that must not would
+//! read in other threads, or by io_uring alone.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use percent_encoding::percent_decode_str;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::Errno;
+
+use super::response::{BYTES, HTML, HeaderValue, JSON, Status};
+
+/// A file that may be served.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub file: File,
+    /// Its size when it was opened, which is what the client is promised.
+    pub len: u64,
+    pub content_type: HeaderValue,
+}
+
+/// Opens the directory all paths start from.
+pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(
+        |errno| {
+            let error = io::Error::from(errno);
+            io::Error::new(error.kind(), format!("cannot serve files from {}: {error}", path.display()))
+        },
+    )
+}
+
+/// Opens what `encoded`, a path relative to the root and still percent-encoded, names.
+///
+/// # Errors
+/// The status to answer.
+pub(crate) fn open(root: &OwnedFd, encoded: &str, max_size: u64) -> Result<OpenFile, Status> {
+    let path = decode_path(encoded)?;
+    // O_NONBLOCK: opening a FIFO would otherwise wait for its writer, and stop the whole thread.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let opened = openat2(root.as_fd(), OsStr::from_bytes(&path), flags, Mode::empty(), resolve);
+    let file = opened.map_err(|errno| match errno {
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => Status::Unavailable,
+        Errno::NOSYS | Errno::IO => Status::InternalError,
+        // Not there, not ours to show, a way out: the client needn't know which.
+        _ => Status::NotFound,
+    })?;
+    let stat = fstat(&file).map_err(|_| Status::InternalError)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Status::NotFound);
+    }
+    let len = u64::try_from(stat.st_size).map_err(|_| Status::InternalError)?;
+    if len > max_size {
+        return Err(Status::Forbidden);
+    }
+    Ok(OpenFile { file: File::from(file), len, content_type: content_type(&path) })
+}
+
+/// Decodes once, after the path was split: an encoded slash is no separator, and is refused.
+fn decode_path(encoded: &str) -> Result<Vec<u8>, Status> {
+    let mut path = Vec::with_capacity(encoded.len());
+    for segment in encoded.split('/') {
+        if !has_only_whole_escapes(segment) {
+            return Err(Status::BadRequest);
+        }
+        let start = path.len();
+        path.extend(percent_decode_str(segment));
+        let segment = &path[start..];
+        let is_elsewhere = matches!(segment, b"" | b"." | b"..");
+        if is_elsewhere || segment.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0)) {
+            return Err(Status::NotFound);
+        }
+        path.push(b'/');
+    }
+    path.pop();
+    Ok(path)
+}
+
+fn has_only_whole_escapes(segment: &str) -> bool {
+    segment.split('%').skip(1).all(|rest| {
+        rest.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+fn content_type(path: &[u8]) -> HeaderValue {
+    const TEXT: HeaderValue = HeaderValue::fixed("text/plain; charset=utf-8");
+    const CSS: HeaderValue = HeaderValue::fixed("text/css; charset=utf-8");
+    const JAVASCRIPT: HeaderValue = HeaderValue::fixed("text/javascript; charset=utf-8");
+    const SVG: HeaderValue = HeaderValue::fixed("image/svg+xml");
+    const PNG: HeaderValue = HeaderValue::fixed("image/png");
+    const JPEG: HeaderValue = HeaderValue::fixed("image/jpeg");
+    const GIF: HeaderValue = HeaderValue::fixed("image/gif");
+    const WEBP: HeaderValue = HeaderValue::fixed("image/webp");
+    const ICON: HeaderValue = HeaderValue::fixed("image/x-icon");
+    const PDF: HeaderValue = HeaderValue::fixed("application/pdf");
+    const WASM: HeaderValue = HeaderValue::fixed("application/wasm");
+    let extension = Path::new(OsStr::from_bytes(path)).extension().unwrap_or_default();
+    match extension.to_ascii_lowercase().as_bytes() {
+        b"html" | b"htm" => HTML,
+        b"txt" | b"md" | b"rs" | b"toml" => TEXT,
+        b"css" => CSS,
+        b"js" | b"mjs" => JAVASCRIPT,
+        b"json" => JSON,
+        b"svg" => SVG,
+        b"png" => PNG,
+        b"jpg" | b"jpeg" => JPEG,
+        b"gif" => GIF,
+        b"webp" => WEBP,
+        b"ico" => ICON,
+        b"pdf" => PDF,
+        b"wasm" => WASM,
+        _ => BYTES,
+    }
+}

@@ -1,0 +1,50 @@
+//! An HTTP/1.1 server, written once for every engine.
+//!
+//! [`connection`] serves one connection of a [`Site`]; whoever accepts them spawns one task for each.
+//!
+//! # Reading order
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `connection.rs` | the life of a connection: start here |
+//! | `request.rs`, `body.rs` | what a request is, and where it ends: pure functions over bytes |
+//! | `routes.rs`, `files.rs` | what is served |
+//! | `response.rs` | what goes back |
+//! | `patience.rs` | deadlines: one timer per connection |
+//! | `input.rs`, `site.rs` | where the bytes lie; what connections share |
+//! | `limits.rs`, `args.rs` | the bounds of everything, and those a user can set |
+//!
+//! # What it speaks
+//!
+//! HTTP/1.1 and 1.0: persistent connections, pipelining, HEAD, bodies with a length or in chunks,
+//! `Expect: 100-continue`. Responses always have a `Content-Length`. What can be read in two ways is
+//! refused with 400, and the connection is closed. No TLS, no compression, no ranges, no caching.
+//!
+//! # Stopping
+//!
+//! When the runtime is asked to stop, idle connections close at once, and a request that is being
+//! answered is answered to its end, with `Connection: close`. It is up to the caller to give up on
+//! connections that take too long: dropping the future closes the connection.
+
+mod args;
+#[cfg(test)]
+mod behaviour;
+mod body;
+mod connection;
+#[cfg(test)]
+mod corpus;
+mod files;
+mod input;
+pub mod limits;
+mod patience;
+mod request;
+mod response;
+mod routes;
+#[cfg(test)]
+mod simulation;
+mod site;
+
+pub use args::HttpArgs;
+pub use connection::connection;
+pub use limits::Limits;
+pub use site::Site;

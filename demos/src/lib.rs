@@ -1,0 +1,18 @@
+//! Two servers, each written once against the traits of `executor`, and run on every engine.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`echo`] | the smallest server there is: what comes in goes out |
+//! | [`http`] | HTTP/1.1 |
+//! | [`serve`] | what both need: the accept loop, the limit of connections, the end |
+//! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
+//!
+//! Nothing here names an engine, or asks the system for sockets or timers: all comes from the
+//! [`executor::Runtime`] that is passed in.
+
+#![forbid(unsafe_code)]
+
+pub mod echo;
+pub mod http;
+pub mod mailbox;
+pub mod serve;

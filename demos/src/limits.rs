@@ -1,0 +1,22 @@
+//! The limit of open files, which bounds how many connections a process can hold.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors left for everything that is no connection: the engine's own, the standard streams,
+/// files that are being served.
+pub const RESERVED: usize = 64;
+/// Connections a demonstration needs at most. Each costs memory here and in the kernel.
+pub const MOST_CONNECTIONS: usize = 10_000;
+
+/// Raises the soft limit of open files to the hard one. Soft limits are low for the sake of programs
+/// that use `select`, and none of ours do. Where it is not allowed, the old limit stays.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Connections this process can hold at the same time, at least one.
+pub fn connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    files.map_or(MOST_CONNECTIONS, |files| files.saturating_sub(RESERVED).clamp(1, MOST_CONNECTIONS))
+}

@@ -1,0 +1,190 @@
+//! The life of a server: accept, limit, end.
+//!
+//! Each connection is a task of its own, so a panic in one ends only that one. A connection holds a
+//! *seat*; whoever leaves gives it back and wakes the accept loop if that waits. A seat costs an entry
+//! in a table, so neither the limit nor the end ever walks over the connections, with one exception:
+//! those that outstay the grace period are aborted one by one.
+//!
+//! ```text
+//!            seats free             all taken
+//!  accept <--------------> wait for a seat         (the kernel's backlog holds who comes meanwhile)
+//!     |
+//!   stop: last call ------> close the listener ------> wait until all have left, or for the grace
+//!         (accept what         (newcomers are              period; then abort the rest
+//!          had arrived)         refused)
+//! ```
+//!
+//! **Stop** is the runtime's [`stop`](Runtime::stop). Every connection learns of it by itself, through
+//! [`unless_stopping`]: it answers what has been asked, and leaves when it is idle.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use executor::{AbortHandle, Key, Listener, Runtime, Table, yield_now};
+use futures_lite::future::or;
+
+/// How long a connection must have nothing to do, after a stop, to count as idle: time enough for what
+/// the kernel had already received when the stop came, and unnoticeable for who waits for the exit.
+const LAST_CALL: Duration = Duration::from_millis(4);
+
+/// Connections accepted before the tasks get their turn: a flood of newcomers does not keep those who
+/// are already there waiting.
+const ACCEPTS_IN_A_ROW: u64 = 64;
+
+/// What a server is allowed.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at the same time. Above it, accepting pauses.
+    pub connections: usize,
+    /// How long a stop waits for connections that are in the middle of something.
+    pub grace: Duration,
+}
+
+/// What a server did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections that were still busy when the grace period was over, and were aborted.
+    pub cut: u64,
+}
+
+/// Serves the connections of `listener`, each by a task that runs `connection`, until the runtime is
+/// [stopped](Runtime::stop); then ends as described above.
+///
+/// # Errors
+/// Those of [`Listener::accept`]. The connections run on then, until the runtime ends.
+pub async fn serve<R, C, F>(
+    rt: &R,
+    mut listener: R::Listener,
+    limits: &Limits,
+    connection: C,
+) -> io::Result<Served>
+where
+    R: Runtime,
+    C: Fn(R::Stream) -> F + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let guests = Rc::new(Guests::default());
+    let accepting = accept(rt, &mut listener, limits.connections, &guests, connection);
+    if let Some(Err(error)) = unless_stopping(rt, accepting).await {
+        return Err(error);
+    }
+    drop(listener);
+    let all_left = rt.timeout(limits.grace, guests.until(|present| present == 0)).await.is_ok();
+    let cut = if all_left { 0 } else { guests.abort() };
+    guests.until(|present| present == 0).await;
+    Ok(Served { connections: guests.admitted.get(), cut })
+}
+
+/// Seats who comes; ends only with an error.
+async fn accept<R, C, F>(
+    rt: &R,
+    listener: &mut R::Listener,
+    most: usize,
+    guests: &Rc<Guests>,
+    connection: C,
+) -> io::Result<()>
+where
+    R: Runtime,
+    C: Fn(R::Stream) -> F + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let connection = Rc::new(connection);
+    loop {
+        guests.until(|present| present < most).await;
+        let stream = listener.accept().await?;
+        guests.admit(rt, stream, &connection);
+        if guests.admitted.get().is_multiple_of(ACCEPTS_IN_A_ROW) {
+            yield_now().await;
+        }
+    }
+}
+
+/// Waits for `next`, such as the next request of an idle connection; `None` if the runtime is stopping
+/// and `next` does not complete in the moment after that, which is for what the kernel already had.
+///
+/// # Cancel safety
+/// That of `next`, which is dropped when the answer is `None`.
+pub async fn unless_stopping<R: Runtime, T>(rt: &R, next: impl Future<Output = T>) -> Option<T> {
+    let next = async { Some(next.await) };
+    let stopping = async {
+        rt.stopped().await;
+        rt.sleep(LAST_CALL).await;
+        None
+    };
+    or(next, stopping).await
+}
+
+/// The connections that are here.
+#[derive(Default)]
+struct Guests {
+    /// The abort handle is missing for the moment between taking the seat and spawning the task.
+    seats: RefCell<Table<Option<AbortHandle>>>,
+    /// The server, when it waits for somebody to leave.
+    server: Cell<Option<Waker>>,
+    admitted: Cell<u64>,
+}
+
+impl Guests {
+    /// Gives the stream a seat and a task.
+    fn admit<R, C, F>(self: &Rc<Self>, rt: &R, stream: R::Stream, connection: &Rc<C>)
+    where
+        R: Runtime,
+        C: Fn(R::Stream) -> F + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        self.admitted.set(self.admitted.get() + 1);
+        let key = self.seats.borrow_mut().insert(None);
+        let seat = Seat { guests: Rc::clone(self), key };
+        // The connection's future is made inside the task: moved in, it would take its room twice.
+        let connection = Rc::clone(connection);
+        let task = rt.spawn(async move {
+            let _seat = seat;
+            connection(stream).await;
+        });
+        // A task that was refused has given its seat back already.
+        if let Some(abort) = self.seats.borrow_mut().get_mut(key) {
+            *abort = Some(task.abort_handle());
+        }
+    }
+
+    /// Waits until the number of those present is as wished.
+    async fn until(&self, wish: impl Fn(usize) -> bool) {
+        poll_fn(|cx| {
+            if wish(self.seats.borrow().len()) {
+                return Poll::Ready(());
+            }
+            drop(self.server.replace(Some(cx.waker().clone())));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Aborts all who are here; returns how many.
+    fn abort(&self) -> u64 {
+        let seats = self.seats.borrow();
+        seats.iter().filter_map(|(_, abort)| abort.as_ref()).for_each(AbortHandle::abort);
+        seats.len() as u64
+    }
+}
+
+/// A connection's place in [`Guests`], given back on drop however the connection ends.
+struct Seat {
+    guests: Rc<Guests>,
+    key: Key,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let left = self.guests.seats.borrow_mut().remove(self.key);
+        drop(left);
+        if let Some(server) = self.guests.server.take() {
+            server.wake();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Runs the built binary. Everything that waits here gives up after [`PATIENCE`], so no test can hang,
+//! and every process that is left at the end of a test is killed.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take that should happen soon.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `demos`. Dropping it kills it.
+pub struct Demos {
+    process: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+/// What a `demos` that has ended left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Demos {
+    /// Starts it with these arguments, separated by spaces, and nothing on stdin.
+    pub fn start(arguments: &str) -> Demos {
+        Demos::feed(arguments, b"")
+    }
+
+    /// Starts it, and writes `input` to its stdin.
+    pub fn feed(arguments: &str, input: &[u8]) -> Demos {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_demos"));
+        Demos::spawn(command.args(arguments.split_whitespace()), input)
+    }
+
+    /// Starts it with a lower limit of open files.
+    pub fn start_with_files(files: u32, arguments: &str) -> Demos {
+        let script = format!("ulimit -n {files}; exec \"$0\" {arguments}");
+        Demos::spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_demos")]), b"")
+    }
+
+    fn spawn(command: &mut Command, input: &[u8]) -> Demos {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the binary starts");
+        let (mut stdin, input) = (process.stdin.take().expect("piped"), input.to_vec());
+        thread::spawn(move || stdin.write_all(&input));
+        let stdout = lines_of(process.stdout.take().expect("piped"));
+        let stderr = lines_of(process.stderr.take().expect("piped"));
+        Demos { process, stdout, stderr }
+    }
+
+    /// The address of a server that has just been started.
+    pub fn address(&self) -> SocketAddr {
+        let line = self.stdout.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let errors: String = self.stderr.recv_timeout(PATIENCE).into_iter().collect();
+            panic!("the server did not start: {errors}")
+        });
+        let rest = line.strip_prefix("listening on ").expect("the line that says where");
+        rest.split(' ').next().and_then(|address| address.parse().ok()).expect("an address")
+    }
+
+    /// The next line on stdout.
+    pub fn first_line(&self) -> String {
+        self.stdout.recv_timeout(PATIENCE).expect("a line on stdout")
+    }
+
+    /// Sends SIGTERM when it has printed a line or ended.
+    pub fn signal_when_started(&self) {
+        if self.stdout.recv_timeout(PATIENCE).is_ok() {
+            self.signal(Signal::TERM);
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("the process exists");
+    }
+
+    /// Whether it is still running after this time.
+    pub fn runs_for(&mut self, time: Duration) -> bool {
+        thread::sleep(time);
+        self.process.try_wait().expect("it can be waited for").is_none()
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.process.try_wait().expect("it can be waited for") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the process does not end");
+            thread::sleep(Duration::from_millis(1));
+        };
+        let text = |lines: &Receiver<String>| -> String {
+            let rest = std::iter::from_fn(|| lines.recv_timeout(PATIENCE).ok());
+            rest.map(|line| line + "\n").collect()
+        };
+        Ended { status, stdout: text(&self.stdout), stderr: text(&self.stderr) }
+    }
+}
+
+impl Drop for Demos {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The lines of a pipe, read by a thread, so that they can be waited for with a limit.
+fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(pipe).lines().map_while(Result::ok);
+        lines.take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
+    });
+    receiver
+}
+
+/// Runs to its end.
+pub fn demos(arguments: &str) -> Ended {
+    Demos::start(arguments).end()
+}
+
+/// A connection on which nothing takes longer than [`PATIENCE`].
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
+    stream
+}
+
+/// The engines that run on this machine, according to `demos doctor`.
+pub fn engines() -> Vec<String> {
+    let report: serde_json::Value =
+        serde_json::from_str(&demos("doctor --json").stdout).expect("doctor prints JSON");
+    let engines = report["engines"].as_array().expect("a list").iter();
+    let available = engines.filter(|engine| engine["verdict"] == "yes");
+    available.map(|engine| engine["name"].as_str().expect("a name").to_owned()).collect()
+}

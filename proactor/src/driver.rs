@@ -1,0 +1,195 @@
+//! The proactor's turn: submit, sleep, and hand out what has completed.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use executor::{Driver, DriverStats, Fired, Key, Unpark, closed};
+use io_uring::{opcode, types};
+
+use crate::Context;
+use crate::op::{Operations, WAKE};
+use crate::ring::{Entered, WakeFd};
+use crate::setup::Feature;
+
+/// Enters in a row that the kernel refused for want of something, before we pause between them.
+const BUSY_AT_ONCE: u32 = 16;
+/// That pause.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+/// Pauses after which we give up: a kernel that takes nothing for a second won't recover by itself.
+const BUSY_LIMIT: u32 = 1000;
+/// Flushes of an overflowed completion queue in one turn. Each brings a queue full; what is left comes
+/// with the next turn.
+const OVERFLOW_FLUSHES: u32 = 16;
+
+/// The driver over io_uring. It is public because it names the type behind
+/// [`Proactor`](crate::Proactor); all its doings are the runtime's.
+pub struct UringDriver {
+    context: Rc<Context>,
+    wake_fd: Arc<WakeFd>,
+    /// Whether the ring watches `wake_fd`.
+    is_wake_armed: bool,
+    busy_streak: u32,
+    overflow_flushes: u64,
+}
+
+impl std::fmt::Debug for UringDriver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let in_kernel = self.context.operations.borrow().in_kernel();
+        f.debug_struct("UringDriver").field("operations", &in_kernel).finish_non_exhaustive()
+    }
+}
+
+impl UringDriver {
+    pub(crate) fn new(context: Rc<Context>) -> io::Result<UringDriver> {
+        let wake_fd = Arc::new(WakeFd::new()?);
+        Ok(UringDriver { context, wake_fd, is_wake_armed: false, busy_streak: 0, overflow_flushes: 0 })
+    }
+
+    /// Has the ring complete at each write to the eventfd. One request, which stays, and nobody has to
+    /// read the eventfd, because each write is reported by itself. Without multishot polls, the eventfd
+    /// is read after each report, or the next request would complete at once.
+    fn arm_wake(&mut self, operations: &mut Operations) {
+        let Some(ring) = operations.ring.as_mut().filter(|_| !self.is_wake_armed) else { return };
+        let readable = u32::from(libc::POLLIN.unsigned_abs());
+        let entry = opcode::PollAdd::new(types::Fd(self.wake_fd.as_fd().as_raw_fd()), readable)
+            .multi(self.context.features.has(Feature::MultishotPoll))
+            .build()
+            .user_data(WAKE.to_u64());
+        // SAFETY: a poll points to nothing. The descriptor lives as long as the driver, and the kernel
+        // holds the file itself from the enter on.
+        self.is_wake_armed = unsafe { ring.push(&entry) };
+    }
+
+    fn reap(&mut self, operations: &mut Operations, fired: &mut Fired) {
+        // As many as the queue holds, so that a turn ends even if more arrive meanwhile.
+        let most = operations.ring.as_ref().map_or(0, |ring| ring.completion_entries());
+        for _ in 0..most {
+            let Some(completion) = operations.ring.as_mut().and_then(|ring| ring.pop()) else { return };
+            if Key::from_u64(completion.user_data) == WAKE {
+                self.is_wake_armed = completion.is_more();
+                if !self.is_wake_armed {
+                    self.wake_fd.clear(&self.context.seam);
+                }
+            } else {
+                operations.complete(completion, fired);
+            }
+        }
+    }
+
+    fn work(&mut self, timeout: Option<Duration>, fired: &mut Fired) -> io::Result<()> {
+        let context = Rc::clone(&self.context);
+        let operations = &mut *context.operations.borrow_mut();
+        let seam = &context.seam;
+        self.wake_fd.clear_outer(seam);
+        self.arm_wake(operations);
+        operations.flush(seam)?;
+        let ring = operations.ring.as_mut().ok_or_else(closed)?;
+        let timeout = if ring.has_completions() { Some(Duration::ZERO) } else { timeout };
+        if timeout != Some(Duration::ZERO) || ring.has_business() {
+            let entered = ring.enter(seam, timeout)?;
+            self.bear_with(entered)?;
+        }
+        self.reap(operations, fired);
+        for _ in 0..OVERFLOW_FLUSHES {
+            let Some(ring) = operations.ring.as_mut() else { break };
+            if !ring.is_overflowed() {
+                break;
+            }
+            self.overflow_flushes += 1;
+            ring.enter(seam, Some(Duration::ZERO))?;
+            self.reap(operations, fired);
+        }
+        Ok(())
+    }
+
+    /// A kernel that is short of memory or of room gets time, but not for ever.
+    fn bear_with(&mut self, entered: Entered) -> io::Result<()> {
+        if entered == Entered::Done {
+            self.busy_streak = 0;
+            return Ok(());
+        }
+        self.busy_streak += 1;
+        if self.busy_streak > BUSY_AT_ONCE + BUSY_LIMIT {
+            return Err(io::Error::other("the kernel took no submissions for a second (memory?)"));
+        }
+        if self.busy_streak > BUSY_AT_ONCE {
+            std::thread::sleep(BUSY_PAUSE);
+        }
+        Ok(())
+    }
+}
+
+impl Driver for UringDriver {
+    fn turn(&mut self, timeout: Option<Duration>, fired: &mut Fired) -> io::Result<()> {
+        self.work(timeout, fired)
+    }
+
+    fn close(&mut self) {
+        self.context.is_closed.set(true);
+    }
+
+    /// Closing the ring is no barrier, and a cancel that says Ok proves nothing: only final completions
+    /// do. So: cancel one by one, and reap until nothing is left.
+    fn drain(&mut self, deadline: Instant, fired: &mut Fired) -> io::Result<()> {
+        self.context.operations.borrow_mut().cancel_all(fired);
+        let drained = loop {
+            if self.context.operations.borrow().in_kernel() == 0 {
+                break Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break Ok(());
+            }
+            if let Err(error) = self.work(Some(left), fired) {
+                break Err(error);
+            }
+        };
+        let operations = &mut *self.context.operations.borrow_mut();
+        if operations.in_kernel() > 0 {
+            operations.abandon();
+        }
+        operations.ring = None;
+        drop(self.context.pool.retire());
+        drained
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        Arc::clone(&self.wake_fd) as Arc<dyn Unpark>
+    }
+
+    fn as_fd(&mut self) -> io::Result<BorrowedFd<'_>> {
+        let operations = self.context.operations.borrow();
+        self.wake_fd.outer(operations.ring.as_ref().ok_or_else(closed)?)
+    }
+
+    fn stats(&self) -> DriverStats {
+        let operations = self.context.operations.borrow();
+        let counts = operations.counts;
+        let mut stats = DriverStats::default();
+        stats.system_calls = self.context.seam.counts();
+        let wake_writes = self.wake_fd.writes();
+        if wake_writes > 0 {
+            stats.system_calls.push(("write", wake_writes));
+        }
+        stats.events = counts.completions;
+        stats.accept_pauses = self.context.accept_pauses.get();
+        stats.chunks_lent_now = self.context.pool.lent();
+        stats.operations_now = Some(operations.in_kernel() as u64);
+        stats.operations = Some(counts.started);
+        stats.orphans = Some(counts.orphans);
+        stats.ops_leaked = Some(counts.leaked);
+        stats.ops_abandoned = Some(counts.abandoned);
+        stats.stray_cqes = Some(counts.stray);
+        stats.overflow_flushes = Some(self.overflow_flushes);
+        stats.operations_deferred = Some(counts.deferred);
+        stats.pool_misses = Some(counts.pool_misses);
+        stats
+    }
+}

@@ -1,0 +1,760 @@
+//! Operations: what the kernel was asked to do, and who owns what while it does.
+//!
+//! # The one rule
+//!
+//! Memory and descriptors that a submission names belong to its *slot* in the table, from before it is
+//! pushed until its **final completion** was reaped. Not until the ring is closed, not until a cancel
+//! says Ok, not until an enter fails: on all three the kernel was seen to write afterwards. A future
+//! holds a [`Ticket`], which is only the slot's name; dropping, leaking or moving it is harmless.
+//!
+//! ```text
+//!            push                  final CQE
+//!  Queued ---------> InFlight -------------------> Done ----- ticket polled ---> result, slot freed
+//!    |                  |                            |
+//!    |                  | ticket dropped:            +------- ticket dropped --> settled, slot freed
+//!    |                  v cancel queued
+//!    +------------> Orphaned --- final CQE -------------------------------------> settled, slot freed
+//!     ticket dropped       (or never pushed)
+//! ```
+//!
+//! *Settled* means that a result nobody waits for goes where it belongs: received bytes to the stream,
+//! for the next `recv`; accepted connections to the listener, for the next `accept`; everything else
+//! is dropped.
+//!
+//! Operations that fill a socket (receive, accept; `Filler`) have no ticket at all: what they bring
+//! goes to the socket's [`Incoming`], where `recv` and `accept` find it.
+//!
+//! # What may point where
+//!
+//! The table's slots move when it grows, so nothing the kernel points at lies in one. The bytes of a
+//! `Vec` and of a chunk don't move with it; any other buffer, and every address, is put on the heap
+//! first. The pointer is taken after that, once, before the table is borrowed: `bytes()` is the user's
+//! code. From then on no user code runs with the buffer until the slot is freed.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use executor::{Fired, IoBuf, IoBufMut, Key, Seam, Table, closed};
+use io_uring::{opcode, squeue, types};
+use socket2::SockAddr;
+
+use crate::Context;
+use crate::pool::{CHUNK_SIZE, Chunk, MISS_SIZE, Pool};
+use crate::ring::{BufferRing, Completion, Ring, accepted};
+use crate::setup::{Feature, Features};
+
+/// Chunks that may lie undelivered on a stream. With as many, its receive is stopped until they are
+/// taken: one client that sends more than is read must not take the whole pool.
+pub(crate) const CHUNK_CAP: usize = 4;
+/// Connections that may lie unaccepted on a listener, beside those the kernel queues.
+pub(crate) const ACCEPT_CAP: usize = 64;
+
+/// The user data of what is no operation in the table.
+pub(crate) const WAKE: Key = Key::reserved(1);
+const CANCEL: Key = Key::reserved(2);
+
+/// A socket, and what has arrived on it: chunks on a stream, connections on a listener.
+pub(crate) struct Socket<T> {
+    fd: OwnedFd,
+    pub(crate) incoming: Incoming<T>,
+}
+
+/// What an operation brought and nobody has asked for yet, and who waits for it.
+pub(crate) struct Incoming<T> {
+    items: RefCell<VecDeque<T>>,
+    /// How the last operation ended, if that is to be known: 0 for the end of the stream, which stays;
+    /// or a negative errno, which is told once.
+    end: Cell<Option<i32>>,
+    /// The operation that fills this.
+    filler: Cell<Option<Key>>,
+    /// Its cancel is under way, because there is enough here.
+    is_stopping: Cell<bool>,
+    /// Nobody will ask again: what still comes is dropped.
+    is_released: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl<T> Socket<T> {
+    pub(crate) fn new(fd: OwnedFd) -> Rc<Socket<T>> {
+        let incoming = Incoming {
+            items: RefCell::default(),
+            end: Cell::new(None),
+            filler: Cell::new(None),
+            is_stopping: Cell::new(false),
+            is_released: Cell::new(false),
+            waiting: RefCell::default(),
+        };
+        Rc::new(Socket { fd, incoming })
+    }
+
+    fn entry_fd(&self) -> types::Fd {
+        types::Fd(self.fd.as_raw_fd())
+    }
+
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+}
+
+impl<T> AsFd for Socket<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl<T> Incoming<T> {
+    /// The next item; or the end.
+    pub(crate) fn take(&self) -> Option<io::Result<Option<T>>> {
+        if let Some(item) = self.items.borrow_mut().pop_front() {
+            return Some(Ok(Some(item)));
+        }
+        match self.end.get()? {
+            0 => Some(Ok(None)),
+            errno => {
+                self.end.set(None);
+                Some(Err(io::Error::from_raw_os_error(-errno)))
+            }
+        }
+    }
+
+    /// Puts an item back to the front, of which only a part was wanted.
+    pub(crate) fn put_back(&self, item: T) {
+        self.items.borrow_mut().push_front(item);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.filler.get().is_none()
+    }
+
+    pub(crate) fn wait(&self, cx: &TaskContext<'_>) {
+        if !self.waiting.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            // Cloned before the borrow and dropped after it: a waker may be foreign code.
+            let waker = cx.waker().clone();
+            let replaced = self.waiting.borrow_mut().replace(waker);
+            drop(replaced);
+        }
+    }
+
+    /// Nobody waits any longer.
+    pub(crate) fn stop_waiting(&self) {
+        let waker = self.waiting.borrow_mut().take();
+        drop(waker);
+    }
+
+    /// Nobody will ask again. Returns what must be cancelled, and what to drop.
+    fn release(&self) -> (Option<Key>, VecDeque<T>) {
+        let was_released = self.is_released.replace(true);
+        (self.filler.get().filter(|_| !was_released), self.items.take())
+    }
+
+    fn wake(&self, fired: &mut Fired) {
+        if let Some(waker) = self.waiting.borrow_mut().take() {
+            fired.wake(waker);
+        }
+    }
+
+    /// One more item came. Returns whether there is enough now.
+    fn push(&self, item: T, cap: usize, fired: &mut Fired) -> bool {
+        if self.is_released.get() {
+            return false;
+        }
+        let mut items = self.items.borrow_mut();
+        items.push_back(item);
+        let is_enough = items.len() >= cap && !self.is_stopping.replace(items.len() >= cap);
+        drop(items);
+        self.wake(fired);
+        is_enough
+    }
+
+    /// The operation ended, with 0, a negative errno, or something that needn't be known.
+    fn ended(&self, result: Option<i32>, fired: &mut Fired) {
+        self.filler.set(None);
+        let was_stopping = self.is_stopping.replace(false);
+        match result {
+            // We asked for it.
+            Some(errno) if errno == -libc::ECANCELED && was_stopping => {}
+            // Tried again by whoever waits: with a bigger pool, or without one.
+            Some(errno) if errno == -libc::ENOBUFS || errno == -libc::EINTR => {}
+            Some(end) => self.end.set(Some(end)),
+            None => {}
+        }
+        self.wake(fired);
+    }
+}
+
+/// A buffer of the user's, where it will not move.
+pub(crate) enum Buffer {
+    Chunk(Chunk),
+    Vec(Vec<u8>),
+    /// `Rc`, because moving a `Box` would promise the compiler that nobody else uses its memory.
+    Other(Rc<dyn Any>),
+}
+
+impl Buffer {
+    /// Stows a buffer to be sent. Returns where its bytes are, which is true until it is unstowed.
+    pub(crate) fn to_send<B: IoBuf>(buffer: B) -> (Buffer, *const u8, usize) {
+        let buffer = Buffer::sort(buffer).unwrap_or_else(|other| {
+            let other = Rc::new(other);
+            let bytes = other.bytes();
+            let place = (bytes.as_ptr(), bytes.len());
+            (Buffer::Other(other), place)
+        });
+        (buffer.0, buffer.1.0, buffer.1.1)
+    }
+
+    /// Stows a buffer to receive into.
+    pub(crate) fn to_receive<B: IoBufMut>(buffer: B) -> (Buffer, *mut u8, usize) {
+        match Buffer::sort(buffer) {
+            Ok((Buffer::Vec(mut vec), _)) => {
+                let (start, len) = (vec.as_mut_ptr(), vec.len());
+                (Buffer::Vec(vec), start, len)
+            }
+            Ok(_) => unreachable!("a chunk can't be received into: it is no IoBufMut"),
+            Err(other) => {
+                let mut other = Rc::new(other);
+                let bytes = Rc::get_mut(&mut other).expect("just made").bytes_mut();
+                let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+                (Buffer::Other(other), start, len)
+            }
+        }
+    }
+
+    /// Chunks and vectors, of which the bytes don't move; anything else comes back.
+    fn sort<B: IoBuf>(buffer: B) -> Result<(Buffer, (*const u8, usize)), B> {
+        let mut buffer = Some(buffer);
+        let any: &mut dyn Any = &mut buffer;
+        if let Some(chunk) = any.downcast_mut::<Option<Chunk>>().and_then(Option::take) {
+            let place = (chunk.as_ptr(), chunk.len());
+            return Ok((Buffer::Chunk(chunk), place));
+        }
+        if let Some(vec) = any.downcast_mut::<Option<Vec<u8>>>().and_then(Option::take) {
+            let place = (vec.as_ptr(), vec.len());
+            return Ok((Buffer::Vec(vec), place));
+        }
+        Err(buffer.expect("not taken"))
+    }
+
+    /// The user's buffer again.
+    pub(crate) fn unstow<B: IoBuf>(self) -> B {
+        let mut buffer: Option<B> = None;
+        let any: &mut dyn Any = &mut buffer;
+        match self {
+            Buffer::Chunk(chunk) => *any.downcast_mut().expect("stowed as the same type") = Some(chunk),
+            Buffer::Vec(vec) => *any.downcast_mut().expect("stowed as the same type") = Some(vec),
+            Buffer::Other(other) => {
+                buffer = Rc::into_inner(other.downcast::<B>().expect("stowed as the same type"));
+            }
+        }
+        buffer.expect("the only reference")
+    }
+}
+
+/// What an operation does, and all that belongs to it.
+pub(crate) enum Kind {
+    /// Receives again and again, into buffers of the pool.
+    RecvMultishot { socket: Rc<Socket<Chunk>> },
+    /// Receives once, into memory of its own. `None` when that has been filled.
+    RecvOnce { socket: Rc<Socket<Chunk>>, memory: Option<Vec<u8>> },
+    /// Accepts again and again, or once.
+    Accept { socket: Rc<Socket<OwnedFd>>, is_multishot: bool },
+    /// Receives once, into the user's buffer.
+    Read { socket: Rc<Socket<Chunk>>, buffer: Buffer, start: *mut u8, len: usize },
+    /// Sends. If `whole`, goes on until all is sent.
+    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, start: *const u8, len: usize, sent: usize, whole: bool },
+    /// Connects. The address lies on the heap.
+    Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
+}
+
+impl Kind {
+    /// The submission.
+    fn entry(&mut self) -> squeue::Entry {
+        match self {
+            Kind::RecvMultishot { socket } => {
+                opcode::RecvMulti::new(socket.entry_fd(), BufferRing::GROUP).build()
+            }
+            Kind::RecvOnce { socket, memory } => {
+                let memory = memory.as_mut().expect("not filled yet");
+                opcode::Recv::new(socket.entry_fd(), memory.as_mut_ptr(), clamp(memory.len())).build()
+            }
+            Kind::Accept { socket, is_multishot: true } => {
+                opcode::AcceptMulti::new(socket.entry_fd()).flags(libc::SOCK_CLOEXEC).build()
+            }
+            Kind::Accept { socket, is_multishot: false } => {
+                let (no_addr, no_len) = (std::ptr::null_mut(), std::ptr::null_mut());
+                opcode::Accept::new(socket.entry_fd(), no_addr, no_len).flags(libc::SOCK_CLOEXEC).build()
+            }
+            Kind::Read { socket, start, len, .. } => {
+                opcode::Recv::new(socket.entry_fd(), *start, clamp(*len)).build()
+            }
+            Kind::Send { socket, start, len, sent, whole, .. } => {
+                let wait_all = if *whole { libc::MSG_WAITALL } else { 0 };
+                let rest = clamp(*len - *sent);
+                opcode::Send::new(socket.entry_fd(), start.wrapping_add(*sent), rest)
+                    .flags(libc::MSG_NOSIGNAL | wait_all)
+                    .build()
+            }
+            Kind::Connect { socket, addr } => {
+                opcode::Connect::new(socket.entry_fd(), addr.as_ptr().cast(), addr.len()).build()
+            }
+        }
+    }
+
+    /// Whether a ticket waits for it. The others fill a socket.
+    fn is_ticketed(&self) -> bool {
+        matches!(self, Kind::Read { .. } | Kind::Send { .. } | Kind::Connect { .. })
+    }
+}
+
+/// The kernel's lengths have 32 bits, and moves of 2 GiB and more are cut short anyway.
+fn clamp(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(i32::MAX.unsigned_abs())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Waits for room in the queues; the kernel hasn't seen it.
+    Queued,
+    InFlight,
+    Orphaned,
+    Done(i32),
+}
+
+/// A slot of the table.
+struct Operation {
+    state: State,
+    kind: Kind,
+    waker: Option<Waker>,
+}
+
+/// Counters, as [`executor::DriverStats`] names them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) started: u64,
+    pub(crate) completions: u64,
+    pub(crate) orphans: u64,
+    pub(crate) leaked: u64,
+    pub(crate) abandoned: u64,
+    pub(crate) stray: u64,
+    pub(crate) deferred: u64,
+    pub(crate) pool_misses: u64,
+}
+
+/// All operations, and the ring they go through.
+pub(crate) struct Operations {
+    /// `None` after the end of the runtime.
+    pub(crate) ring: Option<Ring>,
+    table: Table<Operation>,
+    /// Operations that wait for room, first come, first served. Each stream and listener has at most
+    /// one per direction, which bounds it.
+    backlog: VecDeque<Key>,
+    /// Operations to cancel when there is room.
+    cancels: Vec<Key>,
+    /// Operations pushed and not finally completed.
+    in_kernel: usize,
+    /// How many may be: so many that their completions fit the queue.
+    limit: usize,
+    pool: Rc<Pool>,
+    features: Features,
+    pub(crate) counts: Counts,
+}
+
+/// Places in the completion queue kept for what is no operation: wakes, failed cancels. A quarter of it
+/// if it is tiny.
+const RESERVE: usize = 64;
+
+impl Operations {
+    pub(crate) fn new(ring: Ring, pool: Rc<Pool>, features: Features) -> Operations {
+        let entries = ring.completion_entries() as usize;
+        Operations {
+            ring: Some(ring),
+            table: Table::new(),
+            backlog: VecDeque::new(),
+            cancels: Vec::new(),
+            in_kernel: 0,
+            limit: entries - RESERVE.min(entries / 4),
+            pool,
+            features,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(crate) fn in_kernel(&self) -> usize {
+        self.in_kernel
+    }
+
+    fn start(&mut self, kind: Kind) -> Key {
+        self.counts.started += 1;
+        let key = self.table.insert(Operation { state: State::Queued, kind, waker: None });
+        self.backlog.push_back(key);
+        self.push_backlog();
+        if !self.backlog.is_empty() {
+            self.counts.deferred += 1;
+        }
+        key
+    }
+
+    /// Pushes what waits, as far as there is room.
+    fn push_backlog(&mut self) {
+        let Some(ring) = self.ring.as_mut() else { return };
+        while self.in_kernel < self.limit && !self.backlog.is_empty() && !ring.is_full() {
+            let key = self.backlog.pop_front().expect("checked");
+            // Orphaned while it waited: the kernel never sees it.
+            let Some(operation) = self.table.get_mut(key) else { continue };
+            let entry = operation.kind.entry().user_data(key.to_u64());
+            // SAFETY: all that the entry points to belongs to `operation.kind`, lies where it doesn't
+            // move (see the module's text), and stays in the table, untouched, until the final
+            // completion: `complete` alone takes operations that are in flight out of it.
+            let pushed = unsafe { ring.push(&entry) };
+            assert!(pushed, "the queue was not full");
+            operation.state = State::InFlight;
+            self.in_kernel += 1;
+        }
+    }
+
+    /// Pushes cancels, then what waits. When the submission queue is full, has the kernel take it, which
+    /// is the one place where that happens.
+    pub(crate) fn flush(&mut self, seam: &Seam) -> io::Result<()> {
+        loop {
+            self.push_cancels();
+            self.push_backlog();
+            let is_held_up =
+                !self.cancels.is_empty() || (!self.backlog.is_empty() && self.in_kernel < self.limit);
+            let Some(ring) = self.ring.as_mut().filter(|_| is_held_up) else { return Ok(()) };
+            ring.enter(seam, Some(std::time::Duration::ZERO))?;
+            if ring.is_full() {
+                // The kernel is short of something: the rest stays for the next turn.
+                return Ok(());
+            }
+        }
+    }
+
+    fn push_cancels(&mut self) {
+        let Some(ring) = self.ring.as_mut() else { return };
+        while let Some(key) = self.cancels.last().copied().filter(|_| !ring.is_full()) {
+            self.cancels.pop();
+            let is_over = self
+                .table
+                .get(key)
+                .is_none_or(|operation| matches!(operation.state, State::Queued | State::Done(_)));
+            if is_over {
+                continue;
+            }
+            // A cancel that finds its operation says nothing; one that comes too late completes with
+            // an error, which nobody needs.
+            let mut entry = opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL.to_u64());
+            if ring.has_cqe_skip() {
+                entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
+            }
+            // SAFETY: a cancel points to nothing.
+            let pushed = unsafe { ring.push(&entry) };
+            assert!(pushed, "the queue was not full");
+        }
+    }
+
+    /// Acts on a completion of an operation.
+    pub(crate) fn complete(&mut self, completion: Completion, fired: &mut Fired) {
+        self.counts.completions += 1;
+        let key = Key::from_u64(completion.user_data);
+        if key == CANCEL {
+            return;
+        }
+        let Some(operation) = self.table.get_mut(key) else {
+            self.counts.stray += 1;
+            return;
+        };
+        debug_assert!(matches!(operation.state, State::InFlight | State::Orphaned));
+        if !operation.kind.is_ticketed() {
+            let is_enough = fill(&mut operation.kind, completion, &self.pool, fired);
+            if completion.is_more() {
+                if is_enough {
+                    self.cancels.push(key);
+                }
+                return;
+            }
+            self.in_kernel -= 1;
+            drop(self.table.remove(key));
+            return;
+        }
+        self.in_kernel -= 1;
+        let result = match advance(&mut operation.kind, completion.result) {
+            Some(result) => result,
+            None if operation.state == State::InFlight => {
+                operation.state = State::Queued;
+                self.backlog.push_back(key);
+                return;
+            }
+            None => completion.result,
+        };
+        if operation.state == State::Orphaned {
+            let operation = self.table.remove(key).expect("found above");
+            self.settle(operation.kind, result, fired);
+        } else {
+            operation.state = State::Done(result);
+            if let Some(waker) = operation.waker.take() {
+                fired.wake(waker);
+            }
+        }
+    }
+
+    /// Puts the result of an operation nobody waits for where it belongs.
+    fn settle(&self, kind: Kind, result: i32, fired: &mut Fired) {
+        let buffer = match kind {
+            Kind::Read { socket, buffer, start, .. } => {
+                if let Ok(count @ 1..) = usize::try_from(result) {
+                    // SAFETY: the receive is over, and wrote `count` bytes from `start` on, into
+                    // memory that `buffer` owns and nobody else refers to.
+                    let bytes = unsafe { std::slice::from_raw_parts(start, count) };
+                    let chunk = self.pool.adopt(bytes.to_vec(), count);
+                    socket.incoming.push(chunk, usize::MAX, fired);
+                }
+                socket.incoming.ended((result == 0).then_some(0), fired);
+                buffer
+            }
+            Kind::Send { socket, buffer, .. } => {
+                // For `close`, which waits until nothing is in flight.
+                socket.incoming.wake(fired);
+                buffer
+            }
+            Kind::Connect { .. }
+            | Kind::RecvMultishot { .. }
+            | Kind::RecvOnce { .. }
+            | Kind::Accept { .. } => {
+                return;
+            }
+        };
+        if let Buffer::Other(other) = buffer {
+            fired.discard(Box::new(other));
+        }
+    }
+
+    /// The ticket was dropped.
+    fn orphan(&mut self, key: Key, fired: &mut Fired) -> Option<Waker> {
+        let operation = self.table.get_mut(key)?;
+        let waker = operation.waker.take();
+        let result = match operation.state {
+            State::Done(result) => result,
+            State::Queued => -libc::ECANCELED,
+            State::InFlight => {
+                operation.state = State::Orphaned;
+                self.counts.orphans += 1;
+                self.cancels.push(key);
+                return waker;
+            }
+            State::Orphaned => unreachable!("an operation has one ticket"),
+        };
+        let operation = self.table.remove(key).expect("found above");
+        self.settle(operation.kind, result, fired);
+        waker
+    }
+
+    /// The runtime ends: cancels everything. What the kernel hasn't seen is over at once.
+    pub(crate) fn cancel_all(&mut self, fired: &mut Fired) {
+        for key in std::mem::take(&mut self.backlog) {
+            let Some(operation) = self.table.get_mut(key) else { continue };
+            if operation.kind.is_ticketed() {
+                operation.state = State::Done(-libc::ECANCELED);
+                operation.waker.take().into_iter().for_each(|waker| fired.wake(waker));
+            } else {
+                drop(self.table.remove(key));
+            }
+        }
+        let all = self.table.iter().filter(|(_, operation)| !matches!(operation.state, State::Done(_)));
+        let (keys, leaked): (Vec<_>, Vec<_>) = all
+            .map(|(key, operation)| (key, operation.state == State::InFlight && operation.kind.is_ticketed()))
+            .unzip();
+        self.counts.leaked += leaked.into_iter().filter(|is_leaked| *is_leaked).count() as u64;
+        self.cancels = keys;
+    }
+
+    /// The kernel didn't give everything back in time: what it may still touch must never be freed.
+    pub(crate) fn abandon(&mut self) {
+        self.counts.abandoned = self.in_kernel as u64;
+        std::mem::forget(self.ring.take());
+        std::mem::forget(self.pool.retire());
+        std::mem::forget(std::mem::take(&mut self.table));
+    }
+}
+
+/// Goes on with a ticketed operation. `None` if there is more to do, else its result.
+fn advance(kind: &mut Kind, result: i32) -> Option<i32> {
+    if result == -libc::EINTR && !matches!(kind, Kind::Connect { .. }) {
+        return None;
+    }
+    let Kind::Send { len, sent, whole: true, .. } = kind else { return Some(result) };
+    match usize::try_from(result) {
+        Err(_) => Some(result),
+        // Asked to send something, the kernel never takes nothing. If it did, it would do so for ever.
+        Ok(0) => Some(-libc::EPIPE),
+        Ok(count) => {
+            *sent += count;
+            (*sent >= *len).then_some(0)
+        }
+    }
+}
+
+/// Puts what an operation brought to its socket. Returns whether there is enough for now.
+fn fill(kind: &mut Kind, completion: Completion, pool: &Rc<Pool>, fired: &mut Fired) -> bool {
+    let result = completion.result;
+    let count = usize::try_from(result).ok();
+    let is_last = !completion.is_more();
+    match kind {
+        Kind::RecvMultishot { socket } => {
+            // A buffer that was picked comes home, used or not.
+            let chunk = completion.buffer().and_then(|number| pool.take(number, count.unwrap_or(0)));
+            let chunk = chunk.filter(|chunk| !chunk.is_empty());
+            let is_enough = chunk.is_some_and(|chunk| socket.incoming.push(chunk, CHUNK_CAP, fired));
+            if is_last {
+                socket.incoming.ended((result <= 0).then_some(result), fired);
+            }
+            is_enough
+        }
+        Kind::RecvOnce { socket, memory } => {
+            if let Some(count @ 1..) = count {
+                let memory = memory.take().expect("filled once");
+                socket.incoming.push(pool.adopt(memory, count), usize::MAX, fired);
+            }
+            socket.incoming.ended((result <= 0).then_some(result), fired);
+            false
+        }
+        Kind::Accept { socket, .. } => {
+            let is_enough = result >= 0 && {
+                // SAFETY: the result of an accept that was just reaped.
+                let connection = unsafe { accepted(result) };
+                socket.incoming.push(connection, ACCEPT_CAP, fired)
+            };
+            if is_last {
+                socket.incoming.ended((result < 0).then_some(result), fired);
+            }
+            is_enough
+        }
+        _ => unreachable!("ticketed operations fill nothing"),
+    }
+}
+
+/// A future's hold on an operation: its name, and the promise to say so when nobody waits any more.
+pub(crate) struct Ticket {
+    context: Rc<Context>,
+    key: Option<Key>,
+}
+
+impl Context {
+    /// Starts an operation somebody waits for.
+    ///
+    /// # Errors
+    /// [`closed`], with the operation, if the runtime is closed.
+    pub(crate) fn start(self: &Rc<Self>, kind: Kind) -> Result<Ticket, (io::Error, Kind)> {
+        if self.is_closed.get() {
+            return Err((closed(), kind));
+        }
+        let is_read = matches!(kind, Kind::Read { .. });
+        let socket = match &kind {
+            Kind::Read { socket, .. } => Some(Rc::clone(socket)),
+            _ => None,
+        };
+        let key = self.operations.borrow_mut().start(kind);
+        if let Some(socket) = socket.filter(|_| is_read) {
+            socket.incoming.filler.set(Some(key));
+        }
+        Ok(Ticket { context: Rc::clone(self), key: Some(key) })
+    }
+
+    /// Starts to receive on an idle stream: again and again where that is possible and the pool has
+    /// something to receive into, else once.
+    pub(crate) fn fill_stream(&self, socket: &Rc<Socket<Chunk>>) {
+        let mut operations = self.operations.borrow_mut();
+        let again = operations.features.has(Feature::MultishotRecv) && self.pool.has_room();
+        let socket_of_operation = Rc::clone(socket);
+        let kind = if again {
+            Kind::RecvMultishot { socket: socket_of_operation }
+        } else {
+            operations.counts.pool_misses += 1;
+            // Where there is no pool at all, a receive may as well be of a chunk's size.
+            let size = if operations.features.has(Feature::MultishotRecv) { MISS_SIZE } else { CHUNK_SIZE };
+            Kind::RecvOnce { socket: socket_of_operation, memory: Some(vec![0; size]) }
+        };
+        let key = operations.start(kind);
+        socket.incoming.filler.set(Some(key));
+    }
+
+    /// Starts to accept on an idle listener.
+    pub(crate) fn fill_listener(&self, socket: &Rc<Socket<OwnedFd>>) {
+        let mut operations = self.operations.borrow_mut();
+        let is_multishot = operations.features.has(Feature::MultishotAccept);
+        let key = operations.start(Kind::Accept { socket: Rc::clone(socket), is_multishot });
+        socket.incoming.filler.set(Some(key));
+    }
+
+    /// Nobody will ask again for what arrives on a socket: the operation that brings it is cancelled, what
+    /// has arrived is dropped, and nothing more is kept.
+    pub(crate) fn release<T>(&self, socket: &Socket<T>) {
+        let (filler, items) = socket.incoming.release();
+        if let Some(key) = filler {
+            self.operations.borrow_mut().cancel(key);
+        }
+        drop(items);
+    }
+}
+
+impl Operations {
+    /// Cancels an operation that fills a socket.
+    fn cancel(&mut self, key: Key) {
+        match self.table.get(key).map(|operation| operation.state) {
+            Some(State::Queued) => drop(self.table.remove(key)),
+            Some(State::InFlight) => self.cancels.push(key),
+            _ => {}
+        }
+    }
+}
+
+impl Future for Ticket {
+    /// The result, as the kernel gave it, and what belonged to the operation.
+    type Output = (io::Result<usize>, Kind);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let key = self.key.expect("polled again after it was ready");
+        let context = Rc::clone(&self.context);
+        let mut operations = context.operations.borrow_mut();
+        let operation = operations.table.get_mut(key).expect(
+            "the operation was abandoned: the kernel still held its buffer when the runtime ended, so it \
+             can't be given back",
+        );
+        if let State::Done(result) = operation.state {
+            self.key = None;
+            let kind = operations.table.remove(key).expect("found above").kind;
+            if let Kind::Read { socket, .. } = &kind {
+                socket.incoming.filler.set(None);
+            }
+            let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+            return Poll::Ready((result, kind));
+        }
+        if operation.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        drop(operations);
+        // Cloned and dropped outside of the borrow: a waker may be foreign code.
+        let waker = cx.waker().clone();
+        let mut operations = context.operations.borrow_mut();
+        let replaced = operations.table.get_mut(key).expect("found above").waker.replace(waker);
+        drop(operations);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            let mut fired = Fired::default();
+            let waker = self.context.operations.borrow_mut().orphan(key, &mut fired);
+            drop(waker);
+            fired.run();
+        }
+    }
+}

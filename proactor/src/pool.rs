@@ -1,0 +1,139 @@
+//! The memory `recv` lends: buffers of one size, most of them with the kernel, which fills them as
+//! bytes arrive. A stream that waits holds none.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use executor::IoBuf;
+
+use crate::ring::BufferRing;
+
+/// Bytes in a chunk. A loopback or network read seldom finds more, and 16 KiB is what the usual
+/// record-sized protocols (TLS, chunked HTTP) send at once.
+pub(crate) const CHUNK_SIZE: usize = 16 * 1024;
+/// Buffers to begin with (1 MiB). Few buffers stay in the cache; when the kernel finds none left, they
+/// are doubled, up to the ring's 1024 (16 MiB).
+const FIRST: usize = 64;
+/// Bytes of a receive that takes its own memory along because the pool is empty. It holds them while it
+/// waits, so they are few.
+pub(crate) const MISS_SIZE: usize = 4 * 1024;
+
+/// The buffers, and how many are lent.
+#[derive(Default)]
+pub(crate) struct Pool {
+    /// `None` on kernels without buffer rings, and after the end of the runtime.
+    ring: RefCell<Option<BufferRing>>,
+    /// Buffers of the ring that exist, with the kernel or lent.
+    made: Cell<usize>,
+    lent: Cell<u64>,
+}
+
+impl Pool {
+    /// A pool that gives its buffers to the kernel through `ring`, or none, and then every receive
+    /// takes its own.
+    pub(crate) fn new(ring: Option<BufferRing>) -> Rc<Pool> {
+        Rc::new(Pool { ring: RefCell::new(ring), ..Pool::default() })
+    }
+
+    /// Whether the kernel has a buffer left for a receive that starts now. Makes more, if there may be
+    /// more and there is none.
+    pub(crate) fn has_room(&self) -> bool {
+        let mut ring = self.ring.borrow_mut();
+        let Some(ring) = ring.as_mut() else { return false };
+        if ring.given() == 0 {
+            let made = self.made.get();
+            let more = made.max(FIRST).min(BufferRing::PLACES - made);
+            for _ in 0..more {
+                ring.give(vec![0; CHUNK_SIZE]).expect("there are no more buffers than places");
+            }
+            self.made.set(made + more);
+        }
+        ring.given() > 0
+    }
+
+    /// The buffer a completion named, with `len` bytes in it.
+    pub(crate) fn take(self: &Rc<Self>, number: u16, len: usize) -> Option<Chunk> {
+        let memory = self.ring.borrow_mut().as_mut()?.take(number)?;
+        Some(self.lend(memory, len, true))
+    }
+
+    /// A chunk in memory of its own.
+    pub(crate) fn adopt(self: &Rc<Self>, memory: Vec<u8>, len: usize) -> Chunk {
+        self.lend(memory, len, false)
+    }
+
+    fn lend(self: &Rc<Self>, memory: Vec<u8>, len: usize, is_pooled: bool) -> Chunk {
+        assert!(len <= memory.len(), "the kernel wrote more than it was given room for");
+        self.lent.set(self.lent.get() + 1);
+        Chunk { memory, start: 0, end: len, is_pooled, pool: Rc::clone(self) }
+    }
+
+    pub(crate) fn lent(&self) -> u64 {
+        self.lent.get()
+    }
+
+    /// The end of the runtime: chunks that come home from now on are freed.
+    pub(crate) fn retire(&self) -> Option<BufferRing> {
+        self.ring.borrow_mut().take()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("made", &self.made).field("lent", &self.lent).finish()
+    }
+}
+
+/// Bytes that were received, in memory the runtime lends. It goes home when this is dropped, also when
+/// the runtime is gone by then.
+pub struct Chunk {
+    memory: Vec<u8>,
+    start: usize,
+    end: usize,
+    is_pooled: bool,
+    pool: Rc<Pool>,
+}
+
+impl Chunk {
+    /// Copies as much as fits to `space`, and forgets it. Returns how much that was.
+    pub(crate) fn move_to(&mut self, space: &mut [u8]) -> usize {
+        let count = space.len().min(self.len());
+        space[..count].copy_from_slice(&self[..count]);
+        self.start += count;
+        count
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.pool.lent.set(self.pool.lent.get() - 1);
+        if self.is_pooled
+            && let Some(ring) = self.pool.ring.borrow_mut().as_mut()
+        {
+            let memory = std::mem::take(&mut self.memory);
+            ring.give(memory).expect("there are no more buffers than places");
+        }
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+}
+
+impl IoBuf for Chunk {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({} bytes)", self.len())
+    }
+}

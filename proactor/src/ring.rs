@@ -1,0 +1,447 @@
+//! The ring: io_uring's queues, the one system call that works them, the ring of receive buffers, and
+//! the eventfds around it.
+//!
+//! Almost all unsafe code of the crate is here; the rest is in `op.rs`, which owns what the kernel is
+//! shown. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::time::Duration;
+
+use executor::{Seam, Unpark};
+use io_uring::types::BufRingEntry;
+use io_uring::{IoUring, Probe, cqueue, squeue};
+
+use crate::setup::{Feature, Features};
+
+/// The calls, in the order of [`NAMES`], which are those strace prints.
+#[derive(Clone, Copy)]
+pub(crate) enum Call {
+    Enter,
+    Shutdown,
+    Close,
+    Read,
+}
+
+pub(crate) const NAMES: &[&str] = &["io_uring_enter", "shutdown", "close", "read"];
+
+// From linux/io_uring.h; the io-uring crate keeps them to itself.
+const ENTER_GETEVENTS: u32 = 1 << 0;
+const ENTER_EXT_ARG: u32 = 1 << 3;
+const ENTER_REGISTERED_RING: u32 = 1 << 4;
+const ENTER_NO_IOWAIT: u32 = 1 << 7;
+const REGISTER_RING_FDS: libc::c_long = 20;
+
+/// `struct io_uring_getevents_arg`.
+#[repr(C)]
+struct GetEventsArg {
+    sigmask: u64,
+    sigmask_size: u32,
+    min_wait_microseconds: u32,
+    timespec: u64,
+}
+
+/// `struct io_uring_rsrc_update`.
+#[repr(C)]
+struct ResourceUpdate {
+    offset: u32,
+    reserved: u32,
+    data: u64,
+}
+
+/// How an enter ended, of the ways that let the loop go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entered {
+    /// Normally; or by time-out or signal, which say nothing about the queues either.
+    Done,
+    /// The kernel is short of something for now: reap, and try again.
+    Busy,
+}
+
+/// One completion.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completion {
+    pub(crate) user_data: u64,
+    pub(crate) result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    /// The operation goes on, and will complete again.
+    pub(crate) fn is_more(self) -> bool {
+        cqueue::more(self.flags)
+    }
+
+    /// The receive buffer that was used.
+    pub(crate) fn buffer(self) -> Option<u16> {
+        cqueue::buffer_select(self.flags)
+    }
+}
+
+/// An io_uring instance.
+pub(crate) struct Ring {
+    uring: IoUring,
+    /// The descriptor to enter by: the ring's own, or its index among the thread's registered rings.
+    enter_fd: RawFd,
+    enter_flags: u32,
+}
+
+impl Ring {
+    /// Sets a ring up with what `features` allows, taking out of it what the kernel refuses.
+    pub(crate) fn new(submissions: u32, completions: u32, features: &mut Features) -> io::Result<Ring> {
+        let uring = loop {
+            let mut builder = IoUring::builder();
+            builder.setup_clamp().setup_cqsize(completions).dontfork();
+            if features.has(Feature::DeferTaskrun) {
+                builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+            }
+            if features.has(Feature::SubmitAll) {
+                builder.setup_submit_all();
+            }
+            if features.has(Feature::NoSqArray) {
+                builder.setup_no_sqarray();
+            }
+            match builder.build(submissions) {
+                // EINVAL is all an older kernel says about a flag: leave out the newest, try again.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    let newest_first = [Feature::NoSqArray, Feature::DeferTaskrun, Feature::SubmitAll];
+                    let Some(newest) = newest_first.into_iter().find(|feature| features.has(*feature)) else {
+                        return Err(error);
+                    };
+                    features.remove(newest);
+                }
+                other => break other?,
+            }
+        };
+        let mut ring = Ring { enter_fd: uring.as_raw_fd(), enter_flags: ENTER_EXT_ARG, uring };
+        if !ring.uring.params().is_feature_no_iowait() {
+            features.remove(Feature::NoIowait);
+        }
+        if features.has(Feature::NoIowait) {
+            ring.enter_flags |= ENTER_NO_IOWAIT;
+        }
+        if features.has(Feature::RegisteredRing) && ring.register_itself().is_err() {
+            features.remove(Feature::RegisteredRing);
+        }
+        Ok(ring)
+    }
+
+    /// Spares the kernel the look-up of the descriptor at each enter. The index belongs to the thread;
+    /// the kernel forgets it when the ring is closed and the thread ends.
+    fn register_itself(&mut self) -> io::Result<()> {
+        let fd = self.uring.as_raw_fd();
+        let data = u64::try_from(fd).expect("a descriptor");
+        let mut update = ResourceUpdate { offset: u32::MAX, reserved: 0, data };
+        // SAFETY: `update` is one io_uring_rsrc_update that lives through the call.
+        let done =
+            unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut update, 1) };
+        if done != 1 {
+            return Err(io::Error::last_os_error());
+        }
+        self.enter_fd = RawFd::try_from(update.offset).expect("a small index");
+        self.enter_flags |= ENTER_REGISTERED_RING;
+        Ok(())
+    }
+
+    /// Whether the kernel knows the operation.
+    pub(crate) fn probe(&self) -> io::Result<Probe> {
+        let mut probe = Probe::new();
+        self.uring.submitter().register_probe(&mut probe)?;
+        Ok(probe)
+    }
+
+    /// Whether the kernel takes the time-out with the enter. Nothing works without.
+    pub(crate) fn has_ext_arg(&self) -> bool {
+        self.uring.params().is_feature_ext_arg()
+    }
+
+    /// Whether the kernel keeps completions that find the queue full. Nothing is safe without.
+    pub(crate) fn has_nodrop(&self) -> bool {
+        self.uring.params().is_feature_nodrop()
+    }
+
+    pub(crate) fn has_cqe_skip(&self) -> bool {
+        self.uring.params().is_feature_skip_cqe_on_success()
+    }
+
+    pub(crate) fn completion_entries(&self) -> u32 {
+        self.uring.params().cq_entries()
+    }
+
+    /// Queues a submission, unless the queue is full. The kernel sees it at the next enter.
+    ///
+    /// # Safety
+    /// Whatever the entry points to stays valid and untouched until its final completion was reaped.
+    pub(crate) unsafe fn push(&mut self, entry: &squeue::Entry) -> bool {
+        let mut queue = self.uring.submission();
+        // SAFETY: passed on to the caller.
+        unsafe { queue.push(entry) }.is_ok()
+    }
+
+    pub(crate) fn is_full(&mut self) -> bool {
+        self.uring.submission().is_full()
+    }
+
+    /// Whether an enter with no time to sleep would do anything: submit, or run completions the kernel
+    /// holds back until we come.
+    pub(crate) fn has_business(&mut self) -> bool {
+        let queue = self.uring.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Whether completions lie in the kernel because the queue was full. Only an enter brings them.
+    pub(crate) fn is_overflowed(&mut self) -> bool {
+        self.uring.submission().cq_overflow()
+    }
+
+    /// Submits what is queued, and waits at most `timeout` for a completion (`None`: for ever).
+    pub(crate) fn enter(&mut self, seam: &Seam, timeout: Option<Duration>) -> io::Result<Entered> {
+        let to_submit = self.uring.submission().len();
+        let timespec = timeout.map(|timeout| libc::timespec {
+            tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let arg = GetEventsArg {
+            sigmask: 0,
+            sigmask_size: 0,
+            min_wait_microseconds: 0,
+            timespec: timespec.as_ref().map_or(0, |timespec| std::ptr::from_ref(timespec) as u64),
+        };
+        let wait_for = u32::from(timeout != Some(Duration::ZERO));
+        let flags = ENTER_GETEVENTS | self.enter_flags;
+        let entered = seam.pass(Call::Enter as usize).and_then(|_| {
+            // SAFETY: `arg` and the timespec it points to live through the call. What the queued
+            // entries point to is valid by the contract of `push`.
+            let done = unsafe {
+                libc::syscall(
+                    libc::SYS_io_uring_enter,
+                    self.enter_fd,
+                    to_submit,
+                    wait_for,
+                    flags,
+                    &raw const arg,
+                    size_of::<GetEventsArg>(),
+                )
+            };
+            if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        });
+        match entered {
+            Ok(()) => Ok(Entered::Done),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINTR | libc::ETIME) => Ok(Entered::Done),
+                Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(Entered::Busy),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Takes the next completion out of the queue.
+    pub(crate) fn pop(&mut self) -> Option<Completion> {
+        let entry = self.uring.completion().next()?;
+        Some(Completion { user_data: entry.user_data(), result: entry.result(), flags: entry.flags() })
+    }
+
+    pub(crate) fn has_completions(&mut self) -> bool {
+        !self.uring.completion().is_empty()
+    }
+
+    /// Has the kernel write to this eventfd at each completion.
+    pub(crate) fn register_eventfd(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.uring.submitter().register_eventfd(fd.as_raw_fd())
+    }
+
+    pub(crate) fn register_buffers(&self, buffers: &BufferRing) -> io::Result<()> {
+        let address = buffers.entries.as_ptr() as u64;
+        // SAFETY: the entries are page-aligned, as many as said, and live until `buffers` is dropped,
+        // which its owner puts off until the ring is closed with nothing in flight, or for ever.
+        unsafe { self.uring.submitter().register_buf_ring_with_flags(address, ENTRIES, BufferRing::GROUP, 0) }
+    }
+
+    pub(crate) fn unregister_buffers(&self) -> io::Result<()> {
+        self.uring.submitter().unregister_buf_ring(BufferRing::GROUP)
+    }
+}
+
+/// Places in the ring of receive buffers: as many as may be given at a time. A power of two.
+const ENTRIES: u16 = 1024;
+
+#[repr(C, align(4096))]
+struct Entries([BufRingEntry; ENTRIES as usize]);
+
+/// The ring through which receive buffers are given to the kernel. It owns the memory of those that are
+/// given; the kernel picks one when bytes arrive, and names it in the completion.
+pub(crate) struct BufferRing {
+    entries: Box<EntriesCell>,
+    tail: u16,
+    /// By buffer number: the memory the kernel has.
+    given: Vec<Option<Vec<u8>>>,
+    /// Buffer numbers that are not in use.
+    unused: Vec<u16>,
+}
+
+/// The kernel reads the entries while we write others.
+struct EntriesCell(std::cell::UnsafeCell<Entries>);
+
+impl EntriesCell {
+    fn as_ptr(&self) -> *mut BufRingEntry {
+        self.0.get().cast()
+    }
+}
+
+impl BufferRing {
+    pub(crate) const GROUP: u16 = 0;
+    pub(crate) const PLACES: usize = ENTRIES as usize;
+
+    pub(crate) fn new() -> BufferRing {
+        // SAFETY: a BufRingEntry is plain numbers, for which all zeros are valid.
+        let entries: Entries = unsafe { std::mem::zeroed() };
+        BufferRing {
+            entries: Box::new(EntriesCell(std::cell::UnsafeCell::new(entries))),
+            tail: 0,
+            given: (0..ENTRIES).map(|_| None).collect(),
+            unused: (0..ENTRIES).rev().collect(),
+        }
+    }
+
+    /// Gives memory to the kernel; hands it back if all places are taken.
+    pub(crate) fn give(&mut self, mut memory: Vec<u8>) -> Result<(), Vec<u8>> {
+        let Some(number) = self.unused.pop() else { return Err(memory) };
+        let (address, len) = (memory.as_mut_ptr() as u64, u32::try_from(memory.len()).expect("a chunk"));
+        let place = usize::from(self.tail % ENTRIES);
+        // SAFETY: `place` is below ENTRIES, and free: there are no more places in use than numbers. The
+        // kernel looks at it only after the store below.
+        let entry = unsafe { &mut *self.entries.as_ptr().wrapping_add(place) };
+        entry.set_addr(address);
+        entry.set_len(len);
+        entry.set_bid(number);
+        self.given[usize::from(number)] = Some(memory);
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: this is the ring's first entry, page-aligned and initialised.
+        let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
+        // SAFETY: the tail is a u16 inside of that entry, aligned, and `entry` is no longer used.
+        let tail = unsafe { &*tail.cast::<AtomicU16>() };
+        // Release: the entry is written before the kernel sees the new tail.
+        tail.store(self.tail, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes back the memory of the buffer a completion named.
+    pub(crate) fn take(&mut self, number: u16) -> Option<Vec<u8>> {
+        let memory = self.given.get_mut(usize::from(number))?.take()?;
+        self.unused.push(number);
+        Some(memory)
+    }
+
+    /// How many buffers the kernel has.
+    pub(crate) fn given(&self) -> usize {
+        usize::from(ENTRIES) - self.unused.len()
+    }
+}
+
+fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: no memory of ours is involved.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes an eventfd's count, if there is any.
+fn read(seam: &Seam, fd: &OwnedFd) {
+    if seam.pass(Call::Read as usize).is_ok() {
+        let mut count = 0u64;
+        // SAFETY: eight bytes of `count` are written during the call. It fails only if there is nothing
+        // to take.
+        unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+    }
+}
+
+/// The eventfd that ends the ring's sleep, and the one that ends a foreign loop's.
+///
+/// They can't be one: the ring writes to the second at each completion, and completes at each write to
+/// the first.
+#[derive(Debug)]
+pub(crate) struct WakeFd {
+    inner: OwnedFd,
+    outer: OnceLock<OwnedFd>,
+    writes: AtomicU64,
+}
+
+impl WakeFd {
+    pub(crate) fn new() -> io::Result<WakeFd> {
+        Ok(WakeFd { inner: eventfd()?, outer: OnceLock::new(), writes: AtomicU64::new(0) })
+    }
+
+    /// The system calls made here: other threads can't reach the seam.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// The foreign loop's, made at the first call and registered with the ring.
+    pub(crate) fn outer(&self, ring: &Ring) -> io::Result<BorrowedFd<'_>> {
+        if self.outer.get().is_none() {
+            let fd = eventfd()?;
+            ring.register_eventfd(fd.as_fd())?;
+            let _ = self.outer.set(fd);
+        }
+        Ok(self.outer.get().expect("just set").as_fd())
+    }
+
+    /// Makes the ring's unreadable until the next wake.
+    pub(crate) fn clear(&self, seam: &Seam) {
+        read(seam, &self.inner);
+    }
+
+    /// Makes the foreign loop's unreadable until the next completion.
+    pub(crate) fn clear_outer(&self, seam: &Seam) {
+        if let Some(outer) = self.outer.get() {
+            read(seam, outer);
+        }
+    }
+
+    fn write(&self, fd: &OwnedFd) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        let one = 1u64;
+        // SAFETY: the eight bytes of `one` are read during the call. It can fail only on a full
+        // counter, which is a wake already.
+        unsafe { libc::write(fd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    }
+}
+
+impl AsFd for WakeFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+impl Unpark for WakeFd {
+    fn unpark(&self) {
+        self.write(&self.inner);
+        if let Some(outer) = self.outer.get() {
+            self.write(outer);
+        }
+    }
+}
+
+/// Closes, and says how that went. On Linux the number is free again whatever the result.
+pub(crate) fn close(seam: &Seam, fd: OwnedFd) -> io::Result<()> {
+    // A close that a test fails still has to close.
+    let verdict = seam.pass(Call::Close as usize);
+    // SAFETY: the number came out of an OwnedFd, so it was ours alone, and it is not used again.
+    let closed = unsafe { libc::close(fd.into_raw_fd()) };
+    let closed = if closed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    verdict.and(closed)
+}
+
+/// A descriptor that a completion returned: it is ours from here on.
+///
+/// # Safety
+/// `number` is the non-negative result of an accept whose completion was just reaped.
+pub(crate) unsafe fn accepted(number: i32) -> OwnedFd {
+    // SAFETY: passed on to the caller.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
