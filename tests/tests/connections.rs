@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use executor::{IoBuf, Listener, Reader, Runtime, Writer};
 use tests::net::{ask, echo, listen, recv_exactly};
-use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, run};
+use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, run};
 
 const MANY: usize = 1000;
 
@@ -194,7 +194,7 @@ fn a_server_stops_in_order<E: Engine>() {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     suite.limit(60);
-    on_every_variant!(suite, a_thousand_at_once, idle_connections_cost_no_turns);
+    on_every_fallback!(suite, a_thousand_at_once, idle_connections_cost_no_turns);
     on_every_engine!(
         suite,
         connects_from_threads_are_all_served,
