@@ -534,7 +534,8 @@ impl<D: Driver> Shared<D> {
         }
         let mail = self.inbox.close();
         self.guard(|| drop(mail));
-        while let Some(task) = { self.tasks.borrow_mut().pop() } {
+        let tasks = self.tasks.take();
+        for task in tasks.into_values() {
             // The clone stands for the table's reference: see TaskCell::is_joined.
             self.report(Rc::clone(&task).cancel());
         }

@@ -20,11 +20,9 @@ impl StopSignal {
     /// Sets it; returns whom to wake.
     pub(crate) fn stop(&self) -> Fired {
         self.stopped.set(true);
-        let mut waiting = self.waiting.take();
+        let waiting = self.waiting.take();
         let mut fired = Fired::default();
-        while let Some(waker) = waiting.pop() {
-            fired.wake(waker);
-        }
+        waiting.into_values().for_each(|waker| fired.wake(waker));
         fired
     }
 

@@ -109,10 +109,10 @@ impl<T> Table<T> {
         Some(self.slots.remove(key.index as usize).value)
     }
 
-    /// Takes any one entry out.
-    pub fn pop(&mut self) -> Option<T> {
-        let index = self.slots.iter().next()?.0;
-        Some(self.slots.remove(index).value)
+    /// All entries, in no useful order. (One by one, "any entry that is left" would have to be searched
+    /// for among the empty slots each time.)
+    pub fn into_values(self) -> impl Iterator<Item = T> {
+        self.slots.into_iter().map(|(_, entry)| entry.value)
     }
 
     /// How many entries there are.

@@ -128,11 +128,12 @@ impl<T> Future for Arrival<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let Hold { context, .. } = self.hold;
         let socket = self.hold.socket();
-        if let Some(arrived) = socket.incoming.take() {
-            return Poll::Ready(Some(arrived));
-        }
+        // Before what has arrived: at the end of the runtime that is "cancelled".
         if context.is_closed.get() {
             return Poll::Ready(Some(Err(closed())));
+        }
+        if let Some(arrived) = socket.incoming.take() {
+            return Poll::Ready(Some(arrived));
         }
         if socket.incoming.is_idle() {
             let Some(fill) = self.fill else { return Poll::Ready(None) };

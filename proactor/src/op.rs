@@ -360,6 +360,8 @@ pub(crate) struct Operations {
     in_kernel: usize,
     /// How many may be: so many that their completions fit the queue.
     limit: usize,
+    /// Everything is being cancelled: nothing is started any more, or gone on with.
+    is_ending: bool,
     pool: Rc<Pool>,
     features: Features,
     pub(crate) counts: Counts,
@@ -379,6 +381,7 @@ impl Operations {
             cancels: Vec::new(),
             in_kernel: 0,
             limit: entries - RESERVE.min(entries / 4),
+            is_ending: false,
             pool,
             features,
             counts: Counts::default(),
@@ -485,6 +488,8 @@ impl Operations {
         self.in_kernel -= 1;
         let result = match advance(&mut operation.kind, completion.result) {
             Some(result) => result,
+            // A cancelled send may still report that it sent a part. The rest stays where it is.
+            None if self.is_ending => -libc::ECANCELED,
             None if operation.state == State::InFlight => {
                 operation.state = State::Queued;
                 self.backlog.push_back(key);
@@ -556,6 +561,7 @@ impl Operations {
 
     /// The runtime ends: cancels everything. What the kernel hasn't seen is over at once.
     pub(crate) fn cancel_all(&mut self, fired: &mut Fired) {
+        self.is_ending = true;
         for key in std::mem::take(&mut self.backlog) {
             let Some(operation) = self.table.get_mut(key) else { continue };
             if operation.kind.is_ticketed() {
@@ -730,7 +736,11 @@ impl Future for Ticket {
             if let Kind::Read { socket, .. } = &kind {
                 socket.incoming.filler.set(None);
             }
-            let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+            let result = usize::try_from(result).map_err(|_| match -result {
+                // Nobody but the end of the runtime cancels what somebody waits for.
+                libc::ECANCELED if context.is_closed.get() => closed(),
+                errno => io::Error::from_raw_os_error(errno),
+            });
             return Poll::Ready((result, kind));
         }
         if operation.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {

@@ -3,6 +3,7 @@
 use std::io;
 
 use executor::{Config, Driver, Judge, Reader, Runtime};
+use proactor::{Feature, Proactor};
 use reactor::{Reactor, Trigger};
 
 /// One of the runtimes, or a variant of one with a fallback forced.
@@ -81,28 +82,120 @@ impl Engine for ReactorMillis {
     }
 }
 
-/// Adds each body once for every engine.
+/// io_uring, with all the kernel offers.
+#[derive(Debug)]
+pub struct ProactorFull;
+/// io_uring with every fallback forced, as on the oldest kernel it runs on.
+#[derive(Debug)]
+pub struct ProactorBare;
+/// io_uring without requests that complete more than once: each is made anew.
+#[derive(Debug)]
+pub struct ProactorOneshot;
+/// io_uring with queues so small that they are always full. A receive holds its place until something
+/// arrives, so this is for bodies with few connections.
+#[derive(Debug)]
+pub struct ProactorTiny;
+
+const MULTISHOT: [Feature; 3] = [Feature::MultishotRecv, Feature::MultishotAccept, Feature::MultishotPoll];
+
+fn without(features: &[Feature]) -> proactor::Builder {
+    features.iter().fold(proactor::Builder::new(), |builder, feature| builder.without(*feature))
+}
+
+impl Engine for ProactorFull {
+    const NAME: &'static str = "proactor";
+    type Driver = proactor::UringDriver;
+    type Rt = Proactor;
+
+    fn build(config: Config) -> io::Result<Proactor> {
+        Ok(without(&[]).config(config).build()?)
+    }
+
+    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
+        rt.set_judge(judge);
+    }
+}
+
+impl Engine for ProactorBare {
+    const NAME: &'static str = "proactor-bare";
+    type Driver = proactor::UringDriver;
+    type Rt = Proactor;
+
+    fn build(config: Config) -> io::Result<Proactor> {
+        Ok(without(&Feature::all().collect::<Vec<_>>()).config(config).build()?)
+    }
+
+    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
+        rt.set_judge(judge);
+    }
+}
+
+impl Engine for ProactorOneshot {
+    const NAME: &'static str = "proactor-oneshot";
+    type Driver = proactor::UringDriver;
+    type Rt = Proactor;
+
+    fn build(config: Config) -> io::Result<Proactor> {
+        Ok(without(&MULTISHOT).config(config).build()?)
+    }
+
+    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
+        rt.set_judge(judge);
+    }
+}
+
+impl Engine for ProactorTiny {
+    const NAME: &'static str = "proactor-tiny";
+    type Driver = proactor::UringDriver;
+    type Rt = Proactor;
+
+    fn build(config: Config) -> io::Result<Proactor> {
+        Ok(without(&[]).operations(8).config(config).build()?)
+    }
+
+    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
+        rt.set_judge(judge);
+    }
+}
+
+/// Adds each body once for every engine named.
 #[macro_export]
-macro_rules! on_every_engine {
-    ($suite:ident, $($body:ident),+ $(,)?) => {
-        $crate::on_reactors!($suite, $($body),+);
+macro_rules! on_engines {
+    ($suite:ident, [$($engine:ident),+], $body:ident) => {
+        $($suite.add::<$crate::$engine>(stringify!($body), $body::<$crate::$engine>);)+
     };
 }
 
 /// Adds each body once for each trigger mode of the reactor.
 #[macro_export]
 macro_rules! on_reactors {
-    ($suite:ident, $($body:ident),+ $(,)?) => {$(
-        $suite.add::<$crate::ReactorLevel>(stringify!($body), $body::<$crate::ReactorLevel>);
-        $suite.add::<$crate::ReactorEdge>(stringify!($body), $body::<$crate::ReactorEdge>);
-    )+};
+    ($suite:ident, $($body:ident),+ $(,)?) => {
+        $($crate::on_engines!($suite, [ReactorLevel, ReactorEdge], $body);)+
+    };
 }
 
-/// Adds each body once for every engine, and once for every forced fallback.
+/// Adds each body once for every engine.
+#[macro_export]
+macro_rules! on_every_engine {
+    ($suite:ident, $($body:ident),+ $(,)?) => {
+        $($crate::on_engines!($suite, [ReactorLevel, ReactorEdge, ProactorFull], $body);)+
+    };
+}
+
+/// Adds each body once for every engine, and once for every set of forced fallbacks.
+#[macro_export]
+macro_rules! on_every_fallback {
+    ($suite:ident, $($body:ident),+ $(,)?) => {
+        $crate::on_every_engine!($suite, $($body),+);
+        $($crate::on_engines!($suite, [ReactorMillis, ProactorBare, ProactorOneshot], $body);)+
+    };
+}
+
+/// Adds each body once for every engine, for every set of forced fallbacks, and for tiny queues.
 #[macro_export]
 macro_rules! on_every_variant {
     ($suite:ident, $($body:ident),+ $(,)?) => {
-        $crate::on_every_engine!($suite, $($body),+);
-        $($suite.add::<$crate::ReactorMillis>(stringify!($body), $body::<$crate::ReactorMillis>);)+
+        $crate::on_every_fallback!($suite, $($body),+);
+        $($crate::on_engines!($suite, [ProactorTiny], $body);)+
     };
 }

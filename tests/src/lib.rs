@@ -34,7 +34,10 @@ mod suite;
 mod watchdog;
 
 pub use bench::{Bench, is_closed, open_fds, run, settle};
-pub use engine::{Chunk, Engine, ReactorEdge, ReactorLevel, ReactorMillis, Stream};
+pub use engine::{
+    Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel,
+    ReactorMillis, Stream,
+};
 pub use suite::Suite;
 
 use std::cell::Cell;

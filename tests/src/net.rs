@@ -139,9 +139,9 @@ impl Pattern {
     /// If they are others.
     pub fn check(&self, start: usize, bytes: &[u8]) {
         let expected = self.bytes(start, bytes.len());
-        if let Some(place) = bytes.iter().zip(&expected).position(|(got, want)| got != want) {
-            panic!("byte {} of the stream is wrong", start + place);
+        if bytes != expected {
+            let place = bytes.iter().zip(&expected).position(|(got, want)| got != want);
+            panic!("byte {} of the stream is wrong", start + place.expect("same length"));
         }
-        assert_eq!(bytes.len(), expected.len());
     }
 }

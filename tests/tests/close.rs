@@ -1,0 +1,311 @@
+//! Goal: every way in which a connection can end is seen on the other side as what it is: an orderly
+//! end after all bytes, or a reset; and nothing hangs or spins meanwhile.
+//!
+//! Method: each way once, against std's blocking sockets and between two streams of the engine. The
+//! turns of the driver are counted where a parked connection has to stay silent.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::process::ExitCode;
+
+use executor::{IoBuf, Reader, Runtime, Stream as _, Writer};
+use tests::net::{Pattern, V4, duplex, listen, pair, recv_exactly, recv_to_end, reset};
+use tests::{Engine, Suite, both, ms, on_every_engine, on_every_variant, run};
+
+fn our_half_close_leaves_reading_open<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        stream.write_all("last words").await.0.unwrap();
+        stream.shutdown().await.unwrap();
+        let thread = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap();
+            peer.write_all(b"and an answer").unwrap();
+            all
+        });
+        assert_eq!(recv_to_end(&mut stream).await, b"and an answer");
+        assert_eq!(thread.join().unwrap(), b"last words");
+        let error = stream.write_all("too late").await.0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+fn the_peers_half_close_leaves_writing_open<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        peer.write_all(b"question").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(recv_to_end(&mut stream).await, b"question");
+        assert!(stream.recv().await.unwrap().bytes().is_empty());
+        let answer = Pattern::new(1).bytes(0, 1 << 20);
+        let expected = answer.clone();
+        let thread = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).unwrap();
+            assert!(all == expected);
+        });
+        stream.write_all(answer).await.0.unwrap();
+        stream.close().await.unwrap();
+        thread.join().unwrap();
+    });
+}
+
+/// The end comes in the same segment as the last bytes, which are fewer than the buffer: a runtime that
+/// takes a short read for "drained" must still see the end. Often, because it is a race.
+fn data_and_end_together<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        for round in 0..300u32 {
+            let mut peer = std::net::TcpStream::connect(addr).unwrap();
+            let mut stream = executor::Listener::accept(&mut listener).await.unwrap();
+            let reader = rt.spawn(async move { recv_to_end(&mut stream).await });
+            if round % 3 == 0 {
+                executor::yield_now().await;
+            }
+            peer.write_all(&round.to_le_bytes()).unwrap();
+            drop(peer);
+            assert_eq!(reader.await.unwrap(), round.to_le_bytes());
+        }
+    });
+}
+
+fn an_idle_readers_end_comes_at_once<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, peer) = pair::<E>(rt).await;
+        let reader = rt.spawn(async move { stream.recv().await.unwrap().bytes().len() });
+        rt.sleep(ms(5)).await;
+        drop(peer);
+        assert_eq!(reader.await.unwrap(), 0);
+    });
+}
+
+fn a_reset_is_an_error<E: Engine>() {
+    run::<E>(async |rt| {
+        // While reading waits, and before anybody waits.
+        for waits in [true, false] {
+            let (stream, peer) = pair::<E>(rt).await;
+            let (mut read, mut write) = stream.split();
+            if waits {
+                let (received, ()) = both(read.recv(), async {
+                    rt.sleep(ms(5)).await;
+                    reset(peer);
+                })
+                .await;
+                assert_eq!(received.map(drop).unwrap_err().kind(), ErrorKind::ConnectionReset);
+            } else {
+                reset(peer);
+                rt.sleep(ms(5)).await;
+                assert_eq!(read.recv().await.map(drop).unwrap_err().kind(), ErrorKind::ConnectionReset);
+            }
+            // The error is told once; then the socket is simply at its end.
+            assert!(read.recv().await.unwrap().bytes().is_empty());
+            assert_eq!(write.write_all("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        }
+    });
+}
+
+fn a_reset_in_the_middle_of_a_large_write<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, peer) = pair::<E>(rt).await;
+        let writer = rt.spawn(async move {
+            let result = stream.write_all(vec![1; 64 << 20]).await.0;
+            (stream, result)
+        });
+        rt.sleep(ms(10)).await;
+        assert!(!writer.is_finished(), "64 MiB do not fit into the kernel");
+        reset(peer);
+        let (mut stream, result) = writer.await.unwrap();
+        let kind = result.unwrap_err().kind();
+        assert!(matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{kind}");
+        assert!(stream.write_all("x").await.0.is_err());
+    });
+}
+
+/// Closing with unread input makes the kernel reset the peer instead of ending the stream: the peer's
+/// unread answer is lost. That is TCP; the test pins down that we don't add to it.
+fn closing_with_unread_input_resets_the_peer<E: Engine>() {
+    run::<E>(async |rt| {
+        let (stream, mut peer) = pair::<E>(rt).await;
+        peer.write_all(b"nobody reads this").unwrap();
+        rt.sleep(ms(5)).await;
+        drop(stream);
+        let error = peer.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+fn dropping_the_stream_ends_it_at_once<E: Engine>() {
+    run::<E>(async |rt| {
+        let (stream, mut peer) = pair::<E>(rt).await;
+        // With a receive in flight until just before.
+        let mut stream = stream;
+        assert!(rt.timeout(ms(5), stream.recv()).await.is_err());
+        drop(stream);
+        // The runtime gets a chance to let go; the peer must not depend on a long one.
+        rt.sleep(ms(1)).await;
+        peer.set_read_timeout(Some(ms(2000))).unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+    });
+}
+
+fn a_task_dropped_with_its_stream_ends_it<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        let task = rt.spawn(async move { stream.recv().await.map(drop) });
+        rt.sleep(ms(5)).await;
+        task.abort();
+        drop(task.await);
+        rt.sleep(ms(1)).await;
+        peer.set_read_timeout(Some(ms(2000))).unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+    });
+}
+
+fn halves_close_one_by_one<E: Engine>() {
+    run::<E>(async |rt| {
+        // The writing half first: the peer sees the end, and can still be read from.
+        let (here, mut there) = duplex::<E>(rt).await;
+        let (mut read, mut write) = here.split();
+        write.write_all("bye").await.0.unwrap();
+        drop(write);
+        assert_eq!(recv_to_end(&mut there).await, b"bye");
+        there.write_all("still here").await.0.unwrap();
+        assert_eq!(recv_exactly(&mut read, 10).await, b"still here");
+        drop(read);
+        // The reading half first: writing goes on.
+        let (here, mut there) = duplex::<E>(rt).await;
+        let (read, mut write) = here.split();
+        drop(read);
+        write.write_all("one sided").await.0.unwrap();
+        assert_eq!(recv_exactly(&mut there, 9).await, b"one sided");
+        drop(write);
+        assert!(there.recv().await.unwrap().bytes().is_empty());
+    });
+}
+
+fn close_reports<E: Engine>() {
+    run::<E>(async |rt| {
+        let (stream, mut peer) = pair::<E>(rt).await;
+        stream.close().await.unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+        // Dropped without being awaited, it closes all the same.
+        let (stream, mut peer) = pair::<E>(rt).await;
+        drop(stream.close());
+        rt.sleep(ms(1)).await;
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+    });
+}
+
+fn connecting_to_nobody_is_refused<E: Engine>() {
+    run::<E>(async |rt| {
+        let (listener, addr) = listen(rt);
+        drop(listener);
+        rt.sleep(ms(1)).await;
+        for _ in 0..20 {
+            let error = rt.connect(addr).await.map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        }
+        // The kernel's own choice of port is no listener.
+        assert!(rt.connect(V4).await.is_err());
+    });
+}
+
+fn a_taken_address_is_told<E: Engine>() {
+    run::<E>(async |rt| {
+        let (_listener, addr) = listen(rt);
+        let error = rt.listen(addr, &executor::ListenOptions::default()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        let shared = executor::ListenOptions { reuse_port: true, ..Default::default() };
+        let one = rt.listen(V4, &shared).unwrap();
+        let addr = executor::Listener::local_addr(&one).unwrap();
+        rt.listen(addr, &shared).unwrap();
+    });
+}
+
+/// The kernel reports a reset or an end again and again in level-triggered mode, and cannot be told not
+/// to. 100 connections that nobody waits for must not keep the loop busy.
+fn parked_connections_stay_silent<E: Engine>() {
+    run::<E>(async |rt| {
+        let mut parked = Vec::new();
+        for n in 0..100 {
+            let (mut stream, peer) = pair::<E>(rt).await;
+            // Half of them have waited before, so that the kernel has been asked.
+            if n % 2 == 0 {
+                assert!(rt.timeout(ms(0), stream.recv()).await.is_err());
+            }
+            parked.push((stream, peer));
+        }
+        let mut streams = Vec::new();
+        for (n, (stream, peer)) in parked.into_iter().enumerate() {
+            streams.push(stream);
+            match n % 4 {
+                0 | 1 => reset(peer),
+                _ => drop(peer),
+            }
+        }
+        rt.sleep(ms(20)).await;
+        let turns = rt.stats().turns;
+        rt.sleep(ms(200)).await;
+        let turns = rt.stats().turns - turns;
+        assert!(turns <= 20, "{turns} turns while nothing happens; {}", rt.stats());
+        for (n, mut stream) in streams.into_iter().enumerate() {
+            match stream.recv().await {
+                Ok(chunk) => assert!(n % 4 >= 2 && chunk.bytes().is_empty()),
+                Err(error) => assert!(n % 4 < 2 && error.kind() == ErrorKind::ConnectionReset),
+            }
+        }
+    });
+}
+
+/// The peer is done and reads on; our writer waits for room. The end of the peer's stream concerns the
+/// reader only: the writer must neither fail nor spin.
+fn a_full_writer_waits_through_the_peers_end<E: Engine>() {
+    run::<E>(async |rt| {
+        let (stream, mut peer) = pair::<E>(rt).await;
+        let (mut read, mut write) = stream.split();
+        let total = 64 << 20;
+        let writer = rt.spawn(async move {
+            write.write_all(vec![5; total]).await.0.unwrap();
+        });
+        rt.sleep(ms(20)).await;
+        peer.shutdown(Shutdown::Write).unwrap();
+        assert!(read.recv().await.unwrap().bytes().is_empty());
+        rt.sleep(ms(20)).await;
+        let turns = rt.stats().turns;
+        rt.sleep(ms(200)).await;
+        assert!(rt.stats().turns - turns <= 20, "{}", rt.stats());
+        assert!(!writer.is_finished());
+        let thread = std::thread::spawn(move || {
+            let mut all = vec![0; total];
+            peer.read_exact(&mut all).unwrap();
+        });
+        writer.await.unwrap();
+        thread.join().unwrap();
+    });
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    on_every_variant!(
+        suite,
+        our_half_close_leaves_reading_open,
+        the_peers_half_close_leaves_writing_open,
+        data_and_end_together,
+        a_reset_is_an_error,
+    );
+    on_every_engine!(
+        suite,
+        an_idle_readers_end_comes_at_once,
+        a_reset_in_the_middle_of_a_large_write,
+        closing_with_unread_input_resets_the_peer,
+        dropping_the_stream_ends_it_at_once,
+        a_task_dropped_with_its_stream_ends_it,
+        halves_close_one_by_one,
+        close_reports,
+        connecting_to_nobody_is_refused,
+        a_taken_address_is_told,
+        parked_connections_stay_silent,
+        a_full_writer_waits_through_the_peers_end,
+    );
+    suite.run()
+}

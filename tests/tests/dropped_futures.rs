@@ -1,0 +1,287 @@
+//! Goal: a future of the runtime can be dropped at any moment. No byte of a stream and no connection is
+//! lost by a dropped `accept`, `recv`, `read` or `connect`; a write that was dropped midway breaks the
+//! writing side, so that nothing can follow a gap.
+//!
+//! Method: each future dropped before its first poll, after it, while the kernel works on it, and when
+//! it is done but nobody has looked; then the same with random timing in numbers. What went in is
+//! compared with what came out.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use executor::{IoBuf, Listener, Reader, Runtime, Writer, yield_now};
+use tests::net::{Pattern, listen, pair, recv_exactly};
+use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run, start_then_drop};
+
+fn a_dropped_recv_loses_nothing<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        drop(stream.recv());
+        start_then_drop(stream.recv(), async {}).await;
+        start_then_drop(stream.recv(), yield_now()).await;
+        start_then_drop(stream.recv(), rt.sleep(ms(2))).await;
+        peer.write_all(b"one").unwrap();
+        assert_eq!(recv_exactly(&mut stream, 3).await, b"one");
+        // Done, but never looked at.
+        start_then_drop(stream.recv(), async {
+            peer.write_all(b"two").unwrap();
+            rt.sleep(ms(5)).await;
+        })
+        .await;
+        assert_eq!(recv_exactly(&mut stream, 3).await, b"two");
+        // Dropped in the very moment: the answer is on its way while the cancel is.
+        start_then_drop(stream.recv(), rt.sleep(ms(1))).await;
+        peer.write_all(b"three").unwrap();
+        start_then_drop(stream.recv(), async {}).await;
+        assert_eq!(recv_exactly(&mut stream, 5).await, b"three");
+        drop(peer);
+        start_then_drop_or_done(stream.recv()).await;
+        assert!(stream.recv().await.unwrap().bytes().is_empty());
+    });
+}
+
+/// Some engines are ready at the first poll where others have to wait.
+async fn start_then_drop_or_done<F: Future>(future: F) {
+    let mut future = pin!(future);
+    drop(poll_once(&mut future).await);
+}
+
+fn a_dropped_read_loses_nothing<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        drop(stream.read(vec![0; 10]));
+        start_then_drop(stream.read(vec![0; 10]), async {}).await;
+        start_then_drop(stream.read(vec![0; 10]), rt.sleep(ms(2))).await;
+        peer.write_all(b"abcdef").unwrap();
+        assert_eq!(recv_exactly(&mut stream, 3).await, b"abc", "part of it");
+        start_then_drop_or_done(async { stream.recv().await.map(drop) }).await;
+        // That may have been done at once, and then these three went with it: a completed future's
+        // output is the caller's.
+        start_then_drop(stream.read(vec![0; 10]), async {
+            peer.write_all(b"ghi").unwrap();
+            rt.sleep(ms(5)).await;
+        })
+        .await;
+        let (result, bytes) = stream.read(vec![0; 100]).await;
+        let count = result.unwrap();
+        assert!(
+            bytes[..count].ends_with(b"ghi") || bytes[..count].starts_with(b"def"),
+            "{:?}",
+            &bytes[..count]
+        );
+    });
+}
+
+/// Reads with timeouts of random length, and a peer that writes at random times: the sum is the stream.
+fn timeouts_on_reads_lose_no_byte<E: Engine>() {
+    const TOTAL: usize = 300_000;
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        let thread = std::thread::spawn(move || {
+            let (pattern, mut sent) = (Pattern::new(1), 0);
+            while sent < TOTAL {
+                let len = fastrand::usize(1..2000).min(TOTAL - sent);
+                peer.write_all(&pattern.bytes(sent, len)).unwrap();
+                sent += len;
+                let most = if fastrand::u8(0..8) == 0 { 4000 } else { 300 };
+                std::thread::sleep(std::time::Duration::from_micros(fastrand::u64(0..most)));
+            }
+        });
+        let (pattern, mut received, mut timeouts) = (Pattern::new(1), 0, 0u32);
+        loop {
+            let limit = std::time::Duration::from_micros(fastrand::u64(0..300));
+            let count = if fastrand::bool() {
+                match rt.timeout(limit, stream.recv()).await {
+                    Ok(chunk) => {
+                        let chunk = chunk.unwrap();
+                        pattern.check(received, chunk.bytes());
+                        chunk.bytes().len()
+                    }
+                    Err(_elapsed) => {
+                        timeouts += 1;
+                        continue;
+                    }
+                }
+            } else {
+                match rt.timeout(limit, stream.read(vec![0; fastrand::usize(1..3000)])).await {
+                    Ok((result, bytes)) => {
+                        pattern.check(received, &bytes[..*result.as_ref().unwrap()]);
+                        result.unwrap()
+                    }
+                    Err(_elapsed) => {
+                        timeouts += 1;
+                        continue;
+                    }
+                }
+            };
+            if count == 0 {
+                break;
+            }
+            received += count;
+        }
+        thread.join().unwrap();
+        assert_eq!(received, TOTAL);
+        assert!(timeouts > 10, "too few timeouts ({timeouts}) to prove anything");
+    });
+}
+
+fn a_dropped_accept_loses_no_connection<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        let connect = |name: u8| {
+            let mut peer = TcpStream::connect(addr).unwrap();
+            peer.write_all(&[name]).unwrap();
+            peer
+        };
+        drop(listener.accept());
+        start_then_drop(listener.accept(), async {}).await;
+        start_then_drop(listener.accept(), rt.sleep(ms(2))).await;
+        let mut peers = vec![connect(0)];
+        let mut first = listener.accept().await.unwrap();
+        assert_eq!(recv_exactly(&mut first, 1).await, [0]);
+        // Accepted by the kernel, but never looked at.
+        start_then_drop(listener.accept(), async {
+            peers.push(connect(1));
+            rt.sleep(ms(5)).await;
+        })
+        .await;
+        start_then_drop_or_done(async { yield_now().await }).await;
+        peers.push(connect(2));
+        for name in [1, 2] {
+            let mut stream = listener.accept().await.unwrap();
+            assert_eq!(recv_exactly(&mut stream, 1).await, [name], "in the order of their coming");
+        }
+        // On its way when the listener goes: it is closed, not leaked (the balance check knows).
+        start_then_drop(listener.accept(), async {
+            peers.push(connect(3));
+            rt.sleep(ms(5)).await;
+        })
+        .await;
+        drop(listener);
+    });
+}
+
+fn timeouts_on_accept_lose_no_connection<E: Engine>() {
+    const CLIENTS: u32 = 300;
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        let thread = std::thread::spawn(move || {
+            for name in 0..CLIENTS {
+                let mut peer = TcpStream::connect(addr).unwrap();
+                peer.write_all(&name.to_le_bytes()).unwrap();
+                let mut answer = [0; 4];
+                peer.read_exact(&mut answer).expect("every client is served");
+                assert_eq!(answer, name.to_le_bytes());
+                std::thread::sleep(std::time::Duration::from_micros(fastrand::u64(0..300)));
+            }
+        });
+        let mut served = 0;
+        while served < CLIENTS {
+            let limit = std::time::Duration::from_micros(fastrand::u64(0..300));
+            if let Ok(stream) = rt.timeout(limit, listener.accept()).await {
+                served += 1;
+                rt.spawn(tests::net::echo(stream.unwrap())).detach();
+            }
+        }
+        while !thread.is_finished() {
+            rt.sleep(ms(1)).await;
+        }
+        thread.join().unwrap();
+    });
+}
+
+fn a_dropped_connect_closes_its_socket<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        for n in 0..50 {
+            match n % 4 {
+                0 => drop(rt.connect(addr)),
+                1 => start_then_drop_or_done(rt.connect(addr)).await,
+                2 => {
+                    let mut connect = pin!(rt.connect(addr));
+                    drop(poll_once(&mut connect).await);
+                    yield_now().await;
+                }
+                _ => {
+                    let mut connect = pin!(rt.connect(addr));
+                    let done = poll_once(&mut connect).await;
+                    rt.sleep(ms(2)).await;
+                    drop(done);
+                }
+            }
+        }
+        // Whatever reached the listener is at its end; what didn't never comes.
+        while let Ok(stream) = rt.timeout(ms(50), listener.accept()).await {
+            let end = stream.unwrap().recv().await;
+            assert!(end.is_err() || end.unwrap().bytes().is_empty());
+        }
+    });
+}
+
+/// A sink that doesn't read, so that a large write stays in flight.
+fn a_write_dropped_midway_breaks_the_writing_side<E: Engine>() {
+    const SIZE: usize = 64 << 20;
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        stream.write_all("before").await.0.unwrap();
+        // Not even started: no harm.
+        drop(stream.write_all("never"));
+        let pattern = Pattern::new(3);
+        start_then_drop(stream.write_all(pattern.bytes(0, SIZE)), rt.sleep(ms(20))).await;
+        for _ in 0..2 {
+            let error = stream.write_all("after").await.0.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            assert_eq!(stream.write("after").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        }
+        // Reading is not affected.
+        peer.write_all(b"hello").unwrap();
+        assert_eq!(recv_exactly(&mut stream, 5).await, b"hello");
+        let thread = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).map(|_| all)
+        });
+        drop(stream);
+        while !thread.is_finished() {
+            rt.sleep(ms(5)).await;
+        }
+        // The peer sees a strict prefix, and then the end.
+        let all = thread.join().unwrap().unwrap();
+        assert!(all.starts_with(b"before") && all.len() < SIZE, "{}", all.len());
+        pattern.check(0, &all[6..]);
+    });
+}
+
+fn futures_that_are_done_can_be_kept<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        {
+            let mut recv = pin!(stream.recv());
+            assert!(poll_once(&mut recv).await.is_none());
+            peer.write_all(b"x").unwrap();
+            rt.sleep(ms(5)).await;
+            assert_eq!(recv.await.unwrap().bytes(), b"x");
+        }
+        // Forgotten rather than dropped: leaking a future is safe, and here it leaks nothing but itself.
+        std::mem::forget(stream.recv());
+        peer.write_all(b"y").unwrap();
+        assert_eq!(stream.recv().await.unwrap().bytes(), b"y");
+    });
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    on_every_variant!(
+        suite,
+        a_dropped_recv_loses_nothing,
+        a_dropped_read_loses_nothing,
+        timeouts_on_reads_lose_no_byte,
+        a_dropped_accept_loses_no_connection,
+        timeouts_on_accept_lose_no_connection,
+        a_dropped_connect_closes_its_socket,
+        a_write_dropped_midway_breaks_the_writing_side,
+    );
+    on_every_engine!(suite, futures_that_are_done_can_be_kept);
+    suite.run()
+}

@@ -1,0 +1,234 @@
+//! Goal: running out of descriptors, memory or places slows the runtime down where it must, keeps what
+//! it has going, and passes when the shortage does. Errors that concern one connection never end an
+//! accept loop.
+//!
+//! Method: the real limit of descriptors of this process; and the seam, which fails chosen calls.
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Instant;
+
+use executor::{IoBuf, ListenOptions, Listener, Reader, Runtime, Verdict, Writer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tests::net::{V4, echo, listen, pair, recv_exactly};
+use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, on_reactors, run};
+
+/// Leaves room for `free` more descriptors. (The limit is on the number, so all lower numbers are
+/// filled first.)
+fn leave_room_for(free: u64) -> Vec<OwnedFd> {
+    let mut fillers: Vec<OwnedFd> = Vec::new();
+    loop {
+        let next = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let number = std::os::fd::AsRawFd::as_raw_fd(&next) as u64;
+        let highest = tests::open_fds().iter().map(|fd| fd_number(fd)).max().unwrap();
+        fillers.push(next);
+        if number >= highest {
+            let limit = Rlimit { current: Some(number + 1 + free), ..getrlimit(Resource::Nofile) };
+            setrlimit(Resource::Nofile, limit).unwrap();
+            return fillers;
+        }
+    }
+}
+
+fn fd_number(line: &str) -> u64 {
+    line.split('"').nth(1).unwrap().parse().unwrap()
+}
+
+fn lift_the_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
+
+/// At the limit a connection waits in the backlog. The kernel goes on reporting it; a naive loop tries
+/// to accept it a million times per second.
+fn accept_survives_the_limit_of_descriptors<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        let (mut before, mut peer_before) = pair::<E>(rt).await;
+        // Made before the limit; a connect needs no descriptor that isn't there yet.
+        let sockets: Vec<_> = (0..10)
+            .map(|_| socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap())
+            .collect();
+        let fillers = leave_room_for(0);
+        for socket in &sockets {
+            socket.connect(&addr.into()).unwrap();
+        }
+        let handle = rt.clone();
+        let server = rt.spawn(async move {
+            for _ in 0..10 {
+                let stream = listener.accept().await.expect("a shortage is no error of accept");
+                handle.spawn(echo(stream)).detach();
+            }
+        });
+        let (start, stats) = (Instant::now(), rt.stats());
+        // Those who are connected go on.
+        for _ in 0..50 {
+            peer_before.write_all(b"still there?").unwrap();
+            assert_eq!(recv_exactly(&mut before, 12).await, b"still there?");
+            rt.sleep(ms(10)).await;
+        }
+        assert!(!server.is_finished());
+        let now = rt.stats();
+        let pauses = now.driver.accept_pauses - stats.driver.accept_pauses;
+        let seconds = start.elapsed().as_secs() + 1;
+        assert!((1..=30 * seconds).contains(&pauses), "{pauses} pauses in {:?}", start.elapsed());
+        let turns = now.turns - stats.turns;
+        assert!(turns <= 1000 * seconds, "{turns} turns");
+        // Descriptors are freed, and nobody has to say so.
+        lift_the_limit();
+        drop(fillers);
+        let freed = Instant::now();
+        server.await.unwrap();
+        assert!(freed.elapsed() < ms(2000), "{:?}", freed.elapsed());
+        for socket in sockets {
+            let mut peer = TcpStream::from(socket);
+            rt.sleep(ms(1)).await;
+            peer.write_all(b"x").unwrap();
+        }
+    });
+}
+
+fn no_descriptor_is_an_error_to_whoever_asked<E: Engine>() {
+    run::<E>(async |rt| {
+        let (_listener, addr) = listen(rt);
+        let fillers = leave_room_for(0);
+        for _ in 0..10 {
+            let error = rt.connect(addr).await.map(drop).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(24), "EMFILE: {error}");
+            let error = rt.listen(V4, &ListenOptions::default()).map(drop).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(24), "EMFILE: {error}");
+        }
+        assert!(E::build(executor::Config::default()).is_err(), "no runtime without descriptors");
+        lift_the_limit();
+        drop((rt.connect(addr).await.unwrap(), fillers));
+    });
+}
+
+/// Starts and serves with room for 0 to 20 descriptors: an error or service, never a panic, a hang or a
+/// descriptor that stays.
+fn every_step_of_a_start_can_fail<E: Engine>() {
+    for free in 0..20 {
+        let before = tests::open_fds().len();
+        let fillers = leave_room_for(free);
+        let outcome = start_and_serve::<E>();
+        lift_the_limit();
+        if let Err(error) = &outcome {
+            assert!(free < 16, "with room for {free} descriptors: {error}");
+        }
+        drop(fillers);
+        assert_eq!(tests::open_fds().len(), before, "room for {free}: {outcome:?}");
+    }
+}
+
+fn start_and_serve<E: Engine>() -> std::io::Result<()> {
+    let rt = E::build(executor::Config::default())?;
+    rt.block_on(async {
+        let mut listener = rt.listen(V4, &ListenOptions::default())?;
+        let addr = listener.local_addr()?;
+        let mut client = rt.connect(addr).await?;
+        let accepted = rt.timeout(ms(300), listener.accept()).await;
+        let mut server = accepted.map_err(std::io::Error::from)??;
+        client.write_all("hello").await.0?;
+        let chunk = server.recv().await?;
+        assert_eq!(chunk.bytes(), b"hello");
+        Ok(())
+    })
+}
+
+/// These concern the one connection that was about to be accepted, and are told by accept(2) because
+/// somebody has to be.
+fn errors_of_one_connection_do_not_end_the_loop<E: Engine>() {
+    // ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, ENETUNREACH, EPERM,
+    // EINTR.
+    const ERRNOS: [i32; 10] = [103, 71, 100, 92, 112, 64, 113, 101, 1, 4];
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        for errno in ERRNOS {
+            let base = calls(rt, "accept4");
+            E::set_judge(
+                rt,
+                Some(Rc::new(move |name, before| match name {
+                    "accept4" if before < base + 3 => Verdict::Fail(errno),
+                    _ => Verdict::Pass,
+                })),
+            );
+            let _peer = TcpStream::connect(addr).unwrap();
+            listener.accept().await.unwrap_or_else(|error| panic!("errno {errno} ended the loop: {error}"));
+        }
+        E::set_judge(rt, None);
+    });
+}
+
+/// ENFILE, ENOBUFS, ENOMEM, EMFILE: waited out, with a pause that grows.
+fn shortages_are_waited_out<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        for errno in [23, 105, 12, 24] {
+            let base = calls(rt, "accept4");
+            E::set_judge(
+                rt,
+                Some(Rc::new(move |name, before| match name {
+                    "accept4" if before < base + 3 => Verdict::Fail(errno),
+                    _ => Verdict::Pass,
+                })),
+            );
+            let _peer = TcpStream::connect(addr).unwrap();
+            let (start, pauses) = (Instant::now(), rt.stats().driver.accept_pauses);
+            listener.accept().await.unwrap();
+            // 10, 20 and 40 ms.
+            assert!(start.elapsed() >= ms(70), "{:?}", start.elapsed());
+            assert_eq!(rt.stats().driver.accept_pauses - pauses, 3);
+        }
+        // A dropped accept does not shorten the pause.
+        let base = calls(rt, "accept4");
+        E::set_judge(
+            rt,
+            Some(Rc::new(move |name, before| match name {
+                "accept4" if before == base => Verdict::Fail(24),
+                _ => Verdict::Pass,
+            })),
+        );
+        let _peer = TcpStream::connect(addr).unwrap();
+        let start = Instant::now();
+        while rt.timeout(ms(1), listener.accept()).await.is_err() {}
+        assert!(start.elapsed() >= ms(10));
+        E::set_judge(rt, None);
+    });
+}
+
+fn other_errors_end_accept<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        let _peer = TcpStream::connect(addr).unwrap();
+        // EINVAL: it is no listener.
+        E::set_judge(
+            rt,
+            Some(Rc::new(|name, _| if name == "accept4" { Verdict::Fail(22) } else { Verdict::Pass })),
+        );
+        assert_eq!(listener.accept().await.map(drop).unwrap_err().kind(), ErrorKind::InvalidInput);
+        E::set_judge(rt, None);
+        listener.accept().await.unwrap();
+    });
+}
+
+fn calls<R: Runtime>(rt: &R, name: &str) -> u64 {
+    let calls = rt.stats().driver.system_calls;
+    calls.iter().find(|(other, _)| *other == name).map_or(0, |(_, count)| *count)
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    on_every_fallback!(suite, accept_survives_the_limit_of_descriptors);
+    on_every_engine!(suite, no_descriptor_is_an_error_to_whoever_asked, every_step_of_a_start_can_fail);
+    // An accept of the proactor is no system call of its own, so there is none to fail.
+    on_reactors!(
+        suite,
+        errors_of_one_connection_do_not_end_the_loop,
+        shortages_are_waited_out,
+        other_errors_end_accept,
+    );
+    suite.run()
+}

@@ -1,0 +1,253 @@
+//! Goal: nobody starves. A task that is always ready does not keep the driver from its turns; a client
+//! that floods, and clients that never read, do not keep the others from being served.
+//!
+//! Method: polls counted against turns by the runtime's own figures, and polite clients that must get
+//! through beside rude ones.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Instant;
+
+use executor::{IoBuf, Listener, POLL_BUDGET, Reader, Runtime, Writer, yield_now};
+use tests::net::{ask, echo, listen, pair, recv_exactly};
+use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, run};
+
+/// Wakes itself for ever, until told to stop.
+fn restless<R: Runtime>(rt: &R) -> (Rc<Cell<bool>>, executor::JoinHandle<u64>) {
+    let stop = Rc::new(Cell::new(false));
+    let until = Rc::clone(&stop);
+    let mut polls = 0;
+    let task = rt.spawn(poll_fn(move |cx| {
+        polls += 1;
+        if until.get() {
+            return Poll::Ready(polls);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }));
+    (stop, task)
+}
+
+fn a_restless_task_leaves_the_driver_its_turns<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        let (stop, restless) = restless(rt);
+        let before = rt.stats();
+        let thread = std::thread::spawn(move || {
+            for _ in 0..100 {
+                ask(&mut peer, b"are you there?");
+            }
+        });
+        let start = Instant::now();
+        let timer = rt.spawn(rt.sleep(ms(20)));
+        for _ in 0..100 {
+            let question = recv_exactly(&mut stream, 14).await;
+            stream.write_all(question).await.0.unwrap();
+        }
+        timer.await.unwrap();
+        assert!(start.elapsed() < ms(5000), "{:?}", start.elapsed());
+        stop.set(true);
+        restless.await.unwrap();
+        thread.join().unwrap();
+        let after = rt.stats();
+        let (polls, turns) = (after.polls - before.polls, after.turns - before.turns);
+        assert!(polls <= (turns + 2) * u64::from(POLL_BUDGET), "{polls} polls in {turns} turns");
+        assert!(polls > 10_000, "the restless task was to be kept busy, too: {polls}");
+    });
+}
+
+/// Slow polls use up the time budget long before 64 of them.
+fn slow_tasks_leave_the_driver_its_turns<E: Engine>() {
+    run::<E>(async |rt| {
+        let tasks: Vec<_> = (0..64)
+            .map(|_| {
+                rt.spawn(async {
+                    for _ in 0..4 {
+                        std::thread::sleep(std::time::Duration::from_micros(200));
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        let before = rt.stats();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let after = rt.stats();
+        // 256 polls of 0.2 ms: a look at the clock every 16 polls finds the millisecond over each time.
+        // The first look starts the clock, so a batch is 32 polls.
+        let turns = after.turns - before.turns;
+        assert!(turns >= 256 / 48, "{turns} turns");
+    });
+}
+
+/// A task that is always ready to receive must not be the only one that is.
+fn a_stream_that_is_always_readable_is_one_among_others<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&stop);
+        let flood = std::thread::spawn(move || {
+            let block = vec![1; 1 << 20];
+            while !until.load(Ordering::Relaxed) && peer.write(&block).is_ok() {}
+        });
+        let received = Rc::new(Cell::new(0usize));
+        let counted = Rc::clone(&received);
+        let reader = rt.spawn(async move {
+            loop {
+                // A few bytes at a time: there are always more.
+                let (result, _) = stream.read(vec![0; 100]).await;
+                match result.unwrap() {
+                    0 => return,
+                    count => counted.set(counted.get() + count),
+                }
+            }
+        });
+        let mut turns_of_others = 0u64;
+        let start = Instant::now();
+        while start.elapsed() < ms(200) {
+            yield_now().await;
+            turns_of_others += 1;
+        }
+        // Sixteen reads are the most before the others get their turn.
+        let reads = received.get() as u64 / 100;
+        assert!(reads > 1000, "{reads}");
+        assert!(turns_of_others >= reads / 32, "{turns_of_others} turns for others, {reads} reads");
+        reader.abort();
+        drop(reader.await);
+        stop.store(true, Ordering::Relaxed);
+        flood.join().unwrap();
+    });
+}
+
+/// Accepts, and echoes.
+fn serve<R: Runtime>(rt: &R, mut listener: R::Listener) -> executor::JoinHandle<()> {
+    let handle = rt.clone();
+    rt.spawn(async move {
+        loop {
+            let stream = listener.accept().await.expect("accept");
+            handle.spawn(echo(stream)).detach();
+        }
+    })
+}
+
+/// One client that sends as fast as it can and reads, ten that send and never read, and a hundred that
+/// ask and wait for the answer. The hundred are what counts.
+fn rude_clients_do_not_starve_the_polite<E: Engine>() {
+    const POLITE: usize = 100;
+    const QUESTIONS: usize = 20;
+    run::<E>(async |rt| {
+        let (listener, addr) = listen(rt);
+        let server = serve(rt, listener);
+        let stop = Arc::new(AtomicBool::new(false));
+        let flooded = Arc::new(AtomicU64::new(0));
+        let mut rude = Vec::new();
+        for _ in 0..10 {
+            let (stop, peer) = (Arc::clone(&stop), TcpStream::connect(addr).unwrap());
+            rude.push(std::thread::spawn(move || {
+                // Until its buffers and the server's are full.
+                peer.set_write_timeout(Some(ms(50))).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = (&peer).write(&[2; 1 << 16]);
+                }
+            }));
+        }
+        let (until, counted) = (Arc::clone(&stop), Arc::clone(&flooded));
+        let firehose = TcpStream::connect(addr).unwrap();
+        let drain = firehose.try_clone().unwrap();
+        rude.push(std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) && (&firehose).write_all(&[3; 1 << 16]).is_ok() {}
+            let _ = firehose.shutdown(Shutdown::Write);
+        }));
+        rude.push(std::thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 16];
+            while let Ok(count @ 1..) = (&drain).read(&mut buffer) {
+                counted.fetch_add(count as u64, Ordering::Relaxed);
+            }
+        }));
+        rt.sleep(ms(100)).await;
+        let polite: Vec<_> = (0..POLITE)
+            .map(|n| {
+                let handle = rt.clone();
+                rt.spawn(async move {
+                    let mut stream = handle.connect(addr).await.expect("connect");
+                    for round in 0..QUESTIONS {
+                        let question = format!("{n} {round}").into_bytes();
+                        stream.write_all(question.clone()).await.0.expect("write");
+                        assert_eq!(recv_exactly(&mut stream, question.len()).await, question);
+                    }
+                })
+            })
+            .collect();
+        for client in polite {
+            client.await.unwrap();
+        }
+        assert!(flooded.load(Ordering::Relaxed) > 1 << 20, "the firehose ran, too");
+        // What the mute ones sent is bounded by the buffers, so the memory for it is, too.
+        let lent = rt.stats().driver.chunks_lent_now;
+        assert!(lent <= 200, "{lent} chunks are lent");
+        stop.store(true, Ordering::Relaxed);
+        // The mute ones' connections end by themselves when their threads do.
+        while rude.iter().any(|thread| !thread.is_finished()) {
+            rt.sleep(ms(5)).await;
+        }
+        rude.into_iter().for_each(|thread| thread.join().unwrap());
+        server.abort();
+        while rt.stats().tasks_now > 0 {
+            rt.sleep(ms(1)).await;
+        }
+    });
+}
+
+/// Nobody reads what a firehose sends. What the runtime holds for it has a bound, and nothing of it is
+/// lost when somebody does read.
+fn an_unread_stream_is_held_back<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        let sent = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&sent);
+        let thread = std::thread::spawn(move || {
+            for n in 0..400u32 {
+                let block: Vec<u8> = (0..1 << 14).flat_map(|place: u32| (n ^ place).to_le_bytes()).collect();
+                if peer.write_all(&block).is_err() {
+                    return;
+                }
+                counted.fetch_add(block.len() as u64, Ordering::Relaxed);
+            }
+        });
+        // The first is asked for, so whatever receives is under way.
+        let first = stream.recv().await.unwrap().bytes().to_vec();
+        rt.sleep(ms(100)).await;
+        let lent = rt.stats().driver.chunks_lent_now;
+        assert!(lent <= 16, "{lent} chunks are held for a stream that nobody reads");
+        let total = 400 << 16;
+        assert!(sent.load(Ordering::Relaxed) < total, "the kernel's buffers can't hold it all");
+        let rest = recv_exactly(&mut stream, total as usize - first.len()).await;
+        let all: Vec<u8> = first.into_iter().chain(rest).collect();
+        for (n, block) in all.chunks(1 << 16).enumerate() {
+            let words = block.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap()));
+            assert!(words.zip(0..1 << 14).all(|(word, place)| word == n as u32 ^ place), "block {n}");
+        }
+        thread.join().unwrap();
+    });
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    suite.limit(60);
+    on_every_engine!(
+        suite,
+        a_restless_task_leaves_the_driver_its_turns,
+        slow_tasks_leave_the_driver_its_turns,
+        a_stream_that_is_always_readable_is_one_among_others,
+    );
+    on_every_fallback!(suite, rude_clients_do_not_starve_the_polite, an_unread_stream_is_held_back);
+    suite.run()
+}

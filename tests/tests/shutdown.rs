@@ -1,0 +1,330 @@
+//! Goal: dropping the owner ends the runtime: new work is refused, every task is dropped once and on
+//! its own thread, the kernel holds nothing any more, and what outlives the runtime says "closed".
+//!
+//! Method: owners dropped in every situation that is awkward, with counted drops, refused spawns, and
+//! handles, streams, chunks and futures that live on.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending};
+use std::io::Write;
+use std::net::TcpStream;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::task::Poll;
+use std::thread::ThreadId;
+
+use executor::{
+    IoBuf, JoinError, JoinHandle, ListenOptions, Listener, Reader, Runtime, Stream as _, Writer, yield_now,
+};
+use tests::net::{V4, duplex, listen, pair};
+use tests::{
+    Bench, CountsDrops, Engine, Stream, Suite, is_closed, ms, on_every_engine, on_every_fallback, panics,
+    poll_idle, poll_once,
+};
+
+/// Asserts in its drop that it happens at home, and that the runtime refuses work.
+struct Tenant<E: Engine> {
+    home: ThreadId,
+    handle: E::Rt,
+    drops: Rc<Cell<u32>>,
+    refused: Rc<RefCell<Vec<JoinHandle<()>>>>,
+}
+
+impl<E: Engine> Drop for Tenant<E> {
+    fn drop(&mut self) {
+        assert_eq!(std::thread::current().id(), self.home);
+        self.drops.set(self.drops.get() + 1);
+        let guard = CountsDrops(Rc::clone(&self.drops));
+        self.refused.borrow_mut().push(self.handle.spawn(async move { drop(guard) }));
+        assert!(is_closed(&self.handle.listen(V4, &ListenOptions::default()).map(drop).unwrap_err()));
+        self.handle.stop();
+        let _ = self.handle.stats();
+    }
+}
+
+fn tasks_are_dropped_once_and_new_work_is_refused<E: Engine>() {
+    const TASKS: u32 = 500;
+    let mut bench = Bench::<E>::new();
+    let rt = bench.rt();
+    let (drops, refused) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
+    for _ in 0..TASKS {
+        let tenant = Tenant::<E> {
+            home: std::thread::current().id(),
+            handle: bench.handle(),
+            drops: Rc::clone(&drops),
+            refused: Rc::clone(&refused),
+        };
+        rt.spawn(async move {
+            let _tenant = tenant;
+            pending::<()>().await;
+        })
+        .detach();
+    }
+    rt.block_on(yield_now());
+    let awaited = rt.spawn(pending::<()>());
+    bench.end();
+    assert_eq!(drops.get(), 2 * TASKS, "each task, and each refused future");
+    for mut refused in refused.take() {
+        assert!(matches!(poll_idle(&mut refused), Poll::Ready(Err(JoinError::Refused))));
+    }
+    let mut awaited = awaited;
+    assert!(matches!(poll_idle(&mut awaited), Poll::Ready(Err(JoinError::Cancelled))));
+    drop(awaited);
+    assert_eq!(bench.finish().tasks_refused, u64::from(TASKS));
+}
+
+/// A chain in which each task owns the handle and the wake of the next: dropped without recursion over
+/// its length.
+fn a_long_chain_of_tasks_is_dropped_flat<E: Engine>() {
+    const LENGTH: u32 = 100_000;
+    let mut bench = Bench::<E>::new();
+    let rt = bench.rt();
+    let drops = Rc::new(Cell::new(0));
+    let mut next: Option<JoinHandle<()>> = None;
+    for _ in 0..LENGTH {
+        let (guard, inner) = (CountsDrops(Rc::clone(&drops)), next.take());
+        next = Some(rt.spawn(async move {
+            let _guard = guard;
+            match inner {
+                Some(inner) => drop(inner.await),
+                None => pending().await,
+            }
+        }));
+    }
+    drop(next);
+    rt.block_on(async {
+        while rt.stats().polls < u64::from(LENGTH) {
+            yield_now().await;
+        }
+    });
+    bench.end();
+    assert_eq!(drops.get(), LENGTH);
+    bench.finish();
+}
+
+fn thousands_of_operations_in_flight<E: Engine>() {
+    const STREAMS: usize = 2000;
+    let mut bench = Bench::<E>::new();
+    let rt = bench.rt();
+    let mut peers = Vec::new();
+    rt.block_on(async {
+        let (mut listener, addr) = listen(rt);
+        for n in 0..STREAMS {
+            peers.push(TcpStream::connect(addr).unwrap());
+            let (mut read, mut write) = listener.accept().await.unwrap().split();
+            rt.spawn(async move {
+                if n % 2 == 0 {
+                    let _ = read.recv().await;
+                } else {
+                    let _ = read.read(vec![0; 100]).await;
+                }
+            })
+            .detach();
+            if n % 10 == 0 {
+                // Until the peer's buffers are full, and then for good.
+                rt.spawn(async move { while write.write_all(vec![0; 1 << 16]).await.0.is_ok() {} }).detach();
+            }
+        }
+        rt.spawn(async move { drop(listener.accept().await) }).detach();
+        for n in 0..1000 {
+            let sleep = rt.sleep(ms(60_000 + n));
+            rt.spawn(sleep).detach();
+        }
+        rt.sleep(ms(50)).await;
+    });
+    assert!(rt.stats().tasks_now as usize > STREAMS);
+    let took = bench.end();
+    // 3 ms were measured for 5,000 operations on one engine.
+    assert!(took < ms(2000), "{took:?}");
+    // Data that comes after the end finds nobody.
+    for peer in &mut peers {
+        let _ = peer.write(b"too late");
+    }
+    drop(peers);
+    bench.finish();
+}
+
+/// Operations that were never handed to the kernel: started in the same batch in which the owner goes.
+fn operations_not_yet_submitted<E: Engine>() {
+    let mut bench = Bench::<E>::new();
+    let mut peers = Vec::new();
+    let mut streams: Vec<Stream<E>> = Vec::new();
+    let rt = bench.rt().clone();
+    rt.block_on(async {
+        for _ in 0..200 {
+            let (stream, peer) = pair::<E>(&rt).await;
+            streams.push(stream);
+            peers.push(peer);
+        }
+    });
+    for mut stream in streams {
+        rt.spawn(async move { drop(stream.recv().await) }).detach();
+    }
+    // Polls them and returns from within the batch, before a turn.
+    rt.block_on(async {
+        yield_now().await;
+        yield_now().await;
+    });
+    drop(rt);
+    bench.end();
+    drop(peers);
+    bench.finish();
+}
+
+fn the_owner_is_dropped_inside_a_task<E: Engine>() {
+    let mut bench = Bench::<E>::new();
+    let owner = bench.take_owner();
+    let rt = bench.handle();
+    let drops = Rc::new(Cell::new(0));
+    let slot = Rc::new(RefCell::new(Some(owner)));
+    let (guard, taken, handle) = (CountsDrops(Rc::clone(&drops)), Rc::clone(&slot), bench.handle());
+    rt.spawn(async move {
+        let _guard = guard;
+        drop(taken.borrow_mut().take());
+        assert!(matches!(handle.spawn(async {}).await, Err(JoinError::Refused)), "closing already");
+        pending::<()>().await;
+    })
+    .detach();
+    rt.block_on(async {
+        yield_now().await;
+        yield_now().await;
+        assert_eq!(drops.get(), 0, "the task goes on until the loop has unwound");
+    });
+    assert_eq!(drops.get(), 1);
+    assert!(is_closed(&rt.turn(None).unwrap_err()));
+    assert_eq!(panics(|| rt.block_on(async {})), "block_on was called on a closed runtime");
+    drop(rt);
+    bench.finish();
+}
+
+fn the_owner_is_dropped_by_unwinding<E: Engine>() {
+    let mut bench = Bench::<E>::new();
+    let owner = bench.take_owner();
+    let drops = Rc::new(Cell::new(0));
+    let guard = CountsDrops(Rc::clone(&drops));
+    let text = panics(move || {
+        owner
+            .spawn(async move {
+                let _guard = guard;
+                pending::<()>().await;
+            })
+            .detach();
+        owner.block_on(async { panic!("on the way out") })
+    });
+    assert_eq!((text.as_str(), drops.get()), ("on the way out", 1));
+    bench.finish();
+}
+
+/// At the first poll, because nobody is there to wake anybody.
+fn assert_closed(what: &str, future: impl Future<Output = std::io::Result<()>>) {
+    match poll_idle(&mut pin!(future)) {
+        Poll::Ready(Err(error)) => assert!(is_closed(&error), "{what}: {error}"),
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
+fn streams_and_futures_that_outlive_it_answer_closed<E: Engine>() {
+    let mut bench = Bench::<E>::new();
+    let rt = bench.handle();
+    let (mut here, mut there, mut listener, chunk) = rt.block_on(async {
+        let (mut here, mut there) = duplex::<E>(&rt).await;
+        let (mut listener, _) = listen(&rt);
+        here.write_all("kept").await.0.unwrap();
+        let chunk = there.recv().await.unwrap();
+        // Each has waited once.
+        assert!(rt.timeout(ms(0), here.recv()).await.is_err());
+        assert!(rt.timeout(ms(0), listener.accept()).await.is_err());
+        (here, there, listener, chunk)
+    });
+    bench.end();
+    assert_eq!(chunk.bytes(), b"kept", "memory that was lent stays good");
+    drop(chunk);
+    assert_closed("recv", async { here.recv().await.map(drop) });
+    assert_closed("read", async { there.read(vec![0; 5]).await.0.map(drop) });
+    assert_closed("write", async { here.write("x").await.0.map(drop) });
+    assert_closed("write_all", async { here.write_all("x").await.0 });
+    assert_closed("accept", async { listener.accept().await.map(drop) });
+    assert_closed("connect", async { rt.connect(V4).await.map(drop) });
+    assert!(is_closed(&rt.listen(V4, &ListenOptions::default()).map(drop).unwrap_err()));
+    assert!(is_closed(&rt.as_fd().map(drop).unwrap_err()));
+    assert!(here.local_addr().is_ok() && listener.local_addr().is_ok(), "the sockets are still there");
+    let (read, write) = here.split();
+    drop((read, write, there, listener, rt));
+    let stats = bench.handle().stats();
+    assert_eq!(stats.driver.chunks_lent_now, 1, "as it was at the end");
+    drop(bench);
+}
+
+/// Futures that wait when the runtime ends are woken, in a task of another runtime, and told.
+fn those_who_wait_elsewhere_are_told<E: Engine>() {
+    let other = Bench::<E>::new();
+    let mut bench = Bench::<E>::new();
+    let rt = bench.handle();
+    let ((mut one, two), peers, mut listener) = bench.rt().block_on(async {
+        let ((one, one_peer), (two, two_peer)) = (pair::<E>(&rt).await, pair::<E>(&rt).await);
+        ((one, two), (one_peer, two_peer), listen(&rt).0)
+    });
+    let (mut read, mut write) = two.split();
+    other.rt().block_on(async {
+        let mut recv = pin!(one.recv());
+        let mut read = pin!(read.read(vec![0; 10]));
+        let mut write = pin!(write.write_all(vec![0; 64 << 20]));
+        let mut accept = pin!(listener.accept());
+        let mut stopped = pin!(rt.stopped());
+        assert!(poll_once(&mut recv).await.is_none() && poll_once(&mut read).await.is_none());
+        assert!(poll_once(&mut write).await.is_none() && poll_once(&mut accept).await.is_none());
+        assert!(poll_once(&mut stopped).await.is_none());
+        for _ in 0..10 {
+            bench.rt().turn(Some(ms(1))).unwrap();
+        }
+        bench.end();
+        stopped.await;
+        assert!(is_closed(&recv.await.map(drop).unwrap_err()));
+        assert!(is_closed(&read.await.0.unwrap_err()));
+        assert!(is_closed(&write.await.0.unwrap_err()));
+        assert!(is_closed(&accept.await.map(drop).unwrap_err()));
+    });
+    // These futures were not dropped with the runtime's tasks: on a completion-based engine their
+    // operations still had an owner when it ended, and are counted.
+    let leaked = rt.stats().driver.ops_leaked.unwrap_or(0);
+    assert!(leaked <= 2, "{leaked}");
+    drop((one, read, write, listener, peers, rt));
+    drop(bench);
+    other.finish();
+}
+
+fn runtimes_one_after_another<E: Engine>() {
+    let before = tests::open_fds().len();
+    for n in 0..200 {
+        let rt = E::build(executor::Config::default()).unwrap();
+        if n % 2 == 0 {
+            rt.spawn(pending::<()>()).detach();
+            rt.block_on(async {
+                let (mut stream, _peer) = pair::<E>(&rt).await;
+                assert!(rt.timeout(ms(0), stream.recv()).await.is_err());
+            });
+        }
+    }
+    assert_eq!(tests::open_fds().len(), before);
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    on_every_fallback!(
+        suite,
+        thousands_of_operations_in_flight,
+        operations_not_yet_submitted,
+        streams_and_futures_that_outlive_it_answer_closed,
+    );
+    on_every_engine!(
+        suite,
+        tasks_are_dropped_once_and_new_work_is_refused,
+        a_long_chain_of_tasks_is_dropped_flat,
+        the_owner_is_dropped_inside_a_task,
+        the_owner_is_dropped_by_unwinding,
+        those_who_wait_elsewhere_are_told,
+        runtimes_one_after_another,
+    );
+    suite.run()
+}

@@ -1,0 +1,304 @@
+//! Goal: a timer is never early, never forgotten, and costs nothing while it waits or when it is gone.
+//!
+//! Method: many sleeps with their lateness and order measured against the monotonic clock, turns of the
+//! driver counted, and signals by the thousand in the middle of a sleep.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use executor::{Elapsed, MissedTickBehavior, yield_now};
+use tests::{Engine, ReactorMillis, Suite, ms, on_every_engine, on_every_variant, poll_once, run};
+
+fn timers_are_never_early_and_fire_in_order<E: Engine>() {
+    run::<E>(async |rt| {
+        let fired = Rc::new(RefCell::new(Vec::new()));
+        let start = Instant::now();
+        let tasks: Vec<_> = (0..5000)
+            .map(|number| {
+                let deadline = start + Duration::from_micros(fastrand::u64(0..50_000));
+                let (sleep, fired) = (rt.sleep_until(deadline), Rc::clone(&fired));
+                rt.spawn(async move {
+                    sleep.await;
+                    assert!(Instant::now() >= deadline, "early");
+                    fired.borrow_mut().push((deadline, number));
+                })
+            })
+            .collect();
+        // Same deadline: in the order in which they were set.
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let fired = fired.borrow();
+        // Those that were due when first polled ran at once; among the others the order is strict.
+        let last = fired.iter().map(|(deadline, _)| *deadline).max().unwrap();
+        assert!(last <= Instant::now());
+        let late: Vec<_> = fired.iter().filter(|(deadline, _)| *deadline > start + ms(40)).collect();
+        assert!(late.len() > 100 && late.is_sorted(), "out of order");
+    });
+}
+
+/// A sleep of 300 microseconds takes about three turns: one that sets it, one that sleeps, and one more
+/// if the kernel wakes a little early. A runtime that rounds the rest down to 0 makes thousands.
+fn short_sleeps_do_not_spin<E: Engine>() {
+    const SLEEPS: u64 = 300;
+    run::<E>(async |rt| {
+        let before = rt.stats().turns;
+        for _ in 0..SLEEPS {
+            let (start, length) = (Instant::now(), Duration::from_micros(fastrand::u64(50..900)));
+            rt.sleep(length).await;
+            assert!(start.elapsed() >= length);
+        }
+        let turns = rt.stats().turns - before;
+        assert!(turns <= 6 * SLEEPS, "{turns} turns for {SLEEPS} sleeps");
+    });
+}
+
+fn past_deadlines_are_due_at_once<E: Engine>() {
+    run::<E>(async |rt| {
+        let (start, turns) = (Instant::now(), rt.stats().turns);
+        rt.sleep(Duration::ZERO).await;
+        rt.sleep_until(start).await;
+        rt.sleep_until(start.checked_sub(ms(1)).unwrap()).await;
+        assert!(rt.stats().turns <= turns + 6, "{}", rt.stats());
+        assert!(start.elapsed() < ms(500));
+        // Ready before the timeout is looked at.
+        assert_eq!(rt.timeout(Duration::ZERO, async { 5 }).await, Ok(5));
+        assert_eq!(rt.timeout(Duration::ZERO, pending::<()>()).await, Err(Elapsed));
+    });
+}
+
+fn far_deadlines_pend<E: Engine>() {
+    run::<E>(async |rt| {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        for length in [days(25), days(36_500), Duration::from_secs(u64::MAX / 2), Duration::MAX] {
+            let mut sleep = rt.sleep(length);
+            assert!(poll_once(&mut sleep).await.is_none());
+            // A turn that has to express this wait to the kernel.
+            let other = rt.spawn(std::future::ready(()));
+            assert!(rt.timeout(ms(3), &mut sleep).await.is_err());
+            other.await.unwrap();
+        }
+        assert!(rt.timeout(Duration::MAX, rt.sleep(ms(1))).await.is_ok());
+        let mut never = rt.sleep_until(None);
+        assert!(poll_once(&mut never).await.is_none());
+        assert_eq!(rt.stats().timers_now, 0, "what never fires needs no entry");
+    });
+}
+
+/// The turn after a far timer is set sleeps for that long, if nothing else is there: it must neither
+/// fail nor return at once, over and over.
+fn a_far_timer_alone_does_not_keep_the_loop_busy<E: Engine>() {
+    run::<E>(async |rt| {
+        for far in [Duration::from_secs(25 * 86_400), Duration::from_secs(1 << 40)] {
+            let mut sleep = rt.sleep(far);
+            assert!(poll_once(&mut sleep).await.is_none());
+            let (remote, turns) = (rt.remote(), rt.stats().turns);
+            let (sender, receiver) = std::sync::mpsc::channel::<Waker>();
+            let flag = Arc::new(AtomicBool::new(false));
+            let set = Arc::clone(&flag);
+            let thread = std::thread::spawn(move || {
+                let waker = receiver.recv().unwrap();
+                std::thread::sleep(ms(100));
+                set.store(true, Ordering::Release);
+                waker.wake();
+                drop(remote);
+            });
+            poll_fn(|cx| {
+                let _ = sender.send(cx.waker().clone());
+                if flag.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            thread.join().unwrap();
+            assert!(rt.stats().turns - turns <= 10, "{}", rt.stats());
+        }
+    });
+}
+
+fn dropped_timers_leave_nothing<E: Engine>() {
+    run::<E>(async |rt| {
+        for _ in 0..100 {
+            let mut sleeps: Vec<_> = (0..1000).map(|n| rt.sleep(ms(1000 + n))).collect();
+            for sleep in &mut sleeps {
+                assert!(poll_once(sleep).await.is_none());
+            }
+            assert_eq!(rt.stats().timers_now, 1000);
+            fastrand::shuffle(&mut sleeps);
+            drop(sleeps);
+            assert_eq!(rt.stats().timers_now, 0);
+        }
+        assert_eq!(rt.stats().timers_fired, 0);
+        // Polled by timeouts that are won.
+        for _ in 0..1000 {
+            rt.timeout(ms(60_000), yield_now()).await.unwrap();
+        }
+        assert_eq!(rt.stats().timers_now, 0);
+    });
+}
+
+fn a_reset_moves_the_deadline<E: Engine>() {
+    run::<E>(async |rt| {
+        let start = Instant::now();
+        let mut sleep = rt.sleep(ms(60_000));
+        assert!(poll_once(&mut sleep).await.is_none());
+        sleep.reset(start + ms(20));
+        (&mut sleep).await;
+        let took = start.elapsed();
+        assert!(took >= ms(20) && took < ms(2000), "earlier: {took:?}");
+        // After it fired, and later than first asked for.
+        sleep.reset(Instant::now() + ms(1));
+        assert!(poll_once(&mut sleep).await.is_none());
+        let later = Instant::now() + ms(40);
+        sleep.reset(later);
+        (&mut sleep).await;
+        assert!(Instant::now() >= later);
+        sleep.reset(None);
+        assert!(poll_once(&mut sleep).await.is_none());
+        assert_eq!(rt.stats().timers_now, 0);
+    });
+}
+
+struct CountWakes(std::sync::atomic::AtomicU32);
+
+impl Wake for CountWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn the_last_waker_is_the_one_woken<E: Engine>() {
+    run::<E>(async |rt| {
+        let (old, new) = (Arc::new(CountWakes(0.into())), Arc::new(CountWakes(0.into())));
+        let mut sleep = rt.sleep(ms(5));
+        for counter in [&old, &old, &new] {
+            let waker = Waker::from(Arc::clone(counter));
+            let mut cx = std::task::Context::from_waker(&waker);
+            assert!(Pin::new(&mut sleep).poll(&mut cx).is_pending());
+        }
+        rt.sleep(ms(30)).await;
+        assert_eq!((old.0.load(Ordering::Relaxed), new.0.load(Ordering::Relaxed)), (0, 1));
+        (&mut sleep).await;
+    });
+}
+
+fn an_interval_keeps_its_rate<E: Engine>() {
+    run::<E>(async |rt| {
+        let period = ms(10);
+        let mut interval = rt.interval(period);
+        let first = interval.tick().await;
+        assert!(first <= Instant::now());
+        for n in 1..=5 {
+            // Dropped ticks are not lost.
+            assert!(poll_once(&mut Box::pin(interval.tick())).await.is_none());
+            assert_eq!(interval.tick().await, first + period * n, "no drift");
+            assert!(Instant::now() >= first + period * n);
+        }
+        // Three and a half periods late.
+        let late = async |behavior| {
+            let mut interval = rt.interval(period);
+            interval.set_missed_tick_behavior(behavior);
+            let first = interval.tick().await;
+            std::thread::sleep(ms(35));
+            // The second tick, then the third, as multiples of the period, and when they came.
+            let second = interval.tick().await;
+            let second_at = Instant::now();
+            let third = interval.tick().await;
+            (first, second, second_at, third)
+        };
+        let (first, second, _, third) = late(MissedTickBehavior::Burst).await;
+        assert_eq!((second - first, third - first), (period, period * 2));
+        let (first, second, second_at, third) = late(MissedTickBehavior::Delay).await;
+        assert!(
+            second == first + period && third + ms(1) >= second_at + period,
+            "a period after the late one"
+        );
+        let (first, second, second_at, third) = late(MissedTickBehavior::Skip).await;
+        assert_eq!(second, first + period);
+        assert_eq!((third - first).as_nanos() % period.as_nanos(), 0);
+        assert!(third >= first + period * 4 && third <= second_at + period);
+    });
+}
+
+fn a_timeout_drops_its_future<E: Engine>() {
+    run::<E>(async |rt| {
+        let drops = Rc::new(Cell::new(0));
+        let guard = tests::CountsDrops(Rc::clone(&drops));
+        let slow = async move {
+            let _guard = guard;
+            pending::<()>().await;
+        };
+        let start = Instant::now();
+        assert_eq!(rt.timeout(ms(10), slow).await, Err(Elapsed));
+        assert!(start.elapsed() >= ms(10) && drops.get() == 1);
+        assert_eq!(std::io::Error::from(Elapsed).kind(), std::io::ErrorKind::TimedOut);
+    });
+}
+
+/// A signal ends the kernel's wait early. The runtime has to go on waiting, and only for the rest.
+fn signals_do_not_move_a_deadline<E: Engine>() {
+    let hits = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&hits)).unwrap();
+    run::<E>(async |rt| {
+        let stop = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&stop);
+        let storm = std::thread::spawn(move || {
+            let mut sent = 0;
+            while !until.load(Ordering::Relaxed) {
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1)
+                    .unwrap();
+                std::thread::sleep(ms(1));
+                sent += 1;
+            }
+            sent
+        });
+        let (start, turns) = (Instant::now(), rt.stats().turns);
+        rt.sleep(ms(300)).await;
+        let took = start.elapsed();
+        stop.store(true, Ordering::Relaxed);
+        let sent = storm.join().unwrap();
+        assert!(took >= ms(300) && took < ms(3000), "{took:?}");
+        assert!(hits.load(Ordering::Relaxed) && sent > 20, "{sent} signals");
+        let turns = rt.stats().turns - turns;
+        assert!(turns > 10, "the signals did not reach the sleep: {turns} turns, {sent} signals");
+    });
+}
+
+fn without_pwait2_only_milliseconds_are_asked_for<E: Engine>() {
+    run::<E>(async |rt| {
+        rt.sleep(Duration::from_micros(300)).await;
+        let calls = rt.stats().driver.system_calls;
+        assert!(calls.iter().all(|(name, _)| *name != "epoll_pwait2"), "{calls:?}");
+    });
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    on_every_variant!(
+        suite,
+        timers_are_never_early_and_fire_in_order,
+        short_sleeps_do_not_spin,
+        far_deadlines_pend,
+        a_far_timer_alone_does_not_keep_the_loop_busy,
+        signals_do_not_move_a_deadline,
+    );
+    on_every_engine!(
+        suite,
+        past_deadlines_are_due_at_once,
+        dropped_timers_leave_nothing,
+        a_reset_moves_the_deadline,
+        the_last_waker_is_the_one_woken,
+        an_interval_keeps_its_rate,
+        a_timeout_drops_its_future,
+    );
+    suite.add::<ReactorMillis>(
+        "without_pwait2_only_milliseconds_are_asked_for",
+        without_pwait2_only_milliseconds_are_asked_for::<ReactorMillis>,
+    );
+    suite.run()
+}
