@@ -82,7 +82,7 @@ pub fn reactor(trigger: Trigger) -> std::io::Result<Reactor> {
 
 fn run_on<R: Runtime, P: Program>(owner: R, program: P) -> (P::Output, Stats) {
     let handle = owner.clone();
-    let output = owner.executor().block_on(program.main(handle.clone()));
+    let output = owner.block_on(program.main(handle.clone()));
     drop(owner);
     (output, handle.stats())
 }

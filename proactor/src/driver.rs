@@ -12,6 +12,7 @@ use io_uring::{opcode, types};
 use crate::Context;
 use crate::op::{Operations, WAKE};
 use crate::ring::{Entered, WakeFd};
+use crate::setup::Feature;
 
 /// Enters in a row that the kernel refused for want of something, before we pause between them.
 const BUSY_AT_ONCE: u32 = 16;
@@ -47,13 +48,14 @@ impl UringDriver {
         Ok(UringDriver { context, wake_fd, is_wake_armed: false, busy_streak: 0, overflow_flushes: 0 })
     }
 
-    /// Has the ring complete at each write to the eventfd. One request, which stays; nobody has to read
-    /// the eventfd, because each write is reported by itself.
+    /// Has the ring complete at each write to the eventfd. One request, which stays, and nobody has to
+    /// read the eventfd, because each write is reported by itself. Without multishot polls, the eventfd
+    /// is read after each report, or the next request would complete at once.
     fn arm_wake(&mut self, operations: &mut Operations) {
         let Some(ring) = operations.ring.as_mut().filter(|_| !self.is_wake_armed) else { return };
         let readable = u32::from(libc::POLLIN.unsigned_abs());
         let entry = opcode::PollAdd::new(types::Fd(self.wake_fd.as_fd().as_raw_fd()), readable)
-            .multi(true)
+            .multi(self.context.features.has(Feature::MultishotPoll))
             .build()
             .user_data(WAKE.to_u64());
         // SAFETY: a poll points to nothing. The descriptor lives as long as the driver, and the kernel
@@ -68,6 +70,9 @@ impl UringDriver {
             let Some(completion) = operations.ring.as_mut().and_then(|ring| ring.pop()) else { return };
             if Key::from_u64(completion.user_data) == WAKE {
                 self.is_wake_armed = completion.is_more();
+                if !self.is_wake_armed {
+                    self.wake_fd.clear(&self.context.seam);
+                }
             } else {
                 operations.complete(completion, fired);
             }
@@ -89,7 +94,7 @@ impl UringDriver {
         }
         self.reap(operations, fired);
         for _ in 0..OVERFLOW_FLUSHES {
-            let Some(ring) = operations.ring.as_mut().filter(|_| true) else { break };
+            let Some(ring) = operations.ring.as_mut() else { break };
             if !ring.is_overflowed() {
                 break;
             }

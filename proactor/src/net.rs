@@ -11,8 +11,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use executor::{
-    AcceptPause, BufResult, Executor, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime, Stream,
-    Writer, closed,
+    AcceptPause, BufResult, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime, Stream, Writer, closed,
 };
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
@@ -31,10 +30,6 @@ impl Runtime for Proactor {
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
         TcpStream::connect(self, addr).await
-    }
-
-    fn executor(&self) -> &Executor<UringDriver> {
-        self
     }
 
     fn engine(&self) -> &'static str {
@@ -415,10 +410,10 @@ impl Stream for TcpStream {
     }
 
     async fn close(self) -> io::Result<()> {
-        let TcpStream { read, write } = self;
-        read.connection.is_closing.set(true);
-        drop(write);
-        Rc::into_inner(read.connection).expect("the halves were together").close().await
+        let connection = Rc::clone(&self.read.connection);
+        connection.is_closing.set(true);
+        drop(self);
+        Rc::into_inner(connection).expect("the halves were together").close().await
     }
 }
 
@@ -463,6 +458,13 @@ impl Reader for ReadHalf {
                 (result, unstow(kind))
             }
         }
+    }
+}
+
+impl Drop for ReadHalf {
+    /// What arrives from now on is dropped, so that it takes nothing of the pool.
+    fn drop(&mut self) {
+        self.connection.context.release(self.connection.socket());
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) struct Incoming<T> {
     filler: Cell<Option<Key>>,
     /// Its cancel is under way, because there is enough here.
     is_stopping: Cell<bool>,
-    /// No handle is left: what still comes is dropped.
+    /// Nobody will ask again: what still comes is dropped.
     is_released: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
@@ -148,10 +148,10 @@ impl<T> Incoming<T> {
         drop(waker);
     }
 
-    /// No handle is left. Returns what must be cancelled, and what to drop.
+    /// Nobody will ask again. Returns what must be cancelled, and what to drop.
     fn release(&self) -> (Option<Key>, VecDeque<T>) {
-        self.is_released.set(true);
-        (self.filler.get(), self.items.take())
+        let was_released = self.is_released.replace(true);
+        (self.filler.get().filter(|_| !was_released), self.items.take())
     }
 
     fn wake(&self, fired: &mut Fired) {
@@ -181,7 +181,7 @@ impl<T> Incoming<T> {
             // We asked for it.
             Some(errno) if errno == -libc::ECANCELED && was_stopping => {}
             // Tried again by whoever waits: with a bigger pool, or without one.
-            Some(errno) if errno == -libc::ENOBUFS || errno == -libc::EINTR || errno == -libc::EAGAIN => {}
+            Some(errno) if errno == -libc::ENOBUFS || errno == -libc::EINTR => {}
             Some(end) => self.end.set(Some(end)),
             None => {}
         }
@@ -517,7 +517,11 @@ impl Operations {
                 socket.incoming.ended((result == 0).then_some(0), fired);
                 buffer
             }
-            Kind::Send { buffer, .. } => buffer,
+            Kind::Send { socket, buffer, .. } => {
+                // For `close`, which waits until nothing is in flight.
+                socket.incoming.wake(fired);
+                buffer
+            }
             Kind::Connect { .. }
             | Kind::RecvMultishot { .. }
             | Kind::RecvOnce { .. }
@@ -580,13 +584,19 @@ impl Operations {
 
 /// Goes on with a ticketed operation. `None` if there is more to do, else its result.
 fn advance(kind: &mut Kind, result: i32) -> Option<i32> {
-    let Kind::Send { len, sent, whole: true, .. } = kind else { return Some(result) };
-    if result == -libc::EINTR || result == -libc::EAGAIN {
+    if result == -libc::EINTR && !matches!(kind, Kind::Connect { .. }) {
         return None;
     }
-    let Ok(count) = usize::try_from(result) else { return Some(result) };
-    *sent += count;
-    if count > 0 && *sent < *len { None } else { Some(0) }
+    let Kind::Send { len, sent, whole: true, .. } = kind else { return Some(result) };
+    match usize::try_from(result) {
+        Err(_) => Some(result),
+        // Asked to send something, the kernel never takes nothing. If it did, it would do so for ever.
+        Ok(0) => Some(-libc::EPIPE),
+        Ok(count) => {
+            *sent += count;
+            (*sent >= *len).then_some(0)
+        }
+    }
 }
 
 /// Puts what an operation brought to its socket. Returns whether there is enough for now.
@@ -681,8 +691,8 @@ impl Context {
         socket.incoming.filler.set(Some(key));
     }
 
-    /// The last handle of a socket is dropped: whatever is in flight on it is cancelled, what has
-    /// arrived is dropped, and nothing more is kept.
+    /// Nobody will ask again for what arrives on a socket: the operation that brings it is cancelled, what
+    /// has arrived is dropped, and nothing more is kept.
     pub(crate) fn release<T>(&self, socket: &Socket<T>) {
         let (filler, items) = socket.incoming.release();
         if let Some(key) = filler {

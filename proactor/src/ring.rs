@@ -350,6 +350,16 @@ fn eventfd() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Takes an eventfd's count, if there is any.
+fn read(seam: &Seam, fd: &OwnedFd) {
+    if seam.pass(Call::Read as usize).is_ok() {
+        let mut count = 0u64;
+        // SAFETY: eight bytes of `count` are written during the call. It fails only if there is nothing
+        // to take.
+        unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+    }
+}
+
 /// The eventfd that ends the ring's sleep, and the one that ends a foreign loop's.
 ///
 /// They can't be one: the ring writes to the second at each completion, and completes at each write to
@@ -381,14 +391,15 @@ impl WakeFd {
         Ok(self.outer.get().expect("just set").as_fd())
     }
 
+    /// Makes the ring's unreadable until the next wake.
+    pub(crate) fn clear(&self, seam: &Seam) {
+        read(seam, &self.inner);
+    }
+
     /// Makes the foreign loop's unreadable until the next completion.
     pub(crate) fn clear_outer(&self, seam: &Seam) {
-        let Some(fd) = self.outer.get() else { return };
-        if seam.pass(Call::Read as usize).is_ok() {
-            let mut count = 0u64;
-            // SAFETY: eight bytes of `count` are written during the call. It fails only if there is
-            // nothing to clear.
-            unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+        if let Some(outer) = self.outer.get() {
+            read(seam, outer);
         }
     }
 

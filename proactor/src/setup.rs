@@ -36,11 +36,13 @@ pub enum Feature {
     MultishotRecv,
     /// One request accepts again and again (5.19).
     MultishotAccept,
+    /// One request watches the wake-up descriptor for ever (5.13).
+    MultishotPoll,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Feature; 8] = [
+    pub const ALL: [Feature; 9] = [
         Feature::DeferTaskrun,
         Feature::SubmitAll,
         Feature::NoSqArray,
@@ -49,6 +51,7 @@ impl Feature {
         Feature::BufferRing,
         Feature::MultishotRecv,
         Feature::MultishotAccept,
+        Feature::MultishotPoll,
     ];
 
     /// Its name in reports.
@@ -63,6 +66,7 @@ impl Feature {
             Feature::BufferRing => "buffer ring",
             Feature::MultishotRecv => "multishot receive",
             Feature::MultishotAccept => "multishot accept",
+            Feature::MultishotPoll => "multishot poll",
         }
     }
 
@@ -70,6 +74,7 @@ impl Feature {
     #[must_use]
     pub fn since(self) -> &'static str {
         match self {
+            Feature::MultishotPoll => "5.13",
             Feature::SubmitAll | Feature::RegisteredRing => "5.18",
             Feature::BufferRing | Feature::MultishotAccept => "5.19",
             Feature::MultishotRecv => "6.0",
@@ -91,6 +96,7 @@ impl Feature {
             Feature::BufferRing => "each receive takes 4 KiB of its own along",
             Feature::MultishotRecv => "each receive is a request of its own",
             Feature::MultishotAccept => "each accept is a request of its own",
+            Feature::MultishotPoll => "each wake from another thread costs a read and a new request",
         }
     }
 
@@ -288,6 +294,9 @@ pub(crate) fn ring(
     if features.has(Feature::MultishotAccept) && !Trial::new(&mut ring).accepts_again()? {
         features.remove(Feature::MultishotAccept);
     }
+    if features.has(Feature::MultishotPoll) && !Trial::new(&mut ring).polls_again()? {
+        features.remove(Feature::MultishotPoll);
+    }
     Ok((ring, buffers))
 }
 
@@ -357,22 +366,39 @@ impl Trial<'_> {
         client.connect(&listener.local_addr()?)?;
         self.start(opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd())).build());
         let first = self.next()?;
-        let mut last = first;
         if first.result >= 0 {
             // SAFETY: the result of an accept that was just reaped.
             let accepted: OwnedFd = unsafe { crate::ring::accepted(first.result) };
             drop(accepted);
         }
-        if last.is_more() {
-            self.start(opcode::AsyncCancel::new(first.user_data).build().user_data(CANCEL));
-            let mut is_cancelled = false;
-            while last.is_more() || !is_cancelled {
-                match self.next()? {
-                    completion if completion.user_data == CANCEL => is_cancelled = true,
-                    completion => last = completion,
-                }
+        self.cancel(first)?;
+        Ok(first.result >= 0 && first.is_more())
+    }
+
+    /// Whether a multishot poll reports and stays.
+    fn polls_again(&mut self) -> io::Result<bool> {
+        let (near, mut far) = UnixStream::pair()?;
+        far.write_all(b"x")?;
+        let readable = u32::from(libc::POLLIN.unsigned_abs());
+        self.start(opcode::PollAdd::new(types::Fd(near.as_raw_fd()), readable).multi(true).build());
+        let first = self.next()?;
+        self.cancel(first)?;
+        Ok(first.result >= 0 && first.is_more())
+    }
+
+    /// Ends what completed with `last`, if it goes on.
+    fn cancel(&mut self, mut last: Completion) -> io::Result<()> {
+        if !last.is_more() {
+            return Ok(());
+        }
+        self.start(opcode::AsyncCancel::new(last.user_data).build().user_data(CANCEL));
+        let mut is_cancelled = false;
+        while last.is_more() || !is_cancelled {
+            match self.next()? {
+                completion if completion.user_data == CANCEL => is_cancelled = true,
+                completion => last = completion,
             }
         }
-        Ok(first.result >= 0 && first.is_more())
+        Ok(())
     }
 }
