@@ -73,7 +73,7 @@ impl Report {
         table.add_row([title("echo, idle connections")]);
         let idle: Vec<_> =
             self.contenders.iter().map(|contender| median(contender.idle_bytes.clone())).collect();
-        table.add_row(row("memory, bytes", Style::Compared, &idle));
+        table.add_row(row("memory, bytes each", Style::Compared, &idle));
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -84,16 +84,17 @@ impl Report {
         };
         let disturbed = match self.disturbed() {
             Some(part) if part > QUIET => format!(
-                " Other programs took the processors away for {:.0} % of the time: compare processor time and \
-                 counts, which hold, rather than requests/s and latency.",
+                " Other programs took the processors away for {:.0} % of the time: compare server CPU and counts, \
+                 which hold, rather than requests/s and latency.",
                 part * 100.0
             ),
             _ => String::new(),
         };
         format!(
-            "{table}\n{} answers, every byte checked. Medians of {} rounds; {cores}. Counts and processor time \
-             are per request, ratios to the first column. Connections wait for their answers, so requests/s \
-             show the slower of server and client, and processor time the server alone.{disturbed}",
+            "{table}\n{} answers, every byte checked. Medians of {} rounds; {cores}. Server CPU, calls, polls \
+             and wakes are per request, ratios to the first column; depth is the number of requests a \
+             connection sends at once. Connections wait for their answers, so requests/s show the slower of \
+             server and client, and server CPU the server alone.{disturbed}",
             grouped(self.answers as f64),
             self.rounds
         )
@@ -152,7 +153,7 @@ fn rows(engines: &[Figures]) -> Vec<(String, Style, Vec<f64>)> {
         ("requests/s".to_owned(), Style::Compared, of(&|figures| figures.requests_per_second)),
         ("latency p50, µs".to_owned(), Style::Compared, of(&|figures| figures.p50_us)),
         ("latency p99, µs".to_owned(), Style::Compared, of(&|figures| figures.p99_us)),
-        ("server's processor time, ns".to_owned(), Style::Compared, of(&|figures| figures.cpu_ns)),
+        ("server CPU, ns".to_owned(), Style::Compared, of(&|figures| figures.cpu_ns)),
     ];
     let calls: BTreeSet<_> = engines.iter().flat_map(|figures| figures.calls.keys()).collect();
     for call in calls {
