@@ -26,6 +26,7 @@ use std::task::{Context, Poll, Waker};
 use crate::queue::TaskWaker;
 
 /// Why a task has no output.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum JoinError {
     /// It panicked; this is the payload, as `std::panic::catch_unwind` gives it.
@@ -34,12 +35,6 @@ pub enum JoinError {
     Cancelled,
     /// It never ran: the runtime was closing, or at its limit of tasks.
     Refused,
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 impl fmt::Display for JoinError {

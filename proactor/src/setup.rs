@@ -266,10 +266,15 @@ pub(crate) fn ring(
         features.remove(Feature::BufferRing);
         features.remove(Feature::MultishotRecv);
     }
-    if let Some(buffers) = buffers.as_mut().filter(|_| features.has(Feature::MultishotRecv))
-        && !Trial::new(&mut ring).receives_again(buffers)?
+    if let Some(ring_of_buffers) = buffers.as_mut().filter(|_| features.has(Feature::MultishotRecv))
+        && !Trial::new(&mut ring).receives_again(ring_of_buffers)?
     {
         features.remove(Feature::MultishotRecv);
+    }
+    if !features.has(Feature::MultishotRecv) && buffers.is_some() {
+        // Nothing else picks from it.
+        ring.unregister_buffers()?;
+        buffers = None;
     }
     if features.has(Feature::MultishotAccept) && !Trial::new(&mut ring).accepts_again()? {
         features.remove(Feature::MultishotAccept);
@@ -324,15 +329,7 @@ impl Trial<'_> {
         while last.is_more() {
             last = self.next()?;
         }
-        // Used or not, it must not stay with the kernel.
-        if let Some(number) = first.buffer() {
-            buffers.take(number);
-        }
-        if buffers.given() > 0 {
-            self.ring.unregister_buffers()?;
-            *buffers = BufferRing::new();
-            self.ring.register_buffers(buffers)?;
-        }
+        first.buffer().and_then(|number| buffers.take(number));
         Ok(works)
     }
 
