@@ -158,10 +158,13 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
 }
 
+/// The longest time that can be given: a day.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Parses a number of seconds, with a fraction or without.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.ok_or_else(|| "give a number of seconds, such as 5 or 0.5".to_owned())
+    seconds.filter(|seconds| *seconds <= LONGEST).ok_or_else(|| "give a number of seconds, such as 5 or 0.5, and a day at most".to_owned())
 }
 
 #[cfg(test)]
@@ -178,6 +181,6 @@ mod tests {
     #[test]
     fn seconds_may_have_a_fraction_and_no_sign() {
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
-        assert!(seconds("-1").is_err() && seconds("1m").is_err() && seconds("nan").is_err());
+        assert!(seconds("-1").is_err() && seconds("1m").is_err() && seconds("inf").is_err());
     }
 }
