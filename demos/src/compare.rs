@@ -40,8 +40,11 @@ const WARM_UP: f64 = 0.2;
 const OVERHEAD: f64 = 0.12;
 /// Connections that are opened to see what an idle one costs, where the limit of open files allows.
 const IDLE_CONNECTIONS: usize = 1000;
-/// Connections before these, so that what is allocated once is there already.
-const FIRST_CONNECTIONS: usize = 16;
+/// They come in groups of so many: a thousand messages at the same moment would show what a burst costs.
+const IDLE_GROUP: usize = 50;
+/// How long one such group talks before the others come, so that what is allocated once, such as the
+/// pool of receive buffers, is there and has been used.
+const FIRST_TALK: Duration = Duration::from_millis(50);
 /// Bytes out of which echo messages are cut.
 const BLOCK: usize = 1 << 20;
 /// Bytes of the message that every idle connection has exchanged.
@@ -174,16 +177,17 @@ impl Comparison {
         self.client.block_on(client::connect(&self.client, server, scenario.connections, dialogue))
     }
 
-    /// What an idle connection costs, seen on a server that has done nothing else: memory that earlier
-    /// connections have left behind would hide it.
+    /// What an idle connection costs, seen on a server of its own: memory that many earlier connections
+    /// have left behind would hide it.
     fn measure_idle(&mut self, place: usize) -> anyhow::Result<()> {
         let engine = self.report.contenders[place].engine;
         self.progress.set_message(format!("{engine}: idle connections"));
         let mut server = self.cores.start(ECHO, engine)?;
-        let number = IDLE_CONNECTIONS.min(limits::connections() / 2);
-        let first = self.open_idle(&server, FIRST_CONNECTIONS)?;
+        let number = IDLE_CONNECTIONS.min(limits::connections() / 2).next_multiple_of(IDLE_GROUP);
+        let first = self.open_idle(&server, FIRST_TALK)?;
         let before = server.snapshot()?;
-        let peers = self.open_idle(&server, number)?;
+        let groups = (0..number / IDLE_GROUP).map(|_| self.open_idle(&server, Duration::ZERO));
+        let peers = groups.collect::<anyhow::Result<Vec<_>>>()?;
         let after = server.snapshot()?;
         drop((first, peers));
         if let (Some(before), Some(after)) = (before.rss, after.rss) {
@@ -194,17 +198,17 @@ impl Comparison {
         server.end()
     }
 
+    /// A group of connections that have exchanged a message each, or as many as they could in `time`.
     fn open_idle(
         &self,
         server: &Server,
-        connections: usize,
+        time: Duration,
     ) -> anyhow::Result<Vec<client::Peer<reactor::TcpStream>>> {
         let service = Service::Echo { message: IDLE_MESSAGE };
-        let scenario = Scenario { name: "idle", service, connections, depth: 1 };
+        let scenario = Scenario { name: "idle", service, connections: IDLE_GROUP, depth: 1 };
         let peers = self.connect(server.address(), &scenario)?;
         let rt = &self.client;
-        // The end has come already: one exchange each.
-        let (peers, _) = rt.block_on(async { client::run(rt, peers, rt.now()).await })?;
+        let (peers, _) = rt.block_on(async { client::run(rt, peers, rt.now() + time).await })?;
         Ok(peers)
     }
 }

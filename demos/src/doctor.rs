@@ -8,6 +8,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use proactor::{Feature, Proactor};
 use rustix::event::{Timespec, epoll};
 use rustix::process::{Resource, getrlimit};
 use rustix::system::uname;
@@ -55,9 +56,9 @@ impl Finding {
     }
 
     fn lines(&self) -> String {
-        let found = format!("  {:<28} {:<9} {}", self.name, self.verdict.name(), self.text);
+        let found = format!("  {:<34} {:<9} {}", self.name, self.verdict.name(), self.text);
         match &self.remedy {
-            Some(remedy) => format!("{found}\n  {:<28} {:<9} -> {remedy}", "", ""),
+            Some(remedy) => format!("{found}\n  {:<34} {:<9} -> {remedy}", "", ""),
             None => found,
         }
     }
@@ -127,9 +128,18 @@ fn epoll_pwait2() -> Finding {
     }
 }
 
-/// What the ring can do, as the proactor has probed it.
+/// What the ring can do, as the proactor has tried it.
 fn ring_features() -> Vec<Finding> {
-    Vec::new()
+    let Ok(proactor) = Proactor::new() else { return Vec::new() };
+    let features = proactor.features();
+    let finding = |feature: Feature| {
+        if features.has(feature) {
+            return Finding::new(feature.name(), Verdict::Yes, format!("in Linux since {}", feature.since()));
+        }
+        Finding::new(feature.name(), Verdict::Fallback, feature.fallback())
+            .remedy(format!("it needs Linux {}", feature.since()))
+    };
+    Feature::ALL.into_iter().map(finding).collect()
 }
 
 /// The switch for io_uring, in the kernel since 6.6.

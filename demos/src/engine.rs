@@ -5,8 +5,10 @@
 
 use std::fmt;
 
+use anyhow::anyhow;
 use clap::ValueEnum;
 use executor::{Runtime, Stats};
+use proactor::{Proactor, SetupError};
 use reactor::{Reactor, Trigger};
 
 /// The engines there are.
@@ -38,7 +40,7 @@ impl Engine {
         match self {
             Engine::ReactorLevel => reactor(Trigger::Level).map(drop).map_err(|error| error.to_string()),
             Engine::ReactorEdge => reactor(Trigger::Edge).map(drop).map_err(|error| error.to_string()),
-            Engine::Proactor => Err("not there yet".to_owned()),
+            Engine::Proactor => Proactor::new().map(drop).map_err(|error| error.to_string()),
         }
     }
 }
@@ -60,10 +62,16 @@ pub trait Program {
 /// Runs the program on the engine, and the proactor if none was chosen. The counters are those after
 /// the end of the runtime.
 pub fn run<P: Program>(engine: Option<Engine>, program: P) -> anyhow::Result<(P::Output, Stats)> {
+    let reactor = |trigger| {
+        reactor(trigger).map_err(|error| anyhow!("the reactor cannot be set up: {error}; see `demos doctor`"))
+    };
     match engine.unwrap_or(Engine::Proactor) {
-        Engine::ReactorLevel => run_reactor(Trigger::Level, program),
-        Engine::ReactorEdge => run_reactor(Trigger::Edge, program),
-        Engine::Proactor => Err(refusal(engine, "not there yet")),
+        Engine::ReactorLevel => Ok(run_on(reactor(Trigger::Level)?, program)),
+        Engine::ReactorEdge => Ok(run_on(reactor(Trigger::Edge)?, program)),
+        Engine::Proactor => {
+            let proactor = Proactor::new().map_err(|error| refusal(engine, &error))?;
+            Ok(run_on(proactor, program))
+        }
     }
 }
 
@@ -72,18 +80,16 @@ pub fn reactor(trigger: Trigger) -> std::io::Result<Reactor> {
     reactor::Builder::new().trigger(trigger).build()
 }
 
-fn run_reactor<P: Program>(trigger: Trigger, program: P) -> anyhow::Result<(P::Output, Stats)> {
-    let owner = reactor(trigger)
-        .map_err(|error| anyhow::anyhow!("the reactor cannot be set up: {error}. Run `demos doctor`"))?;
+fn run_on<R: Runtime, P: Program>(owner: R, program: P) -> (P::Output, Stats) {
     let handle = owner.clone();
-    let output = owner.block_on(program.main(owner.clone()));
+    let output = owner.block_on(program.main(handle.clone()));
     drop(owner);
-    Ok((output, handle.stats()))
+    (output, handle.stats())
 }
 
-fn refusal(asked: Option<Engine>, error: &str) -> anyhow::Error {
+fn refusal(asked: Option<Engine>, error: &SetupError) -> anyhow::Error {
     let choice = if asked.is_none() { "The proactor is the default. " } else { "" };
-    anyhow::anyhow!(
+    anyhow!(
         "the proactor cannot be set up: {error}. {choice}Choose an engine that runs here with \
          --on reactor-edge or --on reactor-level; `demos doctor` shows what is missing"
     )

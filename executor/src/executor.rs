@@ -22,7 +22,8 @@
 //! 2. all tasks are dropped, one after another; their handles get `Cancelled`;
 //! 3. the timers are forgotten;
 //! 4. the driver cancels what the kernel still does, and waits for it until the deadline;
-//! 5. the driver is closed. Handles and streams that are left answer [`closed`].
+//! 5. the driver is closed. Handles and streams that are left answer [`closed`]; only the descriptor
+//!    that wakers of other threads write to stays open until the last of them is dropped.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -45,7 +46,7 @@ use crate::stats::{DriverStats, Stats};
 use crate::stop::StopSignal;
 use crate::table::{Key, Table};
 use crate::task::{JoinHandle, Ran, Task, task};
-use crate::timer::{Sleep, Timers};
+use crate::timer::{Elapsed, Interval, Sleep, Timers, timeout_at};
 
 /// Polls between two turns of the driver.
 pub const POLL_BUDGET: u32 = 64;
@@ -113,7 +114,7 @@ impl std::error::Error for Closed {}
 /// A runtime over the driver `D`: its owner, or a handle to it.
 ///
 /// [`Executor::new`] returns the *owner*; dropping it ends the runtime. Its clones are *handles*: they
-/// can do all the same, keep no task and no descriptor alive, and get [`closed`] errors when the owner
+/// can do all the same, keep nothing alive but the wake-up descriptor, and get [`closed`] errors when the owner
 /// is gone.
 pub struct Executor<D: Driver> {
     shared: Rc<Shared<D>>,
@@ -284,11 +285,7 @@ impl<D: Driver> Executor<D> {
     /// Runs `future` beside the others. It is polled for the first time when its turn in the queue
     /// comes. If it is refused (the runtime is closing, or has `max_tasks` tasks), it is dropped here,
     /// and the handle yields [`JoinError::Refused`](crate::JoinError::Refused).
-    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
+    pub fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         self.shared.spawn(future)
     }
 
@@ -303,7 +300,35 @@ impl<D: Driver> Executor<D> {
         Sleep::new(Rc::clone(&self.shared.timers), deadline.into())
     }
 
+    /// Completes after `duration`, never earlier; a duration too long for the clock never ends.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now().checked_add(duration))
+    }
+
+    /// Waits for `future` at most `duration`.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the time is over first. `future` is dropped then.
+    ///
+    /// # Cancel safety
+    /// That of `future`.
+    pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
+        timeout_at(self.sleep(duration), future).await
+    }
+
+    /// Ticks now and then every `period`.
+    ///
+    /// # Panics
+    /// If `period` is zero.
+    #[must_use]
+    pub fn interval(&self, period: Duration) -> Interval {
+        Interval::new(self.sleep_until(self.now()), period)
+    }
+
     /// Completes when [`stop`](Self::stop) has been called, here or through a [`RemoteHandle`].
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses nothing; a stop is remembered.
     pub fn stopped(&self) -> impl Future<Output = ()> + 'static {
         StopSignal::wait(Rc::clone(&self.shared.stop))
     }
@@ -484,11 +509,7 @@ impl<D: Driver> Shared<D> {
         }
     }
 
-    fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
+    fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         if self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks {
             count(&self.counts.refused);
             return JoinHandle::refused();

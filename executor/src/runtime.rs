@@ -6,18 +6,13 @@
 
 #![allow(async_fn_in_trait)]
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::ops::Deref;
 
 use crate::buf::{BufResult, IoBuf, IoBufMut};
 use crate::driver::Driver;
 use crate::executor::Executor;
-use crate::remote::RemoteHandle;
-use crate::stats::Stats;
-use crate::task::JoinHandle;
-use crate::timer::{Elapsed, Interval, Sleep, timeout_at};
 
 /// How a listener is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +35,11 @@ impl Default for ListenOptions {
 }
 
 /// A runtime's handle: cheap to clone, keeps nothing alive, answers "closed" when its owner is gone.
-pub trait Runtime: Clone + 'static {
+///
+/// It dereferences to its [`Executor`], which has all that needs no kernel: `spawn`, `block_on`, `sleep`,
+/// `timeout`, `interval`, `now`, `stop`, `stopped`, `remote`, `stats`. Programs that ask only there for
+/// the time can run in simulated time.
+pub trait Runtime: Clone + Deref<Target = Executor<Self::Driver>> + 'static {
     /// Listens for TCP connections.
     type Listener: Listener<Stream = Self::Stream>;
     /// A TCP connection.
@@ -63,74 +62,8 @@ pub trait Runtime: Clone + 'static {
     /// Dropping this future gives the attempt up and closes its socket.
     async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream>;
 
-    /// The executor: tasks, timers, `block_on`. The provided methods here are its own.
-    fn executor(&self) -> &Executor<Self::Driver>;
-
     /// The engine's name: `reactor-level`, `reactor-edge`, `proactor` ...
     fn engine(&self) -> &'static str;
-
-    /// Runs `future` beside the others of this runtime. Dropping the handle detaches the task.
-    fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        self.executor().spawn(future)
-    }
-
-    /// The time on the runtime's clock. Programs that ask only here can run in simulated time.
-    fn now(&self) -> Instant {
-        self.executor().now()
-    }
-
-    /// Completes at `deadline`, never earlier; `None` stands for "never".
-    fn sleep_until(&self, deadline: impl Into<Option<Instant>>) -> Sleep {
-        self.executor().sleep_until(deadline)
-    }
-
-    /// Completes when [`stop`](Self::stop) has been called, here or through a [`RemoteHandle`].
-    ///
-    /// # Cancel safety
-    /// Dropping this future loses nothing; a stop is remembered.
-    fn stopped(&self) -> impl Future<Output = ()> + 'static {
-        self.executor().stopped()
-    }
-
-    /// Asks the program to end: completes every [`stopped`](Self::stopped).
-    fn stop(&self) {
-        self.executor().stop();
-    }
-
-    /// A handle for other threads.
-    fn remote(&self) -> RemoteHandle {
-        self.executor().remote()
-    }
-
-    /// What the runtime has done so far.
-    fn stats(&self) -> Stats {
-        self.executor().stats()
-    }
-
-    /// Completes after `duration`; a duration too long for the clock never ends.
-    fn sleep(&self, duration: Duration) -> Sleep {
-        self.sleep_until(self.now().checked_add(duration))
-    }
-
-    /// Waits for `future` at most `duration`.
-    ///
-    /// # Errors
-    /// [`Elapsed`] when the time is over first. `future` is dropped then.
-    async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
-        timeout_at(self.sleep(duration), future).await
-    }
-
-    /// Ticks now and then every `period`.
-    ///
-    /// # Panics
-    /// If `period` is zero.
-    fn interval(&self, period: Duration) -> Interval {
-        Interval::new(self.sleep_until(self.now()), period)
-    }
 }
 
 /// Accepts connections.

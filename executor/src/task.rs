@@ -197,11 +197,10 @@ impl<F: Future> Join<F::Output> for TaskCell<F> {
 }
 
 /// A task for the executor's table, and the handle to it.
-pub(crate) fn task<F>(waker: Arc<TaskWaker>, future: F) -> (Rc<dyn Task>, JoinHandle<F::Output>)
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
+pub(crate) fn task<F: Future<Output: 'static> + 'static>(
+    waker: Arc<TaskWaker>,
+    future: F,
+) -> (Rc<dyn Task>, JoinHandle<F::Output>) {
     let stage = Cell::new(Stage::Waiting(Box::pin(future)));
     let cell = Rc::new(TaskCell { waker, stage, joiner: Cell::new(None) });
     (Rc::clone(&cell) as Rc<dyn Task>, JoinHandle { task: Some(cell) })

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use proactor::{Proactor as Rt, Runtime};
+use proactor::Proactor as Rt;
 
 fn main() -> std::io::Result<()> {
     let rt = Rt::new()?;

@@ -11,8 +11,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use executor::{
-    AcceptPause, BufResult, Executor, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime, Stream,
-    Writer, closed,
+    AcceptPause, BufResult, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime, Stream, Writer, closed,
 };
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
@@ -31,10 +30,6 @@ impl Runtime for Proactor {
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
         TcpStream::connect(self, addr).await
-    }
-
-    fn executor(&self) -> &Executor<UringDriver> {
-        self
     }
 
     fn engine(&self) -> &'static str {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use reactor::{Reactor as Rt, Runtime};
+use reactor::Reactor as Rt;
 
 fn main() -> std::io::Result<()> {
     let rt = Rt::new()?;

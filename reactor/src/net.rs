@@ -8,8 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use executor::{
-    AcceptPause, BufResult, Executor, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime, Stream,
-    Writer,
+    AcceptPause, BufResult, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime, Stream, Writer,
 };
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
@@ -27,10 +26,6 @@ impl Runtime for Reactor {
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
         TcpStream::connect(self, addr).await
-    }
-
-    fn executor(&self) -> &Executor<EpollDriver> {
-        self
     }
 
     fn engine(&self) -> &'static str {

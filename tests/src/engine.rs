@@ -1,9 +1,8 @@
 //! The engines, as types a test body is generic over.
 
 use std::io;
-use std::ops::Deref;
 
-use executor::{Config, Driver, Executor, Judge, Reader, Runtime};
+use executor::{Config, Driver, Judge, Reader, Runtime};
 use proactor::{Feature, Proactor};
 use reactor::{Reactor, Trigger};
 
@@ -14,7 +13,7 @@ pub trait Engine: 'static {
     /// The executor's driver under it.
     type Driver: Driver;
     /// The runtime's type: both owner and handle.
-    type Rt: Runtime + Deref<Target = Executor<Self::Driver>>;
+    type Rt: Runtime<Driver = Self::Driver>;
 
     /// A runtime; this is its owner.
     ///

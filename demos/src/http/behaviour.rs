@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::corpus::{responses, statuses};
 use super::limits::{
-    BODY, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT, REQUESTS,
-    STALL_TIMEOUT,
+    BODY, HEADER_TIMEOUT, IDLE_TIMEOUT, LAST_CALL, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT,
+    REQUESTS, STALL_TIMEOUT,
 };
 use super::simulation::{Script, Transcript};
 use super::site::Site;
@@ -257,9 +257,11 @@ fn bodies_come_back_whole_up_to_the_limit() {
 fn a_stop_closes_the_idle_at_once_and_lets_the_busy_finish() {
     let stop = Some(ms(5000));
     let idle = play(Script { stop, ..Script::default().send(1, GET.as_bytes()) });
-    assert_eq!((statuses(&idle.output), idle.ended), (vec![200], ms(5000)));
+    assert_eq!((statuses(&idle.output), idle.ended), (vec![200], ms(5000) + LAST_CALL));
     let fresh = play(Script { stop, ..Script::default() });
-    assert_eq!((fresh.output.len(), fresh.ended), (0, ms(5000)));
+    assert_eq!((fresh.output.len(), fresh.ended), (0, ms(5000) + LAST_CALL));
+    let crossing = play(Script { stop, ..Script::default().send(5001, GET.as_bytes()) });
+    assert_eq!((statuses(&crossing.output), crossing.shut_down), (vec![200], Some(ms(5001))));
     let input = get("/sleep?ms=9000", "") + GET;
     let busy = play(Script { stop, ..Script::default().send(1, input.as_bytes()) });
     assert_eq!((statuses(&busy.output), busy.shut_down), (vec![200], Some(ms(9001))));

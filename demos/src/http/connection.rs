@@ -32,6 +32,7 @@ use executor::{BufResult, IoBuf, Reader, Runtime, Writer};
 use super::body::Body;
 use super::files::OpenFile;
 use super::input::Input;
+use super::limits::LAST_CALL;
 use super::patience::{Patience, Until, Waited};
 use super::request::{Framing, Parsed, Request, parse};
 use super::response::{Persistence, Response, Status};
@@ -84,8 +85,9 @@ enum Arrival<C> {
     /// The client ended its side.
     End,
     TimedOut,
-    /// An error, or the runtime stops.
-    Nothing,
+    /// The runtime stops.
+    Stop,
+    Failed,
 }
 
 /// How a connection ends.
@@ -272,7 +274,11 @@ impl<R: Runtime> Connection<'_, R> {
                 Until::At(since + limits.header_timeout)
             }
         };
-        match self.recv(until, is_idle).await {
+        let mut arrival = self.recv(until, is_idle).await;
+        if let Arrival::Stop = arrival {
+            arrival = self.recv(Until::After(LAST_CALL), false).await;
+        }
+        match arrival {
             Arrival::Bytes(chunk) => {
                 self.input.push(chunk);
                 ControlFlow::Continue(())
@@ -292,7 +298,8 @@ impl<R: Runtime> Connection<'_, R> {
             Waited::Done(Ok(chunk)) if chunk.bytes().is_empty() => Arrival::End,
             Waited::Done(Ok(chunk)) => Arrival::Bytes(chunk),
             Waited::TimedOut => Arrival::TimedOut,
-            Waited::Done(Err(_)) | Waited::Stopped => Arrival::Nothing,
+            Waited::Stopped => Arrival::Stop,
+            Waited::Done(Err(_)) => Arrival::Failed,
         }
     }
 
@@ -396,7 +403,7 @@ impl<R: Runtime> Connection<'_, R> {
                 Arrival::Bytes(chunk) => chunk,
                 Arrival::End => return self.refuse_finally(Status::BadRequest, End::Now).await,
                 Arrival::TimedOut => return self.refuse_finally(Status::RequestTimeout, End::Linger).await,
-                Arrival::Nothing => return ControlFlow::Break(End::Now),
+                Arrival::Stop | Arrival::Failed => return ControlFlow::Break(End::Now),
             };
             self.input.push(chunk);
             match work.take_body(self) {

@@ -124,3 +124,109 @@ fn content_type(path: &[u8]) -> HeaderValue {
         _ => BYTES,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    use rustix::fs::{CWD, mknodat};
+
+    use super::*;
+
+    /// A directory of its own for each test, gone afterwards.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Scratch {
+            let path = std::env::temp_dir().join(format!("demos-files-{:016x}", fastrand::u64(..)));
+            fs::create_dir(&path).unwrap();
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_path_is_decoded_once_and_cannot_leave() {
+        for path in [
+            "",
+            ".",
+            "..",
+            "../a",
+            "a/..",
+            "a/../b",
+            "a//b",
+            "/a",
+            "a/",
+            "%2e%2e/a",
+            "%2E%2e%2fa",
+            "..%2fa",
+            "a%2fb",
+        ] {
+            assert_eq!(decode_path(path), Err(Status::NotFound), "{path}");
+        }
+        for path in ["a%00", "a\\b", "a%5cb", "%2f", "%2fetc"] {
+            assert_eq!(decode_path(path), Err(Status::NotFound), "{path}");
+        }
+        for path in ["%", "a%2", "%zz", "%+1", "%%30"] {
+            assert_eq!(decode_path(path), Err(Status::BadRequest), "{path}");
+        }
+        for (path, decoded) in
+            [("a", "a"), ("a%20b/c.d", "a b/c.d"), ("%252e%252e", "%2e%2e"), ("...", "...")]
+        {
+            assert_eq!(decode_path(path), Ok(decoded.into()), "{path}");
+        }
+    }
+
+    #[test]
+    fn only_regular_files_below_the_root_are_opened() {
+        let scratch = Scratch::new();
+        let inside = scratch.0.join("root");
+        fs::create_dir_all(inside.join("dir")).unwrap();
+        fs::write(scratch.0.join("secret"), "s").unwrap();
+        fs::write(inside.join("dir/a.html"), "0123456789").unwrap();
+        fs::write(inside.join("dir/b"), "0123456789x").unwrap();
+        symlink("a.html", inside.join("dir/link")).unwrap();
+        symlink("../secret", inside.join("out")).unwrap();
+        symlink("..", inside.join("up")).unwrap();
+        symlink("/proc/self/status", inside.join("proc")).unwrap();
+        mknodat(CWD, inside.join("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        symlink("fifo", inside.join("to-fifo")).unwrap();
+        let root = open_root(&inside).unwrap();
+        let opened = open(&root, "dir/a%2Ehtml", 10).unwrap();
+        assert_eq!((opened.len, opened.content_type), (10, HTML));
+        assert_eq!(open(&root, "dir/b", 11).unwrap().content_type, BYTES);
+        assert_eq!(open(&root, "dir/b", 10).unwrap_err(), Status::Forbidden);
+        for path in [
+            "dir",
+            "none",
+            "dir/none",
+            "dir/a.html/x",
+            "fifo",
+            "to-fifo",
+            "dir/link",
+            "out",
+            "up/secret",
+            "proc",
+        ] {
+            assert_eq!(open(&root, path, 1000).unwrap_err(), Status::NotFound, "{path}");
+        }
+        // The kernel's lock holds without ours.
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let escape = openat2(&root, "../secret", OFlags::RDONLY, Mode::empty(), resolve);
+        assert_eq!(escape.unwrap_err(), Errno::XDEV);
+    }
+
+    #[test]
+    fn a_root_that_is_no_directory_is_an_error_that_names_it() {
+        let error = open_root(Path::new("/nonexistent/dir")).unwrap_err();
+        assert!(error.to_string().starts_with("cannot serve files from /nonexistent/dir: "), "{error}");
+        assert!(open_root(Path::new("/dev/null")).is_err());
+    }
+}

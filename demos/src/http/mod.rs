@@ -22,7 +22,7 @@
 //!
 //! # Stopping
 //!
-//! When the runtime is asked to stop, idle connections close at once, and a request that is being
+//! When the runtime is asked to stop, idle connections close after a last look for what has arrived, and a request that is being
 //! answered is answered to its end, with `Connection: close`. It is up to the caller to give up on
 //! connections that take too long: dropping the future closes the connection.
 

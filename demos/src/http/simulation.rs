@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -149,6 +150,14 @@ impl Unpark for Nobody {
 #[derive(Clone)]
 struct Simulation(Executor<VirtualTime>);
 
+impl Deref for Simulation {
+    type Target = Executor<VirtualTime>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
 impl Runtime for Simulation {
     type Listener = NoListener;
     type Stream = SimStream;
@@ -160,10 +169,6 @@ impl Runtime for Simulation {
 
     async fn connect(&self, _addr: SocketAddr) -> io::Result<SimStream> {
         Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn executor(&self) -> &Executor<VirtualTime> {
-        &self.0
     }
 
     fn engine(&self) -> &'static str {
