@@ -101,15 +101,17 @@ impl Listener for TcpListener {
             let registration = &self.registration;
             let reactor = registration.reactor();
             let accept = || reactor.sys().accept(registration.fd());
-            let error = match registration.io(Direction::Read, accept).await {
-                Ok(fd) => {
+            // A connection that can't be watched, for want of memory or of watches, is lost.
+            let accepted = registration.io(Direction::Read, accept).await;
+            let error = match accepted.and_then(|fd| TcpStream::new(reactor, fd)) {
+                Ok(stream) => {
                     self.pause.reset();
-                    return TcpStream::new(reactor, fd);
+                    return Ok(stream);
                 }
                 Err(error) => error,
             };
             match error.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC) => {
                     let pauses = &reactor.context().accept_pauses;
                     pauses.set(pauses.get() + 1);
                     self.paused_until = Some(reactor.now() + self.pause.grow());
@@ -170,11 +172,11 @@ impl Connection {
     }
 
     fn try_recv(&self, space: &mut [u8]) -> io::Result<usize> {
-        let count = self.sys().recv(self.registration.fd(), space)?;
-        if 0 < count && count < space.len() {
+        let received = self.sys().recv(self.registration.fd(), space)?;
+        if received.count > 0 && received.is_short {
             self.registration.source().was_short(Direction::Read);
         }
-        Ok(count)
+        Ok(received.count)
     }
 
     fn check_write(&self) -> io::Result<()> {
@@ -203,11 +205,11 @@ impl Connection {
     /// One send, as soon as one is possible.
     async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let send = || {
-            let count = self.sys().send(self.registration.fd(), bytes)?;
-            if count < bytes.len() {
+            let sent = self.sys().send(self.registration.fd(), bytes)?;
+            if sent.is_short {
                 self.registration.source().was_short(Direction::Write);
             }
-            Ok(count)
+            Ok(sent.count)
         };
         self.registration.io(Direction::Write, send).await
     }
