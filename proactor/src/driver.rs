@@ -83,7 +83,6 @@ impl UringDriver {
         let context = Rc::clone(&self.context);
         let operations = &mut *context.operations.borrow_mut();
         let seam = &context.seam;
-        self.wake_fd.clear_outer(seam);
         self.arm_wake(operations);
         operations.flush(seam)?;
         let ring = operations.ring.as_mut().ok_or_else(closed)?;
@@ -101,6 +100,13 @@ impl UringDriver {
             self.overflow_flushes += 1;
             ring.enter(seam, Some(Duration::ZERO))?;
             self.reap(operations, fired);
+        }
+        // What this turn has dealt with need not end a foreign loop's sleep. What came meanwhile must.
+        if self.wake_fd.clear_outer(seam)
+            && let Some(ring) = operations.ring.as_mut()
+            && (ring.has_completions() || ring.has_business())
+        {
+            self.wake_fd.write_outer();
         }
         Ok(())
     }
@@ -151,7 +157,10 @@ impl Driver for UringDriver {
         if operations.in_kernel() > 0 {
             operations.abandon();
         }
-        operations.ring = None;
+        // The kernel takes a ring down in the background, and would report that to a foreign loop.
+        if let Some(ring) = operations.ring.take() {
+            self.wake_fd.forget_outer(&ring, &self.context.seam);
+        }
         drop(self.context.pool.retire());
         drained
     }

@@ -396,10 +396,23 @@ impl WakeFd {
         read(seam, &self.inner);
     }
 
-    /// Makes the foreign loop's unreadable until the next completion.
-    pub(crate) fn clear_outer(&self, seam: &Seam) {
+    /// Makes the foreign loop's unreadable until the next completion. Returns whether there is one.
+    pub(crate) fn clear_outer(&self, seam: &Seam) -> bool {
+        let outer = self.outer.get();
+        outer.inspect(|outer| read(seam, outer)).is_some()
+    }
+
+    /// The end of the runtime: the foreign loop's is never readable again.
+    pub(crate) fn forget_outer(&self, ring: &Ring, seam: &Seam) {
+        if self.outer.get().is_some() && ring.uring.submitter().unregister_eventfd().is_ok() {
+            self.clear_outer(seam);
+        }
+    }
+
+    /// Ends the foreign loop's sleep.
+    pub(crate) fn write_outer(&self) {
         if let Some(outer) = self.outer.get() {
-            read(seam, outer);
+            self.write(outer);
         }
     }
 
@@ -421,9 +434,7 @@ impl AsFd for WakeFd {
 impl Unpark for WakeFd {
     fn unpark(&self) {
         self.write(&self.inner);
-        if let Some(outer) = self.outer.get() {
-            self.write(outer);
-        }
+        self.write_outer();
     }
 }
 
