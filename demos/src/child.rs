@@ -32,6 +32,8 @@ pub struct Server {
 pub struct Snapshot {
     /// Processor time it has used.
     pub cpu_ns: u64,
+    /// Time it has waited for a processor, if the kernel tells.
+    pub waited_ns: Option<u64>,
     /// Memory it has in use, if the kernel tells.
     pub rss: Option<u64>,
     /// Its runtime's counters.
@@ -78,6 +80,7 @@ impl Server {
         let counters = counters.iter().filter_map(|(name, value)| Some((name.clone(), value.as_u64()?)));
         Ok(Snapshot {
             cpu_ns: answer["cpu_ns"].as_u64().context("the server does not tell its processor time")?,
+            waited_ns: answer["waited_ns"].as_u64(),
             rss: answer["rss"].as_u64(),
             counters: counters.collect(),
         })

@@ -128,7 +128,7 @@ Examples:
   demos compare
   demos compare --seconds 60 --json result.json")]
 pub struct CompareArgs {
-    /// How long it may take in all, about.
+    /// How long it may take in all, about, but some 2 seconds at least.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub seconds: Duration,
 

@@ -22,6 +22,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::child::Server;
 use crate::cli::CompareArgs;
 use crate::client::{self, Dialogue, EchoDialogue, HttpDialogue};
+use crate::control;
 use crate::engine::{self, Engine};
 use crate::limits;
 use crate::measure::{Figures, SCENARIOS, Scenario, Service};
@@ -154,10 +155,18 @@ impl Comparison {
         };
         let (peers, warm_up) = run(peers, WARM_UP)?;
         let before = server.snapshot()?;
+        let waited_before = control::waited_ns();
         let (peers, tally) = run(peers, 1.0 - WARM_UP)?;
+        let waited_after = control::waited_ns();
         let after = server.snapshot()?;
         drop(peers);
-        self.report.answers += warm_up.requests + tally.requests;
+        let report = &mut self.report;
+        report.answers += warm_up.requests + tally.requests;
+        report.measured += tally.elapsed;
+        for (before, after) in [(before.waited_ns, after.waited_ns), (waited_before, waited_after)] {
+            let waited = after.zip(before).map_or(0, |(after, before)| after.saturating_sub(before));
+            report.waited += Duration::from_nanos(waited);
+        }
         self.progress.inc(1);
         Figures::new(&tally, &before, &after)
     }

@@ -45,7 +45,18 @@ fn figures<R: Runtime>(rt: &R) -> Value {
         rt.stats().fields().into_iter().map(|(name, value)| (name, json!(value))).collect();
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let cpu = Duration::try_from(cpu).unwrap_or_default().as_nanos();
-    json!({ "cpu_ns": u64::try_from(cpu).unwrap_or(u64::MAX), "rss": resident_bytes(), "counters": counters })
+    json!({
+        "cpu_ns": u64::try_from(cpu).unwrap_or(u64::MAX),
+        "waited_ns": waited_ns(),
+        "rss": resident_bytes(),
+        "counters": counters,
+    })
+}
+
+/// How long this process's main thread could have run, but had no processor, because others had it.
+pub fn waited_ns() -> Option<u64> {
+    let schedstat = std::fs::read_to_string("/proc/self/schedstat").ok()?;
+    schedstat.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The memory this process has in use, exactly; `smaps_rollup` counts, where `statm` estimates.

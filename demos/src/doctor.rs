@@ -8,7 +8,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use proactor::{Feature, Proactor};
+use proactor::{Feature, Gate, Proactor};
 use rustix::event::{Timespec, epoll};
 use rustix::process::{Resource, getrlimit};
 use rustix::system::uname;
@@ -78,14 +78,14 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let kernel = uname();
     let kernel = format!("{} {}", kernel.sysname().to_string_lossy(), kernel.release().to_string_lossy());
     let engines: Vec<_> = Engine::ALL.into_iter().map(engine).collect();
-    let ring_works = engines.last().is_some_and(|proactor| proactor.verdict == Verdict::Yes);
+    let closed = Proactor::new().err().map(|error| error.gate());
     let all_run = engines.iter().all(|engine| engine.verdict == Verdict::Yes);
     let sections = [
         ("engines", engines),
         ("epoll", vec![epoll_pwait2()]),
         ("io_uring", ring_features()),
-        ("gates", vec![sysctl(ring_works), seccomp(ring_works)]),
-        ("limits", vec![open_files(), locked_memory()]),
+        ("gates", vec![sysctl(closed), seccomp(closed)]),
+        ("limits", vec![open_files(), locked_memory(closed)]),
     ];
     if args.json {
         let mut report = json!({ "kernel": kernel, "all_engines": all_run });
@@ -139,20 +139,20 @@ fn ring_features() -> Vec<Finding> {
         Finding::new(feature.name(), Verdict::Fallback, feature.fallback())
             .remedy(format!("it needs Linux {}", feature.since()))
     };
-    Feature::ALL.into_iter().map(finding).collect()
+    Feature::all().map(finding).collect()
 }
 
 /// The switch for io_uring, in the kernel since 6.6.
-fn sysctl(ring_works: bool) -> Finding {
+fn sysctl(closed: Option<Gate>) -> Finding {
     let name = "kernel.io_uring_disabled";
     let value = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
     let open = "sysctl -w kernel.io_uring_disabled=0, as root";
-    let verdict = if ring_works { Verdict::Yes } else { Verdict::No };
+    let verdict = if closed == Some(Gate::Sysctl) { Verdict::No } else { Verdict::Yes };
     match value.as_deref().map(str::trim) {
         Ok("0") => Finding::new(name, Verdict::Yes, "0: everybody may use io_uring"),
         Ok("1") => {
             let text = "1: only members of kernel.io_uring_group and CAP_SYS_ADMIN may use io_uring";
-            Finding::new(name, verdict, text).remedy(format!("{open}; or join the group"))
+            Finding::new(name, verdict, text).remedy(format!("for everybody: {open}; or join the group"))
         }
         Ok(value) => {
             Finding::new(name, Verdict::No, format!("{value}: nobody may use io_uring")).remedy(open)
@@ -162,17 +162,20 @@ fn sysctl(ring_works: bool) -> Finding {
 }
 
 /// The filter of system calls this process runs under; containers have one.
-fn seccomp(ring_works: bool) -> Finding {
+fn seccomp(closed: Option<Gate>) -> Finding {
     let name = "seccomp";
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).map(str::trim);
     match mode {
         Some("0") => Finding::new(name, Verdict::Yes, "no filter"),
-        Some(_) if ring_works => Finding::new(name, Verdict::Yes, "a filter, which lets io_uring through"),
-        Some(_) => Finding::new(name, Verdict::No, "a filter, which may be what keeps io_uring away").remedy(
-            "let io_uring_setup, io_uring_enter and io_uring_register through; with Docker by \
-             --security-opt seccomp=PROFILE.json",
-        ),
+        // Filters refuse with either error.
+        Some(_) if matches!(closed, Some(Gate::Seccomp | Gate::NoSyscall)) => {
+            Finding::new(name, Verdict::No, "a filter, which may be what keeps io_uring away").remedy(
+                "let io_uring_setup, io_uring_enter and io_uring_register through; with Docker by \
+                 --security-opt seccomp=PROFILE.json",
+            )
+        }
+        Some(_) => Finding::new(name, Verdict::Yes, "a filter, which lets io_uring through"),
         None => Finding::new(name, Verdict::Yes, "unknown: /proc/self/status does not tell"),
     }
 }
@@ -194,13 +197,17 @@ fn open_files() -> Finding {
         .remedy(format!("for {} connections: ulimit -Hn {wanted}, as root", limits::MOST_CONNECTIONS))
 }
 
-fn locked_memory() -> Finding {
+fn locked_memory(closed: Option<Gate>) -> Finding {
     let limit = getrlimit(Resource::Memlock);
     let text = format!(
         "{} bytes (hard {}); rings and their buffers count, except for CAP_IPC_LOCK",
         number(limit.current),
         number(limit.maximum)
     );
+    if closed == Some(Gate::Memlock) {
+        let more = "ulimit -l NUMBER (in KiB), as root; LimitMEMLOCK= in systemd; docker run --ulimit memlock=NUMBER";
+        return Finding::new("locked memory", Verdict::No, text).remedy(more);
+    }
     Finding::new("locked memory", Verdict::Yes, text)
 }
 

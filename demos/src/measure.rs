@@ -37,16 +37,16 @@ const HTTP: Service = Service::Http { path: "/plaintext", body: "Hello, World!" 
 pub const SCENARIOS: [Scenario; 7] = [
     Scenario { name: "echo, 1 connection", service: ECHO, connections: 1, depth: 1 },
     Scenario { name: "echo, 64 connections", service: ECHO, connections: 64, depth: 1 },
-    Scenario { name: "echo, 64 connections, 16 requests at once", service: ECHO, connections: 64, depth: 16 },
+    Scenario { name: "echo, 64 connections, depth 16", service: ECHO, connections: 64, depth: 16 },
     Scenario {
-        name: "echo, 64 connections, 16 KiB messages",
+        name: "echo, 64 connections, 16 KiB",
         service: Service::Echo { message: LARGE },
         connections: 64,
         depth: 1,
     },
     Scenario { name: "HTTP, 1 connection", service: HTTP, connections: 1, depth: 1 },
     Scenario { name: "HTTP, 64 connections", service: HTTP, connections: 64, depth: 1 },
-    Scenario { name: "HTTP, 64 connections, 16 requests at once", service: HTTP, connections: 64, depth: 16 },
+    Scenario { name: "HTTP, 64 connections, depth 16", service: HTTP, connections: 64, depth: 16 },
 ];
 
 /// The figures of a run, or the medians of several.

@@ -1,12 +1,16 @@
 //! What `demos compare` has found, as a table and as JSON.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use comfy_table::{Attribute, Cell, CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
 use crate::measure::{Figures, SCENARIOS, median};
+
+/// A machine on which others take less than this part of the time counts as quiet.
+const QUIET: f64 = 0.05;
 
 /// All figures.
 #[derive(Debug, Default)]
@@ -19,6 +23,10 @@ pub struct Report {
     pub answers: u64,
     /// Whether servers and client had a processor each.
     pub is_pinned: bool,
+    /// The length of all runs.
+    pub measured: Duration,
+    /// How long server and client waited for their processors meanwhile.
+    pub waited: Duration,
 }
 
 /// The figures of one engine.
@@ -65,7 +73,7 @@ impl Report {
         table.add_row([title("echo, idle connections")]);
         let idle: Vec<_> =
             self.contenders.iter().map(|contender| median(contender.idle_bytes.clone())).collect();
-        table.add_row(row("memory, bytes", Style::Compared, &idle));
+        table.add_row(row("memory, bytes each", Style::Compared, &idle));
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -74,13 +82,29 @@ impl Report {
         } else {
             "servers and client share the processors"
         };
+        let disturbed = match self.disturbed() {
+            Some(part) if part > QUIET => format!(
+                " Other programs took the processors away for {:.0} % of the time: compare server CPU and counts, \
+                 which hold, rather than requests/s and latency.",
+                part * 100.0
+            ),
+            _ => String::new(),
+        };
         format!(
-            "{table}\n{} answers, every byte checked. Medians of {} rounds; {cores}. Counts and processor time \
-             are per request, ratios to the first column. Connections wait for their answers, so requests/s \
-             show the slower of server and client, and processor time the server alone.",
+            "{table}\n{} answers, every byte checked. Medians of {} rounds; {cores}. Server CPU, calls, polls \
+             and wakes are per request, ratios to the first column; depth is the number of requests a \
+             connection sends at once. Connections wait for their answers, so requests/s show the slower of \
+             server and client, and server CPU the server alone.{disturbed}",
             grouped(self.answers as f64),
             self.rounds
         )
+    }
+
+    /// The part of the time in which somebody else had the processors, where server and client have one
+    /// each. If they share one, they take it from each other.
+    fn disturbed(&self) -> Option<f64> {
+        let is_known = self.is_pinned && !self.measured.is_zero();
+        is_known.then(|| (self.waited.as_secs_f64() / self.measured.as_secs_f64()).min(1.0))
     }
 
     /// Everything, each round included.
@@ -114,6 +138,7 @@ impl Report {
             "rounds": self.rounds,
             "answers_checked": self.answers,
             "pinned": self.is_pinned,
+            "disturbed": self.disturbed(),
             "scenarios": scenarios.collect::<Vec<_>>(),
             "idle": idle.collect::<Vec<_>>(),
             "missing": missing.collect::<Vec<_>>(),
@@ -128,7 +153,7 @@ fn rows(engines: &[Figures]) -> Vec<(String, Style, Vec<f64>)> {
         ("requests/s".to_owned(), Style::Compared, of(&|figures| figures.requests_per_second)),
         ("latency p50, µs".to_owned(), Style::Compared, of(&|figures| figures.p50_us)),
         ("latency p99, µs".to_owned(), Style::Compared, of(&|figures| figures.p99_us)),
-        ("server's processor time, ns".to_owned(), Style::Compared, of(&|figures| figures.cpu_ns)),
+        ("server CPU, ns".to_owned(), Style::Compared, of(&|figures| figures.cpu_ns)),
     ];
     let calls: BTreeSet<_> = engines.iter().flat_map(|figures| figures.calls.keys()).collect();
     for call in calls {

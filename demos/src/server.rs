@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use demos::serve::{Limits, Served, serve};
@@ -11,6 +13,10 @@ use executor::{ListenOptions, Listener, Runtime};
 use crate::cli::ServerArgs;
 use crate::engine::{self, Engine, Program};
 use crate::{control, limits, output, signals};
+
+/// How long a killed process may hold an address at most; it was seen to take some milliseconds.
+const TAKEDOWN: Duration = Duration::from_millis(200);
+const TAKEDOWN_STEP: Duration = Duration::from_millis(2);
 
 /// What a server does with its connections.
 pub trait Service: 'static {
@@ -44,8 +50,8 @@ impl<S: Service> Program for Server<S> {
     async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<Served> {
         let Server { args, service } = self;
         signals::stop_on_signals(rt.remote()).context("cannot watch for signals")?;
-        let listener = rt.listen(args.listen, &ListenOptions::default());
-        let listener = listener
+        let listener = listen(&rt, args.listen)
+            .await
             .map_err(|error| anyhow!("cannot listen on {}: {error}{}", args.listen, remedy(&error)))?;
         output::print(&format!("listening on {} ({})", listener.local_addr()?, rt.engine()))?;
         if args.control {
@@ -57,6 +63,21 @@ impl<S: Service> Program for Server<S> {
         let runtime = rt.clone();
         let connection = move |stream| S::connection(Rc::clone(&service), runtime.clone(), stream);
         serve(&rt, listener, &limits, connection).await.context("cannot accept connections any more")
+    }
+}
+
+/// Listens. An address in use is tried again for a moment: when a process that uses io_uring is killed,
+/// the kernel takes its ring down in the background, and the ring holds its listener until then, which
+/// SO_REUSEADDR doesn't help against. Without this a server that is killed and started again would fail.
+async fn listen<R: Runtime>(rt: &R, address: SocketAddr) -> io::Result<R::Listener> {
+    let give_up = rt.now() + TAKEDOWN;
+    loop {
+        match rt.listen(address, &ListenOptions::default()) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && rt.now() < give_up => {
+                rt.sleep(TAKEDOWN_STEP).await;
+            }
+            result => return result,
+        }
     }
 }
 

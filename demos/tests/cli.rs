@@ -69,6 +69,21 @@ fn a_port_in_use_is_named_and_the_way_out_too() {
 }
 
 #[test]
+fn a_server_that_was_killed_can_be_started_again_on_its_port() {
+    for engine in engines() {
+        let mut address = "127.0.0.1:0".parse().unwrap();
+        for _ in 0..10 {
+            let server = Demos::start(&format!("echo --on {engine} --listen {address}"));
+            address = server.address();
+            let mut client = connect(address);
+            exchange(&mut client);
+            server.signal(Signal::KILL);
+            assert_eq!(server.end().status.signal(), Some(Signal::KILL.as_raw()));
+        }
+    }
+}
+
+#[test]
 fn other_machines_are_let_in_when_allowed() {
     let server = Demos::start("echo --on reactor-edge --listen 0.0.0.0:0 --allow-remote");
     assert!(server.first_line().starts_with("listening on 0.0.0.0:"));

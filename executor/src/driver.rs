@@ -84,7 +84,6 @@ impl Fired {
     }
 
     /// Whether there is nothing to wake or drop.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.wakers.is_empty() && self.garbage.is_empty()
     }

@@ -94,7 +94,6 @@ impl fmt::Debug for Config {
 }
 
 /// The error of everything that is asked of a runtime whose owner is gone.
-#[must_use]
 pub fn closed() -> io::Error {
     io::Error::other(Closed)
 }
@@ -183,7 +182,6 @@ impl<D: Driver> Drop for Executor<D> {
 
 impl<D: Driver> Executor<D> {
     /// A runtime over `driver`; this is its owner.
-    #[must_use]
     pub fn new(driver: D, config: Config) -> Self {
         let inbox = Inbox::new(driver.unparker());
         let shared = Shared {
@@ -260,7 +258,6 @@ impl<D: Driver> Executor<D> {
     }
 
     /// When the next timer is due.
-    #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.shared.timers.next_deadline()
     }
@@ -290,7 +287,6 @@ impl<D: Driver> Executor<D> {
     }
 
     /// The time on the driver's clock.
-    #[must_use]
     pub fn now(&self) -> Instant {
         self.shared.driver.borrow().as_ref().map_or_else(Instant::now, D::now)
     }
@@ -320,7 +316,6 @@ impl<D: Driver> Executor<D> {
     ///
     /// # Panics
     /// If `period` is zero.
-    #[must_use]
     pub fn interval(&self, period: Duration) -> Interval {
         Interval::new(self.sleep_until(self.now()), period)
     }
@@ -339,13 +334,11 @@ impl<D: Driver> Executor<D> {
     }
 
     /// A handle for other threads.
-    #[must_use]
     pub fn remote(&self) -> RemoteHandle {
         RemoteHandle::new(Arc::clone(&self.shared.inbox))
     }
 
     /// What the runtime has done so far; also after its end.
-    #[must_use]
     pub fn stats(&self) -> Stats {
         let Shared { counts, inbox, timers, queue, .. } = &*self.shared;
         let driver = self.shared.driver.borrow().as_ref().map(D::stats);

@@ -14,7 +14,7 @@ use crate::task::{JoinError, JoinHandle};
 
 /// Tasks that end with their group: dropping it aborts those that still run.
 ///
-/// ```ignore
+/// ```text
 /// let mut group = JoinSet::new();
 /// group.add(rt.spawn(async { 1 }));
 /// group.add(rt.spawn(async { 2 }));
@@ -63,7 +63,6 @@ impl ArcWake for MemberWaker {
 
 impl<T> JoinSet<T> {
     /// An empty group.
-    #[must_use]
     pub fn new() -> Self {
         JoinSet { members: Table::new(), ended: Arc::default() }
     }
@@ -76,13 +75,11 @@ impl<T> JoinSet<T> {
     }
 
     /// How many tasks are in the group, those included that ended and were not yet asked for.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
     /// Whether the group has no task.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

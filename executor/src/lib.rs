@@ -24,55 +24,44 @@
 //!
 //! # Reading order
 //!
-//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs`, `buf.rs`, `runtime.rs`. The rest
-//! is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `group.rs` a
+//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`. The
+//! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `group.rs` a
 //! `JoinSet`, `seam.rs` the place where tests get between a driver and the kernel.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(loom, allow(dead_code, unused_imports))]
+// The futures of the traits here need not be `Send`: a runtime, its tasks and its streams live on one
+// thread by design.
+#![allow(async_fn_in_trait)]
 
-#[cfg(not(loom))]
 mod buf;
-#[cfg(not(loom))]
 mod driver;
-#[cfg(not(loom))]
 mod executor;
-#[cfg(not(loom))]
 mod group;
-#[cfg(not(loom))]
-mod pause;
 mod queue;
-#[cfg(not(loom))]
 mod remote;
-#[cfg(not(loom))]
 mod runtime;
-#[cfg(not(loom))]
 mod seam;
-#[cfg(not(loom))]
 mod stats;
-#[cfg(not(loom))]
 mod stop;
 mod sync;
 mod table;
-#[cfg(not(loom))]
 mod task;
-#[cfg(not(loom))]
+mod tcp;
 mod timer;
 
-#[cfg(all(feature = "faults", not(loom)))]
+#[cfg(feature = "faults")]
 pub use seam::{Judge, Verdict};
 pub use table::{Key, Table};
-#[cfg(not(loom))]
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice},
     driver::{Driver, Fired, Unpark},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
     group::JoinSet,
-    pause::AcceptPause,
     remote::{RemoteHandle, RemoteTask, SpawnError},
     runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},
     seam::Seam,
     stats::{DriverStats, Stats},
     task::{AbortHandle, JoinError, JoinHandle, panic_text},
+    tcp::{Acceptor, Connection, ReadHalf, TcpListener, TcpStream, WriteHalf},
     timer::{Elapsed, Interval, MissedTickBehavior, Sleep},
 };

@@ -41,8 +41,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::driver::Unpark;
-use crate::remote::RemoteSpawn;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::remote::{RemoteSpawn, SpawnError};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex};
 use crate::table::Key;
 
 /// How many spawns from other threads may wait for the loop. Wakes need no bound of their own: each
@@ -111,20 +112,13 @@ pub(crate) struct Inbox {
     mail: Mutex<Mail>,
     pending: AtomicBool,
     sleeping: AtomicBool,
-    unpark: std::sync::Arc<dyn Unpark>,
+    unpark: Arc<dyn Unpark>,
     /// Wakes that came this way.
     pub(crate) wakes: AtomicU64,
 }
 
-/// Why a spawn from another thread was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Closed,
-    Full,
-}
-
 impl Inbox {
-    pub(crate) fn new(unpark: std::sync::Arc<dyn Unpark>) -> Arc<Inbox> {
+    pub(crate) fn new(unpark: Arc<dyn Unpark>) -> Arc<Inbox> {
         Arc::new(Inbox {
             mail: Mutex::new(Mail::default()),
             pending: AtomicBool::new(false),
@@ -135,11 +129,11 @@ impl Inbox {
     }
 
     /// Leaves a message, unless `write` declines or the runtime is closed, and ends the sleep.
-    fn post(&self, write: impl FnOnce(&mut Mail) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn post(&self, write: impl FnOnce(&mut Mail) -> Result<(), SpawnError>) -> Result<(), SpawnError> {
         {
             let mut mail = self.mail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if mail.closed {
-                return Err(Refusal::Closed);
+                return Err(SpawnError::Closed);
             }
             write(&mut mail)?;
         }
@@ -150,12 +144,12 @@ impl Inbox {
         Ok(())
     }
 
-    pub(crate) fn spawn(&self, spawn: RemoteSpawn) -> Result<(), Refusal> {
+    pub(crate) fn spawn(&self, spawn: RemoteSpawn) -> Result<(), SpawnError> {
         // What is refused is dropped here, with the mutex free: its destructor is foreign code.
         let mut spawn = Some(spawn);
         self.post(|mail| {
             if mail.spawns.len() >= REMOTE_SPAWN_LIMIT {
-                return Err(Refusal::Full);
+                return Err(SpawnError::Full);
             }
             mail.spawns.extend(spawn.take());
             Ok(())
@@ -263,7 +257,6 @@ impl TaskWaker {
     }
 }
 
-#[cfg(not(loom))]
 impl futures_task::ArcWake for TaskWaker {
     fn wake_by_ref(this: &Arc<Self>) {
         this.wake();

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::queue::{Inbox, Refusal};
+use crate::queue::Inbox;
 use crate::task::{AbortHandle, JoinHandle};
 
 type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -54,11 +54,7 @@ impl RemoteHandle {
     {
         let task = RemoteTask::default();
         let make = Box::new(move || -> LocalFuture { Box::pin(make()) });
-        let posted = self.inbox.spawn(RemoteSpawn { make, task: task.clone() });
-        posted.map(|()| task).map_err(|refusal| match refusal {
-            Refusal::Closed => SpawnError::Closed,
-            Refusal::Full => SpawnError::Full,
-        })
+        self.inbox.spawn(RemoteSpawn { make, task: task.clone() }).map(|()| task)
     }
 
     /// Asks the program to end: completes every `stopped()` of the runtime. Does nothing when the

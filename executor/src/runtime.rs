@@ -1,10 +1,4 @@
 //! The traits a program is written against when it should run on every engine.
-//!
-//! `async fn` stands in these traits as it is: its futures are not required to be `Send`, because a
-//! runtime, its tasks and its streams live on one thread by design. That is the reason for the one
-//! `allow` below.
-
-#![allow(async_fn_in_trait)]
 
 use std::io;
 use std::net::SocketAddr;

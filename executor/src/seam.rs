@@ -35,7 +35,6 @@ pub struct Seam {
 
 impl Seam {
     /// A seam for the calls of these names; a call is then given by its place among them.
-    #[must_use]
     pub fn new(names: &'static [&'static str]) -> Self {
         Seam {
             names,
@@ -81,7 +80,6 @@ impl Seam {
     }
 
     /// The calls made so far, by name, those made at least once.
-    #[must_use]
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         let counts = self.names.iter().zip(&self.counts).map(|(name, count)| (*name, count.get()));
         counts.filter(|(_, count)| *count > 0).collect()

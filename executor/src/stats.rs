@@ -72,7 +72,6 @@ pub struct DriverStats {
 
 impl Stats {
     /// Every counter that exists here, with its name, system calls as `call.NAME`.
-    #[must_use]
     pub fn fields(&self) -> Vec<(String, u64)> {
         let core = [
             ("tasks_now", self.tasks_now),

@@ -1,13 +1,8 @@
 //! The primitives that cross threads, from std; from loom when it checks them.
 
-#[cfg(not(loom))]
-pub(crate) use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-};
+pub(crate) use std::sync::Arc;
 
 #[cfg(loom)]
-pub(crate) use loom::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-};
+pub(crate) use loom::sync::{Mutex, atomic};
+#[cfg(not(loom))]
+pub(crate) use std::sync::{Mutex, atomic};

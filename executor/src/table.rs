@@ -24,19 +24,16 @@ impl Key {
 
     /// A key that is never found in any table, for marks that travel the same road as keys (the
     /// main future's wake, the unpark event, the answer to a cancel). Different `mark`s differ.
-    #[must_use]
     pub const fn reserved(mark: u32) -> Key {
         Key { index: Self::RESERVED, generation: mark }
     }
 
     /// The key as one number: generation in the upper half, index in the lower.
-    #[must_use]
     pub const fn to_u64(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
     }
 
     /// The key that [`to_u64`](Self::to_u64) turned into this number.
-    #[must_use]
     #[allow(clippy::cast_possible_truncation)] // the halves are taken apart on purpose
     pub const fn from_u64(number: u64) -> Key {
         Key { index: number as u32, generation: (number >> 32) as u32 }
@@ -68,7 +65,6 @@ impl<T> Default for Table<T> {
 
 impl<T> Table<T> {
     /// An empty table; it allocates on first use.
-    #[must_use]
     pub const fn new() -> Self {
         Table { slots: Slab::new(), next_generation: 0 }
     }
@@ -96,14 +92,12 @@ impl<T> Table<T> {
     }
 
     /// The entry under `key`, if it is still there.
-    #[must_use]
     pub fn get(&self, key: Key) -> Option<&T> {
         let entry = self.slots.get(key.index as usize)?;
         (entry.generation == key.generation).then_some(&entry.value)
     }
 
     /// The entry under `key`, if it is still there.
-    #[must_use]
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let entry = self.slots.get_mut(key.index as usize)?;
         (entry.generation == key.generation).then_some(&mut entry.value)
@@ -122,13 +116,11 @@ impl<T> Table<T> {
     }
 
     /// How many entries there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

@@ -26,6 +26,7 @@ use std::task::{Context, Poll, Waker};
 use crate::queue::TaskWaker;
 
 /// Why a task has no output.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum JoinError {
     /// It panicked; this is the payload, as `std::panic::catch_unwind` gives it.
@@ -34,12 +35,6 @@ pub enum JoinError {
     Cancelled,
     /// It never ran: the runtime was closing, or at its limit of tasks.
     Refused,
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 impl fmt::Display for JoinError {
@@ -230,7 +225,6 @@ impl<T> JoinHandle<T> {
     }
 
     /// An abort button that can be kept elsewhere, on other threads, too.
-    #[must_use]
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle { waker: self.task.as_ref().map(|task| Arc::clone(task.waker())) }
     }
@@ -239,7 +233,6 @@ impl<T> JoinHandle<T> {
     pub fn detach(self) {}
 
     /// Whether the output is there (or was refused), so that awaiting would not wait.
-    #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.as_ref().is_none_or(|task| task.is_finished())
     }

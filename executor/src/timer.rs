@@ -92,7 +92,6 @@ impl Sleep {
     }
 
     /// When it completes; `None` for never.
-    #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }

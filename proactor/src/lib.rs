@@ -50,17 +50,20 @@ mod setup;
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::Shutdown;
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use executor::{Executor, Seam};
+use socket2::SockRef;
 
 use crate::op::Operations;
 use crate::pool::Pool;
+use crate::ring::Call;
 
 pub use crate::driver::UringDriver;
-pub use crate::net::{ReadHalf, TcpListener, TcpStream, WriteHalf};
+pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::setup::{Feature, Features, Gate, SetupError};
 pub use executor::{
@@ -91,6 +94,11 @@ impl Context {
     pub(crate) fn close(&self, fd: OwnedFd) -> io::Result<()> {
         ring::close(&self.seam, fd)
     }
+
+    pub(crate) fn shutdown(&self, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+        self.seam.pass(Call::Shutdown as usize)?;
+        SockRef::from(&fd).shutdown(how)
+    }
 }
 
 /// The runtime. What [`Builder::build`] returns is its owner, and dropping that ends it; clones are
@@ -111,7 +119,6 @@ impl Proactor {
     }
 
     /// What was probed and is used.
-    #[must_use]
     pub fn features(&self) -> Features {
         self.context.features
     }
@@ -155,13 +162,11 @@ impl Default for Builder {
 
 impl Builder {
     /// The defaults: everything the kernel can do, and those of [`Config`].
-    #[must_use]
     pub fn new() -> Builder {
         Builder::default()
     }
 
     /// Limits and hooks that every runtime has.
-    #[must_use]
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;
         self
@@ -169,14 +174,12 @@ impl Builder {
 
     /// How many operations the kernel may hold at once; further ones wait. Rounded up to a power of two,
     /// and cut to what the kernel allows (65,536).
-    #[must_use]
     pub fn operations(mut self, operations: u32) -> Builder {
         self.operations = operations.max(4);
         self
     }
 
     /// Does without an ability of the kernel, as on one that hasn't it.
-    #[must_use]
     pub fn without(mut self, feature: Feature) -> Builder {
         self.features.remove(feature);
         self

@@ -659,13 +659,12 @@ impl Context {
         if self.is_closed.get() {
             return Err((closed(), kind));
         }
-        let is_read = matches!(kind, Kind::Read { .. });
-        let socket = match &kind {
+        let filled = match &kind {
             Kind::Read { socket, .. } => Some(Rc::clone(socket)),
             _ => None,
         };
         let key = self.operations.borrow_mut().start(kind);
-        if let Some(socket) = socket.filter(|_| is_read) {
+        if let Some(socket) = filled {
             socket.incoming.filler.set(Some(key));
         }
         Ok(Ticket { context: Rc::clone(self), key: Some(key) })

@@ -40,64 +40,43 @@ pub enum Feature {
     MultishotPoll,
 }
 
+/// Name, kernel and fallback of each [`Feature`], in their order.
+const TABLE: [(Feature, &str, &str, &str); 9] = [
+    (Feature::DeferTaskrun, "single issuer, deferred task run", "6.1", "completions interrupt the thread"),
+    (Feature::SubmitAll, "submit all", "5.18", "the rest of a batch goes with the next call"),
+    (Feature::NoSqArray, "no submission array", "6.6", "submissions go through the array"),
+    (Feature::RegisteredRing, "registered ring", "5.18", "the descriptor is looked up at each call"),
+    (Feature::NoIowait, "no iowait", "6.15", "an idle runtime is shown as waiting for I/O"),
+    (Feature::BufferRing, "buffer ring", "5.19", "each receive takes memory of its own along"),
+    (Feature::MultishotRecv, "multishot receive", "6.0", "each receive is a request of its own"),
+    (Feature::MultishotAccept, "multishot accept", "5.19", "each accept is a request of its own"),
+    (
+        Feature::MultishotPoll,
+        "multishot poll",
+        "5.13",
+        "each wake from another thread costs a read and a new request",
+    ),
+];
+
 impl Feature {
     /// All of them.
-    pub const ALL: [Feature; 9] = [
-        Feature::DeferTaskrun,
-        Feature::SubmitAll,
-        Feature::NoSqArray,
-        Feature::RegisteredRing,
-        Feature::NoIowait,
-        Feature::BufferRing,
-        Feature::MultishotRecv,
-        Feature::MultishotAccept,
-        Feature::MultishotPoll,
-    ];
+    pub fn all() -> impl Iterator<Item = Feature> {
+        TABLE.iter().map(|row| row.0)
+    }
 
     /// Its name in reports.
-    #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Feature::DeferTaskrun => "single issuer, deferred task run",
-            Feature::SubmitAll => "submit all",
-            Feature::NoSqArray => "no submission array",
-            Feature::RegisteredRing => "registered ring",
-            Feature::NoIowait => "no iowait",
-            Feature::BufferRing => "buffer ring",
-            Feature::MultishotRecv => "multishot receive",
-            Feature::MultishotAccept => "multishot accept",
-            Feature::MultishotPoll => "multishot poll",
-        }
+        TABLE[self as usize].1
     }
 
     /// The kernel that brought it.
-    #[must_use]
     pub fn since(self) -> &'static str {
-        match self {
-            Feature::MultishotPoll => "5.13",
-            Feature::SubmitAll | Feature::RegisteredRing => "5.18",
-            Feature::BufferRing | Feature::MultishotAccept => "5.19",
-            Feature::MultishotRecv => "6.0",
-            Feature::DeferTaskrun => "6.1",
-            Feature::NoSqArray => "6.6",
-            Feature::NoIowait => "6.15",
-        }
+        TABLE[self as usize].2
     }
 
     /// What happens without it.
-    #[must_use]
     pub fn fallback(self) -> &'static str {
-        match self {
-            Feature::DeferTaskrun => "completions interrupt the thread",
-            Feature::SubmitAll => "the rest of a batch goes with the next call",
-            Feature::NoSqArray => "submissions go through the array",
-            Feature::RegisteredRing => "the descriptor is looked up at each call",
-            Feature::NoIowait => "an idle runtime is shown as waiting for I/O",
-            Feature::BufferRing => "each receive takes 4 KiB of its own along",
-            Feature::MultishotRecv => "each receive is a request of its own",
-            Feature::MultishotAccept => "each accept is a request of its own",
-            Feature::MultishotPoll => "each wake from another thread costs a read and a new request",
-        }
+        TABLE[self as usize].3
     }
 
     fn bit(self) -> u16 {
@@ -110,10 +89,9 @@ impl Feature {
 pub struct Features(u16);
 
 impl Features {
-    pub(crate) const ALL: Features = Features((1 << Feature::ALL.len()) - 1);
+    pub(crate) const ALL: Features = Features((1 << TABLE.len()) - 1);
 
     /// Whether it is in the set.
-    #[must_use]
     pub fn has(self, feature: Feature) -> bool {
         self.0 & feature.bit() != 0
     }
@@ -125,7 +103,7 @@ impl Features {
 
 impl fmt::Debug for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(Feature::ALL.iter().filter(|feature| self.has(**feature))).finish()
+        f.debug_set().entries(Feature::all().filter(|feature| self.has(*feature))).finish()
     }
 }
 
@@ -150,7 +128,7 @@ pub enum Gate {
     Memlock,
     /// No free descriptors.
     Descriptors,
-    /// The kernel's io_uring is too old: the named ability is missing.
+    /// The kernel's io_uring is too old: the text names what is missing.
     Missing(&'static str),
     /// Something else.
     Other,
@@ -175,47 +153,49 @@ const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
 
 impl SetupError {
     /// Which gate is closed.
-    #[must_use]
     pub fn gate(&self) -> Gate {
         self.gate
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
+    /// What is wrong, and what to do about it.
+    fn text(&self) -> (&'static str, &'static str) {
         match self.gate {
-            Gate::NoSyscall => {
-                "the kernel is older than 5.11 or built without CONFIG_IO_URING (or a filter hides the \
-                 call): use another kernel, or an engine on epoll"
+            Gate::NoSyscall => (
+                "the kernel has no io_uring",
+                "it is older than 5.11, built without CONFIG_IO_URING, or a filter hides the call: use \
+                 another kernel, or an engine on epoll",
+            ),
+            Gate::Sysctl => {
+                ("kernel.io_uring_disabled forbids io_uring", "as root: sysctl kernel.io_uring_disabled=0")
             }
-            Gate::Sysctl => "as root: sysctl kernel.io_uring_disabled=0",
-            Gate::Seccomp => {
-                "a seccomp filter forbids io_uring_setup: allow io_uring_setup, io_uring_enter and \
-                 io_uring_register in the container's profile (docker run --security-opt seccomp=PROFILE)"
+            Gate::Seccomp => (
+                "a seccomp filter forbids io_uring",
+                "allow io_uring_setup, io_uring_enter and io_uring_register in the container's profile \
+                 (docker run --security-opt seccomp=PROFILE)",
+            ),
+            Gate::Memlock => (
+                "there is not enough lockable memory for a ring",
+                "raise the limit (ulimit -l; LimitMEMLOCK= in systemd), or ask for a smaller ring with \
+                 Builder::operations",
+            ),
+            Gate::Descriptors => {
+                ("there are no free descriptors for a ring", "raise the limit (ulimit -n), or close some")
             }
-            Gate::Memlock => {
-                "raise the limit of locked memory (ulimit -l; LimitMEMLOCK= in systemd), or ask for a \
-                 smaller ring with Builder::operations"
-            }
-            Gate::Descriptors => "raise the limit of descriptors (ulimit -n), or close some",
-            Gate::Missing(_) => "use a kernel from 5.11 on, or an engine on epoll",
-            Gate::Other => "see the error's number in io_uring_setup(2)",
+            Gate::Missing(ability) => (ability, "use a kernel from 5.11 on, or an engine on epoll"),
+            Gate::Other => ("io_uring can't be set up", "see the error's number in io_uring_setup(2)"),
         }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        self.text().1
     }
 }
 
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.gate {
-            Gate::NoSyscall => "the kernel has no io_uring",
-            Gate::Sysctl => "kernel.io_uring_disabled forbids io_uring",
-            Gate::Seccomp => "a filter forbids io_uring",
-            Gate::Memlock => "there is not enough lockable memory for a ring",
-            Gate::Descriptors => "there are no free descriptors for a ring",
-            Gate::Missing(ability) => return write!(f, "io_uring lacks {ability}; {}", self.remedy()),
-            Gate::Other => "io_uring can't be set up",
-        };
-        write!(f, "{what} ({}); {}", self.source, self.remedy())
+        let (what, remedy) = self.text();
+        write!(f, "{what} ({}); {remedy}", self.source)
     }
 }
 
@@ -261,19 +241,19 @@ pub(crate) fn ring(
         }
     };
     if !ring.has_ext_arg() {
-        return Err(missing("time-outs of io_uring_enter (5.11)"));
+        return Err(missing("io_uring lacks time-outs of io_uring_enter (5.11)"));
     }
     if !ring.has_nodrop() {
-        return Err(missing("lossless completion queues (5.5)"));
+        return Err(missing("io_uring lacks lossless completion queues (5.5)"));
     }
     let probe = ring.probe()?;
     let needed = [
-        ("accept", opcode::Accept::CODE),
-        ("connect", opcode::Connect::CODE),
-        ("recv", opcode::Recv::CODE),
-        ("send", opcode::Send::CODE),
-        ("poll", opcode::PollAdd::CODE),
-        ("cancel", opcode::AsyncCancel::CODE),
+        ("io_uring lacks accept", opcode::Accept::CODE),
+        ("io_uring lacks connect", opcode::Connect::CODE),
+        ("io_uring lacks recv", opcode::Recv::CODE),
+        ("io_uring lacks send", opcode::Send::CODE),
+        ("io_uring lacks poll", opcode::PollAdd::CODE),
+        ("io_uring lacks cancel", opcode::AsyncCancel::CODE),
     ];
     if let Some((name, _)) = needed.into_iter().find(|(_, code)| !probe.is_supported(*code)) {
         return Err(missing(name));
@@ -286,10 +266,15 @@ pub(crate) fn ring(
         features.remove(Feature::BufferRing);
         features.remove(Feature::MultishotRecv);
     }
-    if let Some(buffers) = buffers.as_mut().filter(|_| features.has(Feature::MultishotRecv))
-        && !Trial::new(&mut ring).receives_again(buffers)?
+    if let Some(ring_of_buffers) = buffers.as_mut().filter(|_| features.has(Feature::MultishotRecv))
+        && !Trial::new(&mut ring).receives_again(ring_of_buffers)?
     {
         features.remove(Feature::MultishotRecv);
+    }
+    if !features.has(Feature::MultishotRecv) && buffers.is_some() {
+        // Nothing else picks from it.
+        ring.unregister_buffers()?;
+        buffers = None;
     }
     if features.has(Feature::MultishotAccept) && !Trial::new(&mut ring).accepts_again()? {
         features.remove(Feature::MultishotAccept);
@@ -344,15 +329,7 @@ impl Trial<'_> {
         while last.is_more() {
             last = self.next()?;
         }
-        // Used or not, it must not stay with the kernel.
-        if let Some(number) = first.buffer() {
-            buffers.take(number);
-        }
-        if buffers.given() > 0 {
-            self.ring.unregister_buffers()?;
-            *buffers = BufferRing::new();
-            self.ring.register_buffers(buffers)?;
-        }
+        first.buffer().and_then(|number| buffers.take(number));
         Ok(works)
     }
 

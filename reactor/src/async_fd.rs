@@ -61,7 +61,6 @@ impl AsyncFd {
     }
 
     /// Gives the descriptor back, no longer watched, still non-blocking.
-    #[must_use]
     pub fn into_inner(self) -> OwnedFd {
         self.registration.into_fd()
     }

@@ -61,7 +61,7 @@ use crate::pool::Pool;
 
 pub use crate::async_fd::AsyncFd;
 pub use crate::driver::EpollDriver;
-pub use crate::net::{ReadHalf, TcpListener, TcpStream, WriteHalf};
+pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::source::Direction;
 pub use executor::{
@@ -110,7 +110,6 @@ impl Reactor {
     }
 
     /// Which way epoll is asked.
-    #[must_use]
     pub fn trigger(&self) -> Trigger {
         self.context.trigger
     }
@@ -153,27 +152,23 @@ pub struct Builder {
 
 impl Builder {
     /// The defaults: edge-triggered, and those of [`Config`].
-    #[must_use]
     pub fn new() -> Builder {
         Builder::default()
     }
 
     /// Chooses level or edge.
-    #[must_use]
     pub fn trigger(mut self, trigger: Trigger) -> Builder {
         self.trigger = trigger;
         self
     }
 
     /// Limits and hooks that every runtime has.
-    #[must_use]
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;
         self
     }
 
     /// Waits as on a kernel without `epoll_pwait2`: in whole milliseconds.
-    #[must_use]
     pub fn without_pwait2(mut self) -> Builder {
         self.without_pwait2 = true;
         self

@@ -53,37 +53,17 @@ pub enum Direction {
     Write,
 }
 
-/// A set of directions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Directions {
-    read: bool,
-    write: bool,
-}
+/// A set of directions: read, write.
+type Directions = [bool; 2];
 
-impl Directions {
-    const BOTH: Directions = Directions { read: true, write: true };
-    const NONE: Directions = Directions { read: false, write: false };
+const BOTH: Directions = [true; 2];
+const NONE: Directions = [false; 2];
 
-    fn has(self, direction: Direction) -> bool {
-        match direction {
-            Direction::Read => self.read,
-            Direction::Write => self.write,
-        }
-    }
-
-    fn set(&mut self, direction: Direction, value: bool) {
-        match direction {
-            Direction::Read => self.read = value,
-            Direction::Write => self.write = value,
-        }
-    }
-
-    fn mask(self) -> Mask {
-        match (self.read, self.write) {
-            (true, true) => Mask::READ.and(Mask::WRITE),
-            (false, true) => Mask::WRITE,
-            _ => Mask::READ,
-        }
+fn mask(directions: Directions) -> Mask {
+    match directions {
+        [true, true] => Mask::READ.and(Mask::WRITE),
+        [false, true] => Mask::WRITE,
+        _ => Mask::READ,
     }
 }
 
@@ -114,7 +94,7 @@ impl Source {
             fd,
             key,
             trigger,
-            ready: Cell::new(Directions::BOTH),
+            ready: Cell::new(BOTH),
             armed: Cell::default(),
             dirty: Cell::new(false),
             ending: Cell::new(false),
@@ -133,8 +113,8 @@ impl Source {
         match self.trigger {
             Trigger::Level => Ok(()),
             Trigger::Edge => {
-                epoll.add(sys, self.fd.as_fd(), self.key, Directions::BOTH.mask().and(Mask::EDGE))?;
-                self.armed.set(Directions::BOTH);
+                epoll.add(sys, self.fd.as_fd(), self.key, mask(BOTH).and(Mask::EDGE))?;
+                self.armed.set(BOTH);
                 Ok(())
             }
         }
@@ -142,7 +122,7 @@ impl Source {
 
     /// Before the descriptor is closed: epoll would go on reporting it if a duplicate were open.
     pub(crate) fn deregister(&self, epoll: &Epoll, sys: &Sys) {
-        if self.armed.replace(Directions::NONE) != Directions::NONE {
+        if self.armed.replace(NONE) != NONE {
             // It can fail only if epoll has lost the descriptor already.
             let _ = epoll.delete(sys, self.fd.as_fd());
         }
@@ -160,10 +140,10 @@ impl Source {
             if !hit {
                 continue;
             }
-            ready.set(direction, true);
+            ready[direction as usize] = true;
             match self.waiting.borrow_mut()[direction as usize].take() {
                 Some(waker) => fired.wake(waker),
-                None => still_asked.set(direction, false),
+                None => still_asked[direction as usize] = false,
             }
         }
         self.ready.set(ready);
@@ -181,8 +161,7 @@ impl Source {
         self.dirty.set(false);
         let mut wanted = self.armed.get();
         let waiting = self.waiting.borrow().each_ref().map(Option::is_some);
-        wanted.read |= waiting[Direction::Read as usize];
-        wanted.write |= waiting[Direction::Write as usize];
+        wanted.iter_mut().zip(waiting).for_each(|(wanted, waiting)| *wanted |= waiting);
         if wanted != self.armed.get() {
             self.ask(wanted, epoll, sys, fired);
         }
@@ -191,9 +170,9 @@ impl Source {
     fn ask(&self, wanted: Directions, epoll: &Epoll, sys: &Sys, fired: &mut Fired) {
         let fd = self.fd.as_fd();
         let asked = match (self.armed.get(), wanted) {
-            (_, Directions::NONE) => epoll.delete(sys, fd),
-            (Directions::NONE, _) => epoll.add(sys, fd, self.key, wanted.mask()),
-            _ => epoll.modify(sys, fd, self.key, wanted.mask()),
+            (_, NONE) => epoll.delete(sys, fd),
+            (NONE, _) => epoll.add(sys, fd, self.key, mask(wanted)),
+            _ => epoll.modify(sys, fd, self.key, mask(wanted)),
         };
         match asked {
             Ok(()) => self.armed.set(wanted),
@@ -219,8 +198,8 @@ impl Source {
         for direction in [Direction::Read, Direction::Write] {
             let parked = self.waiting.borrow()[direction as usize].is_some();
             let fine = match self.trigger {
-                Trigger::Level => self.armed.get().has(direction),
-                Trigger::Edge => !self.ready.get().has(direction),
+                Trigger::Level => self.armed.get()[direction as usize],
+                Trigger::Edge => !self.ready.get()[direction as usize],
             };
             assert!(!parked || fine, "about to sleep, but {direction:?} would never be woken: {self:?}");
         }
@@ -228,7 +207,7 @@ impl Source {
 
     fn set_ready(&self, direction: Direction, value: bool) {
         let mut ready = self.ready.get();
-        ready.set(direction, value);
+        ready[direction as usize] = value;
         self.ready.set(ready);
     }
 
@@ -328,7 +307,7 @@ impl<T, F: FnMut() -> io::Result<T>> Future for Io<'_, F> {
             if let Some(errno) = source.failure.take() {
                 return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
             }
-            if !source.ready.get().has(direction) {
+            if !source.ready.get()[direction as usize] {
                 source.streak.iter().for_each(|streak| streak.set(0));
                 self.park(cx);
                 return Poll::Pending;
@@ -363,7 +342,7 @@ impl<F> Io<'_, F> {
             let replaced = source.waiting.borrow_mut()[place].replace(waker);
             drop(replaced);
         }
-        let unasked = source.trigger == Trigger::Level && !source.armed.get().has(self.direction);
+        let unasked = source.trigger == Trigger::Level && !source.armed.get()[self.direction as usize];
         if unasked && !source.dirty.replace(true) {
             let _ = self.registration.reactor.driver(|driver| driver.flush_later(source.key));
         }

@@ -122,7 +122,7 @@ impl Engine for ProactorBare {
     type Rt = Proactor;
 
     fn build(config: Config) -> io::Result<Proactor> {
-        Ok(without(&Feature::ALL).config(config).build()?)
+        Ok(without(&Feature::all().collect::<Vec<_>>()).config(config).build()?)
     }
 
     fn set_judge(rt: &Proactor, judge: Option<Judge>) {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::ThreadId;
 use std::time::Instant;
 
-use executor::{Config, RemoteHandle, Runtime, SpawnError, yield_now};
+use executor::{Config, RemoteHandle, SpawnError, yield_now};
 use tests::{Bench, Engine, Suite, ms, on_every_engine, run, settle};
 
 fn threads_spawn_onto_a_sleeping_runtime<E: Engine>() {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use executor::{Config, JoinError, JoinSet, Runtime, panic_text, yield_now};
+use executor::{Config, JoinError, JoinSet, panic_text, yield_now};
 use tests::{
     Bench, CountsDrops, Engine, Suite, ms, on_every_engine, panics, poll_idle, poll_once, run, settle,
 };

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use executor::{Elapsed, MissedTickBehavior, Runtime, yield_now};
+use executor::{Elapsed, MissedTickBehavior, yield_now};
 use tests::{Engine, ReactorMillis, Suite, ms, on_every_engine, on_every_variant, poll_once, run};
 
 fn timers_are_never_early_and_fire_in_order<E: Engine>() {

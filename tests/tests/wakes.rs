@@ -18,7 +18,7 @@ use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use executor::{Runtime, yield_now};
+use executor::yield_now;
 use tests::{Bench, Engine, Suite, ms, on_every_engine, open_fds, run, settle};
 
 /// Completes when the flag is set; sends its waker to the other side at each poll.

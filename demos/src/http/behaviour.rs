@@ -76,6 +76,10 @@ fn pipelined_requests_are_answered_in_order_with_one_write() {
     let transcript = play(Script::default().send(1, input.as_bytes()).send(1, b""));
     assert_eq!(statuses(&transcript.output), [200, 404, 200, 200].repeat(4));
     assert_eq!(transcript.writes, 1);
+    let limits = Limits { pending_output: 1000, ..Limits::default() };
+    let small_steps = play_within(limits, Script::default().send(1, input.as_bytes()).send(1, b""));
+    assert_eq!(statuses(&small_steps.output).len(), 16);
+    assert!(small_steps.writes > 3, "{} writes", small_steps.writes);
 }
 
 #[test]
@@ -187,6 +191,7 @@ fn a_body_is_asked_for_when_the_client_waits_for_that() {
     let unwanted = head.replace("/echo", "/nowhere");
     let unwanted = play(Script::default().send(1, unwanted.as_bytes()).send(100, GET.as_bytes()));
     assert_eq!(statuses(&unwanted.output), [404], "what follows may be the body");
+    assert!(text(&unwanted).contains("\r\nConnection: close\r\n"));
 }
 
 #[test]

@@ -21,13 +21,14 @@
 //! work are boxed, because the future of a connection is as big as the biggest thing it may do.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use executor::{BufResult, IoBuf, Reader, Runtime, Writer};
+use executor::{IoBuf, Reader, Runtime, Writer};
 
 use super::body::Body;
 use super::files::OpenFile;
@@ -45,22 +46,28 @@ const FILE_CHUNK: usize = 16 * 1024;
 const COPIED_BODY: usize = 16 * 1024;
 
 /// Serves one connection to its end. Whatever goes wrong with it ends it and nothing else.
-pub async fn connection<R: Runtime>(rt: R, stream: R::Stream, site: Rc<Site>) {
-    let stopped = pin!(rt.stopped());
-    let mut patience = Patience::new(&rt, stopped);
-    let accepted = patience.now();
-    let mut connection = Connection {
-        rt: &rt,
-        stream,
-        site: &site,
-        patience,
-        input: Input::new(),
-        out: Vec::new(),
-        head_since: Some(accepted),
-        served: 0,
-    };
-    if let End::Linger = connection.serve().await {
-        Box::pin(connection.linger()).await;
+///
+/// # Cancel safety
+/// Dropping this future closes the connection.
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps what it moves in its future twice")]
+pub fn connection<R: Runtime>(rt: R, mut stream: R::Stream, site: Rc<Site>) -> impl Future<Output = ()> {
+    async move {
+        let stopped = pin!(rt.stopped());
+        let accepted = rt.now();
+        let mut connection = Connection {
+            rt: &rt,
+            stream: &mut stream,
+            site: &site,
+            patience: Patience::new(&rt, stopped),
+            input: Input::new(),
+            out: Vec::new(),
+            head_since: Some(accepted),
+            served: 0,
+        };
+        let ControlFlow::Break(end) = connection.serve().await;
+        if end == End::Linger {
+            Box::pin(connection.linger()).await;
+        }
     }
 }
 
@@ -68,7 +75,7 @@ type Chunk<R> = <<R as Runtime>::Stream as Reader>::Chunk;
 
 struct Connection<'a, R: Runtime> {
     rt: &'a R,
-    stream: R::Stream,
+    stream: &'a mut R::Stream,
     site: &'a Site,
     patience: Patience<'a, R>,
     input: Input<Chunk<R>>,
@@ -127,31 +134,24 @@ struct Exchange {
 }
 
 impl<R: Runtime> Connection<'_, R> {
-    async fn serve(&mut self) -> End {
+    /// Goes on until something ends it.
+    async fn serve(&mut self) -> ControlFlow<End, Infallible> {
         loop {
-            if let ControlFlow::Break(end) = self.serve_batch().await {
-                return end;
-            }
-        }
-    }
-
-    /// Answers what is buffered and does what is to be done then.
-    async fn serve_batch(&mut self) -> ControlFlow<End> {
-        let is_stopping = self.patience.is_stopping().await;
-        match self.answer_buffered(is_stopping) {
-            Next::Receive => {
-                self.write_out().await?;
-                self.receive().await
-            }
-            Next::Write => {
-                self.write_out().await?;
-                self.patience.yield_now().await;
-                ControlFlow::Continue(())
-            }
-            Next::Work(work) => Box::pin(self.work(work)).await,
-            Next::Close => {
-                self.write_out().await?;
-                ControlFlow::Break(End::Linger)
+            let is_stopping = self.patience.is_stopping().await;
+            match self.answer_buffered(is_stopping) {
+                Next::Receive => {
+                    self.write_out().await?;
+                    self.receive().await?;
+                }
+                Next::Write => {
+                    self.write_out().await?;
+                    self.patience.yield_now().await;
+                }
+                Next::Work(work) => Box::pin(self.work(work)).await?,
+                Next::Close => {
+                    self.write_out().await?;
+                    return ControlFlow::Break(End::Linger);
+                }
             }
         }
     }
@@ -309,48 +309,45 @@ impl<R: Runtime> Connection<'_, R> {
         ControlFlow::Break(end)
     }
 
-    /// Writes what is pending.
+    /// Writes what is pending. It may take long, if only it goes on.
     async fn write_out(&mut self) -> ControlFlow<End> {
         if self.out.is_empty() {
             return ControlFlow::Continue(());
         }
-        let out = std::mem::take(&mut self.out);
-        let out = self.write_all(out).await?;
-        self.site.give_buffer(out);
+        self.input.release();
+        let len = self.out.len();
+        let until = Until::After(self.site.limits.stall_timeout);
+        let (count, out) = {
+            let write = pin!(self.stream.write(std::mem::take(&mut self.out)));
+            match self.patience.wait(until, false, write).await {
+                Waited::Done((Ok(count), out)) => (count, out),
+                _ => return ControlFlow::Break(End::Now),
+            }
+        };
+        self.out = out;
+        if count < len {
+            Box::pin(self.write_rest(count)).await?;
+        }
+        self.site.give_buffer(std::mem::take(&mut self.out));
         ControlFlow::Continue(())
     }
 
-    /// Writes a whole buffer. It may take long, if only it goes on.
-    async fn write_all(&mut self, buffer: Vec<u8>) -> ControlFlow<End, Vec<u8>> {
-        self.input.release();
-        let len = buffer.len();
-        match self.write(buffer).await {
-            Waited::Done((Ok(count), buffer)) if count == len => ControlFlow::Continue(buffer),
-            Waited::Done((Ok(count), buffer)) => Box::pin(self.write_rest(buffer, count)).await,
-            _ => ControlFlow::Break(End::Now),
-        }
-    }
-
-    async fn write<B: IoBuf>(&mut self, buffer: B) -> Waited<BufResult<usize, B>> {
-        let until = Until::After(self.site.limits.stall_timeout);
-        let written = pin!(self.stream.write(buffer));
-        self.patience.wait(until, false, written).await
-    }
-
-    async fn write_rest(&mut self, buffer: Vec<u8>, already: usize) -> ControlFlow<End, Vec<u8>> {
-        let (mut buffer, mut written) = (buffer, already);
-        let len = buffer.len();
+    /// Goes on with a write that was short.
+    async fn write_rest(&mut self, already: usize) -> ControlFlow<End> {
+        let (mut written, len) = (already, self.out.len());
         while written < len {
-            let Waited::Done((Ok(count), slice)) = self.write(buffer.slice(written..len)).await else {
-                return ControlFlow::Break(End::Now);
-            };
-            if count == 0 {
-                return ControlFlow::Break(End::Now);
+            let until = Until::After(self.site.limits.stall_timeout);
+            let rest = std::mem::take(&mut self.out).slice(written..len);
+            let write = pin!(self.stream.write(rest));
+            match self.patience.wait(until, false, write).await {
+                Waited::Done((Ok(count @ 1..), rest)) => {
+                    written += count;
+                    self.out = rest.into_inner();
+                }
+                _ => return ControlFlow::Break(End::Now),
             }
-            written += count;
-            buffer = slice.into_inner();
         }
-        ControlFlow::Continue(buffer)
+        ControlFlow::Continue(())
     }
 
     /// Carries out what could not be done at once. What was answered before goes out first.
@@ -424,7 +421,8 @@ impl<R: Runtime> Connection<'_, R> {
         let flow = self.write_head(exchange, &response, response.body.len() as u64, is_stopping);
         if !exchange.is_head {
             self.write_out().await?;
-            self.write_all(response.body.into_owned()).await?;
+            self.out = response.body.into_owned();
+            self.write_out().await?;
         }
         ControlFlow::Continue(flow)
     }

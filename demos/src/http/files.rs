@@ -195,6 +195,7 @@ mod tests {
         symlink("a.html", inside.join("dir/link")).unwrap();
         symlink("../secret", inside.join("out")).unwrap();
         symlink("..", inside.join("up")).unwrap();
+        symlink("dir", inside.join("alias")).unwrap();
         symlink("/proc/self/status", inside.join("proc")).unwrap();
         mknodat(CWD, inside.join("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         symlink("fifo", inside.join("to-fifo")).unwrap();
@@ -211,6 +212,7 @@ mod tests {
             "fifo",
             "to-fifo",
             "dir/link",
+            "alias/a.html",
             "out",
             "up/secret",
             "proc",

@@ -5,7 +5,8 @@
 //! deadline lies ahead, and is set to that. A connection that answers 50,000 requests a second sets its
 //! timer about once in ten.
 //!
-//! For the same reason the clock is read once per poll of the task, not once per question.
+//! For the same reason the clock is read once per poll of the task, not once per question, and the
+//! runtime is asked once whether it stops: within one poll neither answer changes.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -35,6 +36,8 @@ pub(crate) struct Patience<'a, R> {
     rt: &'a R,
     stopped: Pin<&'a mut dyn Future<Output = ()>>,
     is_stopping: bool,
+    /// Whether that was asked in this poll of the task, which then is woken by the stop.
+    has_asked: bool,
     timer: Sleep,
     /// Whom the timer wakes.
     timer_waker: Waker,
@@ -54,6 +57,7 @@ impl<'a, R: Runtime> Patience<'a, R> {
             rt,
             stopped,
             is_stopping: false,
+            has_asked: false,
             timer: rt.sleep_until(None),
             timer_waker: Waker::noop().clone(),
             now: None,
@@ -82,7 +86,7 @@ impl<'a, R: Runtime> Patience<'a, R> {
         poll_fn(move |cx| {
             polls = polls.saturating_add(1);
             if polls > 1 {
-                self.now = None;
+                self.begin_poll();
             }
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 self.ready_in_a_row = if polls == 1 { self.ready_in_a_row + 1 } else { 0 };
@@ -102,14 +106,14 @@ impl<'a, R: Runtime> Patience<'a, R> {
     /// Lets time pass.
     pub(crate) async fn sleep(&mut self, duration: Duration) {
         self.rt.sleep(duration).await;
-        self.now = None;
+        self.begin_poll();
     }
 
     /// Lets the other tasks have a turn.
     pub(crate) async fn yield_now(&mut self) {
         self.ready_in_a_row = 0;
         yield_now().await;
-        self.now = None;
+        self.begin_poll();
     }
 
     /// The same, if this task has not waited for anything for long.
@@ -119,8 +123,17 @@ impl<'a, R: Runtime> Patience<'a, R> {
         }
     }
 
+    /// What was true in the last poll of the task may no longer be.
+    fn begin_poll(&mut self) {
+        self.now = None;
+        self.has_asked = false;
+    }
+
     fn poll_stopping(&mut self, cx: &mut Context<'_>) -> bool {
-        self.is_stopping = self.is_stopping || self.stopped.as_mut().poll(cx).is_ready();
+        if !self.is_stopping && !self.has_asked {
+            self.has_asked = true;
+            self.is_stopping = self.stopped.as_mut().poll(cx).is_ready();
+        }
         self.is_stopping
     }
 

@@ -46,6 +46,9 @@ impl Status {
     }
 }
 
+/// How a response begins if all is well. It is kept with the lines that follow in every response.
+pub(crate) const OK_LINE: &str = "HTTP/1.1 200 OK\r\n";
+
 /// A header's value: no CR, no LF, no NUL, no other control character but the tab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeaderValue(Cow<'static, [u8]>);
@@ -122,12 +125,17 @@ impl Response {
         Response { status, ..Response::new(TEXT, body) }
     }
 
-    /// Appends the head. `stamp` is the lines all responses share, `length` the length of the body.
+    /// Appends the head. `stamp` is [`OK_LINE`] and the lines all responses share, `length` the length
+    /// of the body.
     pub(crate) fn write_head(&self, out: &mut Vec<u8>, stamp: &[u8], length: u64, persistence: Persistence) {
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(self.status.text().as_bytes());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(stamp);
+        if self.status == Status::Ok {
+            out.extend_from_slice(stamp);
+        } else {
+            out.extend_from_slice(b"HTTP/1.1 ");
+            out.extend_from_slice(self.status.text().as_bytes());
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(&stamp[OK_LINE.len()..]);
+        }
         out.extend_from_slice(b"Content-Type: ");
         out.extend_from_slice(&self.content_type.0);
         out.extend_from_slice(b"\r\nContent-Length: ");
@@ -192,7 +200,7 @@ mod tests {
     fn a_head_has_its_lines_in_order() {
         let mut out = Vec::new();
         let response = Response { allow: Some("GET"), nosniff: true, ..Response::plain(Status::NotFound) };
-        response.write_head(&mut out, b"Server: s\r\n", 14, Persistence::Close);
+        response.write_head(&mut out, b"HTTP/1.1 200 OK\r\nServer: s\r\n", 14, Persistence::Close);
         let expected = "HTTP/1.1 404 Not Found\r\nServer: s\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\
                         Allow: GET\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::files;
 use super::limits::Limits;
+use super::response::OK_LINE;
 
 /// A server's limits, its files, and what its connections lend one another. Shared by `Rc`.
 pub struct Site {
@@ -18,7 +19,7 @@ pub struct Site {
     spare: RefCell<Vec<Vec<u8>>>,
 }
 
-/// The header lines every response carries, made anew once a second.
+/// How every good response begins, made anew once a second.
 #[derive(Default)]
 struct Stamp {
     lines: Vec<u8>,
@@ -47,14 +48,14 @@ impl Site {
         })
     }
 
-    /// `Server` and `Date`, as of `now`.
+    /// The status line of a good response, `Server` and `Date`, as of `now`.
     pub(crate) fn stamp(&self, now: Instant) -> Ref<'_, [u8]> {
         let is_valid = self.stamp.borrow().valid_until.is_some_and(|until| now < until);
         if !is_valid {
             let mut stamp = self.stamp.borrow_mut();
             let wall = SystemTime::now();
             stamp.lines =
-                format!("Server: demos\r\nDate: {}\r\n", httpdate::fmt_http_date(wall)).into_bytes();
+                format!("{OK_LINE}Server: demos\r\nDate: {}\r\n", httpdate::fmt_http_date(wall)).into_bytes();
             stamp.valid_until = now.checked_add(until_next_second(wall));
         }
         Ref::map(self.stamp.borrow(), |stamp| &stamp.lines[..])
@@ -97,7 +98,7 @@ mod tests {
         let first = site.stamp(now).as_ptr();
         assert_eq!(site.stamp(now).as_ptr(), first);
         let text = String::from_utf8(site.stamp(now).to_vec()).unwrap();
-        let date = text.strip_prefix("Server: demos\r\nDate: ").unwrap().trim_end();
+        let date = text.strip_prefix("HTTP/1.1 200 OK\r\nServer: demos\r\nDate: ").unwrap().trim_end();
         let age = SystemTime::now().duration_since(httpdate::parse_http_date(date).unwrap()).unwrap();
         assert!(age < Duration::from_secs(30), "{age:?}");
         site.stamp.borrow_mut().lines.clear();

@@ -71,7 +71,7 @@ fn an_independent_client_is_content() {
         let page = |agent: &ureq::Agent| {
             agent.get(server.url("/")).call().unwrap().body_mut().read_to_string().unwrap()
         };
-        assert!(page(&agent).contains("<code>reactor-"));
+        assert!(page(&agent).contains(&format!("<code>{}</code>", server.engine.name())));
         assert_ne!(page(&agent), page(&agent));
         let mut plain = agent.get(server.url("/plaintext")).call().unwrap();
         assert_eq!(plain.headers()["content-type"], "text/plain");

@@ -11,6 +11,7 @@ use std::time::Duration;
 use demos::http::{Limits, Site, connection};
 use executor::{JoinSet, ListenOptions, Listener, RemoteHandle, Runtime, Stats};
 use futures_lite::future::or;
+use proactor::Proactor;
 use reactor::{Builder, Reactor, Trigger};
 
 /// What no step of a test may exceed. A hang is a failure.
@@ -21,9 +22,21 @@ pub const WATCHDOG: Duration = Duration::from_secs(30);
 pub enum Engine {
     ReactorLevel,
     ReactorEdge,
+    Proactor,
 }
 
-const ENGINES: [Engine; 2] = [Engine::ReactorLevel, Engine::ReactorEdge];
+impl Engine {
+    /// As the server names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::ReactorLevel => "reactor-level",
+            Engine::ReactorEdge => "reactor-edge",
+            Engine::Proactor => "proactor",
+        }
+    }
+}
+
+const ENGINES: [Engine; 3] = [Engine::ReactorLevel, Engine::ReactorEdge, Engine::Proactor];
 
 /// Runs `test` on each engine, against a server within these limits that serves files below `root`.
 pub fn on_every_engine(limits: Limits, root: Option<PathBuf>, test: fn(&Server)) {
@@ -44,6 +57,7 @@ pub fn on_every_engine(limits: Limits, root: Option<PathBuf>, test: fn(&Server))
 }
 
 pub struct Server {
+    pub engine: Engine,
     pub addr: SocketAddr,
     pub remote: RemoteHandle,
     thread: thread::JoinHandle<(Stats, Stats)>,
@@ -57,10 +71,11 @@ impl Server {
             match engine {
                 Engine::ReactorLevel => run_reactor(Trigger::Level, site, ready),
                 Engine::ReactorEdge => run_reactor(Trigger::Edge, site, ready),
+                Engine::Proactor => run_proactor(site, ready),
             }
         });
         let (addr, remote) = is_ready.recv_timeout(WATCHDOG).unwrap();
-        Server { addr, remote, thread }
+        Server { engine, addr, remote, thread }
     }
 
     /// Stops it, and checks that nothing is left of it.
@@ -143,6 +158,15 @@ fn run_reactor(
 ) -> (Stats, Stats) {
     let owner = Builder::new().trigger(trigger).build().unwrap();
     let handle: Reactor = owner.clone();
+    owner.block_on(serve(owner.clone(), site, ready));
+    let before = owner.stats();
+    drop(owner);
+    (before, handle.stats())
+}
+
+fn run_proactor(site: Rc<Site>, ready: mpsc::Sender<(SocketAddr, RemoteHandle)>) -> (Stats, Stats) {
+    let owner = Proactor::new().expect("an io_uring; `demos doctor` says what is missing");
+    let handle = owner.clone();
     owner.block_on(serve(owner.clone(), site, ready));
     let before = owner.stats();
     drop(owner);

@@ -1,0 +1,351 @@
+//! TCP as programs see it: listeners, streams, halves. Written once for all runtimes.
+//!
+//! What differs between readiness and completion is how bytes and connections get across: a
+//! [`Connection`] and an [`Acceptor`], which each runtime has in its `net.rs`. What programs rely on is
+//! here: which end closes what, what a dropped write means, and how an accept loop survives.
+
+use std::fmt::Debug;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::buf::{BufResult, IoBuf, IoBufMut};
+use crate::runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer};
+
+/// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send are
+/// under way at a time.
+pub trait Connection: AsFd + Debug + Sized + 'static {
+    /// The runtime.
+    type Runtime;
+    /// Memory the runtime lends.
+    type Chunk: IoBuf;
+
+    /// See [`TcpStream::connect`].
+    async fn connect(runtime: &Self::Runtime, addr: SocketAddr) -> io::Result<Self>;
+    /// See [`TcpStream::from_std`].
+    fn from_std(runtime: &Self::Runtime, stream: std::net::TcpStream) -> io::Result<Self>;
+    /// See [`Reader::recv`].
+    async fn recv(&self) -> io::Result<Self::Chunk>;
+    /// See [`Reader::read`]; the buffer is not empty.
+    async fn read<B: IoBufMut>(&self, buf: B) -> BufResult<usize, B>;
+    /// Sends some, or the `whole`.
+    async fn send<B: IoBuf>(&self, buf: B, whole: bool) -> BufResult<usize, B>;
+    /// Nobody will receive any more.
+    fn stop_receiving(&self);
+    /// Ends one side or both.
+    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+    /// See [`Stream::close`].
+    async fn close(self) -> io::Result<()>;
+    /// The address of the other end.
+    fn peer_addr(&self) -> io::Result<SocketAddr>;
+    /// The address of this end.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// `TCP_NODELAY`.
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
+    /// `TCP_NODELAY`.
+    fn nodelay(&self) -> io::Result<bool>;
+}
+
+/// A listening socket from inside: how a runtime accepts.
+pub trait Acceptor: AsFd + Debug + Sized + 'static {
+    /// The runtime.
+    type Runtime: Runtime;
+    /// What it accepts.
+    type Connection: Connection<Runtime = Self::Runtime>;
+
+    /// See [`TcpListener::bind_with`].
+    fn bind(runtime: &Self::Runtime, addr: SocketAddr, options: &ListenOptions) -> io::Result<Self>;
+    /// See [`TcpListener::from_std`].
+    fn from_std(runtime: &Self::Runtime, listener: std::net::TcpListener) -> io::Result<Self>;
+    /// The next connection, or whatever the kernel says instead. Dropping it loses no connection.
+    async fn accept(&self) -> io::Result<Self::Connection>;
+    /// The runtime, to wait in.
+    fn runtime(&self) -> &Self::Runtime;
+    /// Counts a pause.
+    fn count_pause(&self);
+    /// The address it listens on.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// The first pause of an accept loop in trouble: long enough that a loop at the descriptor limit costs
+/// nothing to speak of.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest. So at most some ten tries are made per second, and a freed descriptor is used within
+/// this time.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens for TCP connections.
+#[derive(Debug)]
+pub struct TcpListener<A> {
+    acceptor: A,
+    /// The pause after the last failure, doubled with each further one; zero after a success.
+    pause: Duration,
+    paused_until: Option<Instant>,
+}
+
+impl<A: Acceptor> TcpListener<A> {
+    /// Binds and listens, with the default [`ListenOptions`].
+    ///
+    /// # Errors
+    /// As [`bind_with`](Self::bind_with).
+    pub fn bind(runtime: &A::Runtime, addr: SocketAddr) -> io::Result<Self> {
+        Self::bind_with(runtime, addr, &ListenOptions::default())
+    }
+
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// Those of socket(2), bind(2), listen(2); [`closed`](crate::closed).
+    pub fn bind_with(runtime: &A::Runtime, addr: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
+        A::bind(runtime, addr, options).map(Self::new)
+    }
+
+    /// Takes a listener made elsewhere.
+    ///
+    /// # Errors
+    /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).
+    pub fn from_std(runtime: &A::Runtime, listener: std::net::TcpListener) -> io::Result<Self> {
+        A::from_std(runtime, listener).map(Self::new)
+    }
+
+    fn new(acceptor: A) -> Self {
+        TcpListener { acceptor, pause: Duration::ZERO, paused_until: None }
+    }
+}
+
+impl<A: Acceptor> Listener for TcpListener<A> {
+    type Stream = TcpStream<A::Connection>;
+
+    async fn accept(&mut self) -> io::Result<Self::Stream> {
+        loop {
+            // The pause is the listener's, not this call's: dropping an accept doesn't shorten it.
+            if let Some(until) = self.paused_until {
+                self.acceptor.runtime().sleep_until(until).await;
+                self.paused_until = None;
+            }
+            match self.acceptor.accept().await {
+                Ok(connection) => {
+                    self.pause = Duration::ZERO;
+                    return Ok(TcpStream::new(connection));
+                }
+                // The connection was gone before we took it: no reason to wait with the next.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // Not a listener (EINVAL), or no error of the kernel's at all: the runtime is closed.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+                Err(error) if error.raw_os_error().is_none() => return Err(error),
+                // Out of descriptors or memory, or one of the network errors that accept(2) passes on
+                // from the connection it failed to make. All pass, some only in time.
+                Err(_) => {
+                    self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                    self.paused_until = Some(self.acceptor.runtime().now() + self.pause);
+                    self.acceptor.count_pause();
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.acceptor.local_addr()
+    }
+}
+
+impl<A: Acceptor> AsFd for TcpListener<A> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.acceptor.as_fd()
+    }
+}
+
+/// A TCP connection. Dropping it closes it; see [`Stream::close`] to learn how that went.
+#[derive(Debug)]
+pub struct TcpStream<C: Connection> {
+    // In this order: when `write` is dropped it is the last, and closes instead of shutting down.
+    read: ReadHalf<C>,
+    write: WriteHalf<C>,
+}
+
+impl<C: Connection> TcpStream<C> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Those of connect(2): refused, unreachable, timed out ...; [`closed`](crate::closed).
+    ///
+    /// # Cancel safety
+    /// Dropping this future gives the attempt up and closes its socket.
+    pub async fn connect(runtime: &C::Runtime, addr: SocketAddr) -> io::Result<Self> {
+        C::connect(runtime, addr).await.map(Self::new)
+    }
+
+    /// Takes a stream made elsewhere.
+    ///
+    /// # Errors
+    /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).
+    pub fn from_std(runtime: &C::Runtime, stream: std::net::TcpStream) -> io::Result<Self> {
+        C::from_std(runtime, stream).map(Self::new)
+    }
+
+    fn new(connection: C) -> Self {
+        let connection = Rc::new(connection);
+        TcpStream {
+            read: ReadHalf { connection: Rc::clone(&connection) },
+            write: WriteHalf { connection, is_broken: false, is_closing: false },
+        }
+    }
+
+    /// Sends small writes at once (`true`), or waits to gather them.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.read.connection.set_nodelay(nodelay)
+    }
+
+    /// Whether small writes are sent at once.
+    ///
+    /// # Errors
+    /// Those of getsockopt(2).
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.read.connection.nodelay()
+    }
+
+    /// Ends one side or both. Ending the reading side lets a waiting `recv` see the end.
+    ///
+    /// # Errors
+    /// Those of shutdown(2).
+    pub fn shutdown_how(&self, how: Shutdown) -> io::Result<()> {
+        self.read.connection.shutdown(how)
+    }
+}
+
+impl<C: Connection> AsFd for TcpStream<C> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.read.connection.as_fd()
+    }
+}
+
+impl<C: Connection> Reader for TcpStream<C> {
+    type Chunk = C::Chunk;
+
+    async fn recv(&mut self) -> io::Result<C::Chunk> {
+        self.read.recv().await
+    }
+
+    async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
+        self.read.read(buf).await
+    }
+}
+
+impl<C: Connection> Writer for TcpStream<C> {
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        self.write.write(buf).await
+    }
+
+    async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B> {
+        self.write.write_all(buf).await
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        self.write.shutdown().await
+    }
+}
+
+impl<C: Connection> Stream for TcpStream<C> {
+    type ReadHalf = ReadHalf<C>;
+    type WriteHalf = WriteHalf<C>;
+
+    fn split(self) -> (ReadHalf<C>, WriteHalf<C>) {
+        (self.read, self.write)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.read.connection.peer_addr()
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.read.connection.local_addr()
+    }
+
+    async fn close(mut self) -> io::Result<()> {
+        let connection = Rc::clone(&self.read.connection);
+        self.write.is_closing = true;
+        drop(self);
+        Rc::into_inner(connection).expect("the halves were together").close().await
+    }
+}
+
+/// The reading side of a stream.
+#[derive(Debug)]
+pub struct ReadHalf<C: Connection> {
+    connection: Rc<C>,
+}
+
+impl<C: Connection> Reader for ReadHalf<C> {
+    type Chunk = C::Chunk;
+
+    async fn recv(&mut self) -> io::Result<C::Chunk> {
+        self.connection.recv().await
+    }
+
+    async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
+        if buf.bytes().is_empty() {
+            return (Err(io::ErrorKind::InvalidInput.into()), buf);
+        }
+        self.connection.read(buf).await
+    }
+}
+
+impl<C: Connection> Drop for ReadHalf<C> {
+    fn drop(&mut self) {
+        self.connection.stop_receiving();
+    }
+}
+
+/// The writing side of a stream. Dropping it before the other half ends the writing side, so that the
+/// peer reads the end of the stream.
+#[derive(Debug)]
+pub struct WriteHalf<C: Connection> {
+    connection: Rc<C>,
+    /// A write was dropped midway: how much of it went out is unknown, so nothing may follow it.
+    is_broken: bool,
+    /// The halves are dropped together, by `close`.
+    is_closing: bool,
+}
+
+impl<C: Connection> WriteHalf<C> {
+    async fn send<B: IoBuf>(&mut self, buf: B, whole: bool) -> BufResult<usize, B> {
+        if self.is_broken {
+            let text = "an earlier write was dropped midway: how much of it was sent is unknown";
+            return (Err(io::Error::new(io::ErrorKind::BrokenPipe, text)), buf);
+        }
+        // It stays so if this future is dropped while it waits.
+        self.is_broken = true;
+        let result = self.connection.send(buf, whole).await;
+        self.is_broken = false;
+        result
+    }
+}
+
+impl<C: Connection> Writer for WriteHalf<C> {
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        self.send(buf, false).await
+    }
+
+    async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B> {
+        let (result, buf) = self.send(buf, true).await;
+        (result.map(drop), buf)
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        self.connection.shutdown(Shutdown::Write)
+    }
+}
+
+impl<C: Connection> Drop for WriteHalf<C> {
+    fn drop(&mut self) {
+        // The last one closes, and that says it all.
+        if Rc::strong_count(&self.connection) > 1 && !self.is_closing {
+            let _ = self.connection.shutdown(Shutdown::Write);
+        }
+    }
+}
