@@ -19,13 +19,13 @@ use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, on_reactors, 
 /// Leaves room for `free` more descriptors. (The limit is on the number, so all lower numbers are
 /// filled first.)
 fn leave_room_for(free: u64) -> Vec<OwnedFd> {
+    let highest = tests::open_fds().iter().map(|fd| fd_number(fd)).max().unwrap();
     let mut fillers: Vec<OwnedFd> = Vec::new();
     loop {
         let next = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let number = std::os::fd::AsRawFd::as_raw_fd(&next) as u64;
-        let highest = tests::open_fds().iter().map(|fd| fd_number(fd)).max().unwrap();
         fillers.push(next);
-        if number >= highest {
+        if number > highest {
             let limit = Rlimit { current: Some(number + 1 + free), ..getrlimit(Resource::Nofile) };
             setrlimit(Resource::Nofile, limit).unwrap();
             return fillers;
