@@ -248,14 +248,19 @@ impl<R: Runtime> Connection<'_, R> {
         } else {
             Persistence::Implied
         };
-        if self.out.capacity() == 0 {
-            self.out = self.site.take_buffer();
-        }
+        self.prepare_out();
         let stamp = self.site.stamp(self.patience.now());
         response.write_head(&mut self.out, &stamp, length, persistence);
         match persistence {
             Persistence::Close => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Sees to it that there is memory to write a response to.
+    fn prepare_out(&mut self) {
+        if self.out.capacity() == 0 {
+            self.out = self.site.take_buffer();
         }
     }
 
@@ -435,6 +440,7 @@ impl<R: Runtime> Connection<'_, R> {
         let mut left = if exchange.is_head { 0 } else { len };
         while left > 0 {
             let count = left.min(FILE_CHUNK as u64);
+            self.prepare_out();
             self.out.reserve(FILE_CHUNK);
             let read = (&file).take(count).read_to_end(&mut self.out);
             if read.ok() != usize::try_from(count).ok() {
