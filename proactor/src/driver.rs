@@ -1,13 +1,12 @@
 //! The proactor's turn: submit, sleep, and hand out what has completed.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use executor::{Driver, DriverStats, Fired, Key, Unpark, closed};
-use io_uring::{opcode, types};
 
 use crate::Context;
 use crate::op::{Operations, WAKE};
@@ -53,14 +52,8 @@ impl UringDriver {
     /// is read after each report, or the next request would complete at once.
     fn arm_wake(&mut self, operations: &mut Operations) {
         let Some(ring) = operations.ring.as_mut().filter(|_| !self.is_wake_armed) else { return };
-        let readable = u32::from(libc::POLLIN.unsigned_abs());
-        let entry = opcode::PollAdd::new(types::Fd(self.wake_fd.as_fd().as_raw_fd()), readable)
-            .multi(self.context.features.has(Feature::MultishotPoll))
-            .build()
-            .user_data(WAKE.to_u64());
-        // SAFETY: a poll points to nothing. The descriptor lives as long as the driver, and the kernel
-        // holds the file itself from the enter on.
-        self.is_wake_armed = unsafe { ring.push(&entry) };
+        let is_multishot = self.context.features.has(Feature::MultishotPoll);
+        self.is_wake_armed = ring.poll(self.wake_fd.as_fd(), is_multishot, WAKE.to_u64());
     }
 
     fn reap(&mut self, operations: &mut Operations, fired: &mut Fired) {
@@ -83,7 +76,6 @@ impl UringDriver {
         let context = Rc::clone(&self.context);
         let operations = &mut *context.operations.borrow_mut();
         let seam = &context.seam;
-        self.wake_fd.clear_outer(seam);
         self.arm_wake(operations);
         operations.flush(seam)?;
         let ring = operations.ring.as_mut().ok_or_else(closed)?;
@@ -101,6 +93,13 @@ impl UringDriver {
             self.overflow_flushes += 1;
             ring.enter(seam, Some(Duration::ZERO))?;
             self.reap(operations, fired);
+        }
+        // What this turn has dealt with need not end a foreign loop's sleep. What came meanwhile must.
+        if self.wake_fd.clear_outer(seam)
+            && let Some(ring) = operations.ring.as_mut()
+            && (ring.has_completions() || ring.has_business())
+        {
+            self.wake_fd.write_outer();
         }
         Ok(())
     }
@@ -151,7 +150,10 @@ impl Driver for UringDriver {
         if operations.in_kernel() > 0 {
             operations.abandon();
         }
-        operations.ring = None;
+        // The kernel takes a ring down in the background, and would report that to a foreign loop.
+        if let Some(ring) = operations.ring.take() {
+            self.wake_fd.forget_outer(&ring, &self.context.seam);
+        }
         drop(self.context.pool.retire());
         drained
     }

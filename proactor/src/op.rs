@@ -451,12 +451,7 @@ impl Operations {
             }
             // A cancel that finds its operation says nothing; one that comes too late completes with
             // an error, which nobody needs.
-            let mut entry = opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL.to_u64());
-            if ring.has_cqe_skip() {
-                entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
-            }
-            // SAFETY: a cancel points to nothing.
-            let pushed = unsafe { ring.push(&entry) };
+            let pushed = ring.cancel(key.to_u64(), CANCEL.to_u64(), true);
             assert!(pushed, "the queue was not full");
         }
     }

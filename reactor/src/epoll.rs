@@ -43,6 +43,14 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// What a call moved.
+pub(crate) struct Moved {
+    pub(crate) count: usize,
+    /// Fewer bytes than the kernel was asked to move. (A test may ask it for fewer than the caller did:
+    /// that says nothing about the socket.)
+    pub(crate) is_short: bool,
+}
+
 /// The socket calls, counted.
 #[derive(Debug)]
 pub(crate) struct Sys {
@@ -58,15 +66,17 @@ impl Sys {
         &self.seam
     }
 
-    pub(crate) fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Moved> {
         let limit = self.seam.pass(Call::Recv as usize)?.min(buffer.len());
-        (&*SockRef::from(&fd)).read(&mut buffer[..limit])
+        let count = (&*SockRef::from(&fd)).read(&mut buffer[..limit])?;
+        Ok(Moved { count, is_short: count < limit })
     }
 
     /// Never raises SIGPIPE.
-    pub(crate) fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Moved> {
         let limit = self.seam.pass(Call::Send as usize)?.min(bytes.len());
-        SockRef::from(&fd).send_with_flags(&bytes[..limit], libc::MSG_NOSIGNAL)
+        let count = SockRef::from(&fd).send_with_flags(&bytes[..limit], libc::MSG_NOSIGNAL)?;
+        Ok(Moved { count, is_short: count < limit })
     }
 
     /// The accepted socket is non-blocking and closed on exec from the start: one call, no gap.

@@ -113,19 +113,19 @@ impl StreamSocket {
     }
 
     fn try_recv(&self, space: &mut [u8]) -> io::Result<usize> {
-        let count = self.reactor().sys().recv(self.as_fd(), space)?;
-        if 0 < count && count < space.len() {
+        let received = self.reactor().sys().recv(self.as_fd(), space)?;
+        if received.count > 0 && received.is_short {
             self.registration.source().was_short(Direction::Read);
         }
-        Ok(count)
+        Ok(received.count)
     }
 
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.reactor().sys().send(self.as_fd(), bytes)?;
-        if count < bytes.len() {
+        let sent = self.reactor().sys().send(self.as_fd(), bytes)?;
+        if sent.is_short {
             self.registration.source().was_short(Direction::Write);
         }
-        Ok(count)
+        Ok(sent.count)
     }
 
     /// Whether the attempt to connect is decided. SO_ERROR says how; no error and no peer: not yet.

@@ -49,10 +49,15 @@ impl Suite {
         self.limit = Some(Duration::from_secs(seconds));
     }
 
+    /// Whether the engine can be set up on this machine. If not, the suite says so.
+    pub fn is_available<E: Engine>(&mut self) -> bool {
+        let probe = || E::build(Config::default()).err().map(|error| error.to_string());
+        self.unavailable.entry(E::NAME).or_insert_with(probe).is_none()
+    }
+
     /// Adds a case that runs on an engine, if that can be set up on this machine.
     pub fn add<E: Engine>(&mut self, name: &str, body: fn()) {
-        let probe = || E::build(Config::default()).err().map(|error| error.to_string());
-        if self.unavailable.entry(E::NAME).or_insert_with(probe).is_none() {
+        if self.is_available::<E>() {
             self.add_plain(&format!("{}::{name}", E::NAME), body);
         }
     }

@@ -19,13 +19,13 @@ use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, on_reactors, 
 /// Leaves room for `free` more descriptors. (The limit is on the number, so all lower numbers are
 /// filled first.)
 fn leave_room_for(free: u64) -> Vec<OwnedFd> {
+    let highest = tests::open_fds().iter().map(|fd| fd_number(fd)).max().unwrap();
     let mut fillers: Vec<OwnedFd> = Vec::new();
     loop {
         let next = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let number = std::os::fd::AsRawFd::as_raw_fd(&next) as u64;
-        let highest = tests::open_fds().iter().map(|fd| fd_number(fd)).max().unwrap();
         fillers.push(next);
-        if number >= highest {
+        if number > highest {
             let limit = Rlimit { current: Some(number + 1 + free), ..getrlimit(Resource::Nofile) };
             setrlimit(Resource::Nofile, limit).unwrap();
             return fillers;
@@ -199,6 +199,33 @@ fn shortages_are_waited_out<E: Engine>() {
     });
 }
 
+/// A connection that was accepted but cannot be watched, for want of memory (ENOMEM) or of watches
+/// (ENOSPC): it is lost, but not the accept loop.
+fn a_connection_that_cannot_be_watched_does_not_end_the_loop<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        for errno in [12, 28] {
+            let _peer = TcpStream::connect(addr).unwrap();
+            drop(rt.timeout(ms(5000), listener.accept()).await.unwrap().unwrap());
+            let base = calls(rt, "epoll_ctl");
+            E::set_judge(
+                rt,
+                Some(Rc::new(move |name, before| match name {
+                    "epoll_ctl" if before == base => Verdict::Fail(errno),
+                    _ => Verdict::Pass,
+                })),
+            );
+            let _peers = [TcpStream::connect(addr).unwrap(), TcpStream::connect(addr).unwrap()];
+            let accepted = rt.timeout(ms(5000), listener.accept()).await.expect("not lost");
+            accepted.unwrap_or_else(|error| panic!("errno {errno} ended the loop: {error}"));
+            // Level mode asks only now.
+            let accepted = rt.timeout(ms(200), listener.accept()).await;
+            assert!(accepted.is_err() || accepted.unwrap().is_ok(), "errno {errno} ended the loop");
+            E::set_judge(rt, None);
+        }
+    });
+}
+
 fn other_errors_end_accept<E: Engine>() {
     run::<E>(async |rt| {
         let (mut listener, addr) = listen(rt);
@@ -228,6 +255,7 @@ fn main() -> ExitCode {
         suite,
         errors_of_one_connection_do_not_end_the_loop,
         shortages_are_waited_out,
+        a_connection_that_cannot_be_watched_does_not_end_the_loop,
         other_errors_end_accept,
     );
     suite.run()

@@ -189,10 +189,14 @@ fn rude_clients_do_not_starve_the_polite<E: Engine>() {
         for client in polite {
             client.await.unwrap();
         }
-        assert!(flooded.load(Ordering::Relaxed) > 1 << 20, "the firehose ran, too");
-        // What the mute ones sent is bounded by the buffers, so the memory for it is, too.
+        // The firehose runs on, too; if it doesn't, the watchdog says so.
+        while flooded.load(Ordering::Relaxed) < 1 << 20 {
+            rt.sleep(ms(1)).await;
+        }
+        // What the rude ones sent is bounded: on the proactor by the cap on chunks per stream, and what the
+        // kernel hands over at once (32 and a few) before a cancel reaches it.
         let lent = rt.stats().driver.chunks_lent_now;
-        assert!(lent <= 200, "{lent} chunks are lent");
+        assert!(lent <= 11 * 64 + 100, "{lent} chunks are lent");
         stop.store(true, Ordering::Relaxed);
         // The mute ones' connections end by themselves when their threads do.
         while rude.iter().any(|thread| !thread.is_finished()) {

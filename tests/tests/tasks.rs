@@ -233,10 +233,7 @@ fn two_runtimes_live_in_one_thread<E: Engine>() {
     });
     assert_eq!(outcome, 5);
     let waits = one.rt().spawn({
-        let sleeper = two.rt().spawn({
-            let sleep = two.rt().sleep(ms(5));
-            async move { sleep.await }
-        });
+        let sleeper = two.rt().spawn(two.rt().sleep(ms(5)));
         async move { sleeper.await.is_ok() }
     });
     while two.rt().stats().tasks_now > 0 {
@@ -303,10 +300,7 @@ fn polling_a_handle_again_panics_with_a_text<E: Engine>() {
 
 fn a_join_handle_wakes_the_last_that_asked<E: Engine>() {
     run::<E>(async |rt| {
-        let mut task = rt.spawn({
-            let sleep = rt.sleep(ms(5));
-            async move { sleep.await }
-        });
+        let mut task = rt.spawn(rt.sleep(ms(5)));
         // A first look with a waker that wakes nobody, then the real wait.
         let noop = std::pin::Pin::new(&mut task);
         assert!(std::future::Future::poll(noop, &mut Context::from_waker(Waker::noop())).is_pending());

@@ -1,0 +1,362 @@
+//! Goal: what only the proactor has keeps its promises: every fallback serves, tiny queues lose
+//! nothing, an empty pool stalls nobody, leaked futures and a deaf kernel are counted and cost no
+//! memory safety.
+//!
+//! Method: runtimes built without single features, with rings of a few entries, with all chunks of the
+//! pool in the program's hands, and with a seam that lets nothing through at the end.
+
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Instant;
+
+use executor::{Config, IoBuf, Listener, Reader, Verdict, Writer, yield_now};
+use proactor::{Builder, Feature, Gate, Proactor};
+use tests::net::{Pattern, ask, duplex, echo, listen, pair, recv_exactly};
+use tests::{Bench, Engine, ProactorFull, ProactorTiny, Suite, both, ms, open_fds, poll_once, run, settle};
+
+fn each_feature_can_be_done_without() {
+    for feature in Feature::ALL {
+        let before = open_fds().len();
+        let rt = Builder::new().without(feature).build().unwrap();
+        assert!(!rt.features().has(feature), "{feature:?}");
+        rt.block_on(serve_a_few(&rt));
+        drop(rt);
+        assert_eq!(open_fds().len(), before, "{feature:?}");
+    }
+}
+
+async fn serve_a_few(rt: &Proactor) {
+    let (mut listener, addr) = listen(rt);
+    let handle = rt.clone();
+    let server = rt.spawn(async move {
+        for _ in 0..5 {
+            handle.spawn(echo(listener.accept().await.unwrap())).detach();
+        }
+    });
+    let thread = std::thread::spawn(move || {
+        for n in 0..5u8 {
+            let mut peer = TcpStream::connect(addr).unwrap();
+            for size in [1usize, 100, 50_000] {
+                ask(&mut peer, &vec![n; size]);
+            }
+        }
+    });
+    server.await.unwrap();
+    while !thread.is_finished() {
+        rt.sleep(ms(1)).await;
+    }
+    thread.join().unwrap();
+}
+
+/// More operations than the ring has room for: they wait their turn, first come, first served.
+fn operations_beyond_the_queues_wait() {
+    const MANY: usize = 300;
+    run::<ProactorTiny>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        let (mut peers, mut streams, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..MANY {
+            let mut peer = TcpStream::connect(addr).unwrap();
+            // It is there before anybody asks, so no receive holds its place for long.
+            peer.write_all(&n.to_le_bytes()).unwrap();
+            peers.push(peer);
+            streams.push(listener.accept().await.unwrap());
+        }
+        for (n, mut stream) in streams.into_iter().enumerate() {
+            tasks.push(rt.spawn(async move {
+                let (result, bytes) = stream.read([0; 8]).await;
+                assert_eq!((result.unwrap(), usize::from_le_bytes(bytes)), (8, n));
+                stream.write_all(bytes).await.0.unwrap();
+            }));
+        }
+        // All have started. Half of them are given up, some of which the kernel hasn't seen.
+        yield_now().await;
+        for task in tasks.iter().step_by(2) {
+            task.abort();
+        }
+        let mut served = 0;
+        for (n, task) in tasks.into_iter().enumerate() {
+            served += usize::from(task.await.is_ok());
+            assert!(served >= n / 2);
+        }
+        assert!(served >= MANY / 2);
+        assert!(rt.stats().driver.operations_deferred > Some(0), "{}", rt.stats());
+        for (n, mut peer) in peers.into_iter().enumerate() {
+            let mut answer = Vec::new();
+            // The aborted ones ended, or were reset because of what they never read.
+            if peer.read_to_end(&mut answer).is_ok() && !answer.is_empty() {
+                assert_eq!(answer, n.to_le_bytes());
+            } else {
+                assert_eq!(n % 2, 0);
+            }
+        }
+    });
+}
+
+/// Completions beyond the queue's room are kept by the kernel, and have to be fetched.
+fn completions_beyond_the_queue_are_fetched() {
+    const CLIENTS: usize = 200;
+    run::<ProactorTiny>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        assert!(rt.timeout(ms(5), listener.accept()).await.is_err());
+        // All at once, as far as the runtime can see, which is blocked meanwhile.
+        let mut peers: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        let mut streams = Vec::new();
+        for _ in 0..CLIENTS {
+            streams.push(rt.timeout(ms(10_000), listener.accept()).await.expect("lost").unwrap());
+        }
+        for peer in &mut peers {
+            peer.write_all(b"x").unwrap();
+        }
+        for mut stream in streams {
+            let (result, _) = stream.read([0; 8]).await;
+            assert_eq!(result.unwrap(), 1);
+        }
+    });
+}
+
+/// The wake-up poll completes at each wake. With a tiny queue full of them, none is lost.
+fn wakes_through_a_tiny_queue() {
+    run::<ProactorTiny>(async |rt| {
+        let (mut stream, mut peer) = pair::<ProactorTiny>(rt).await;
+        let (remote, count) = (rt.remote(), 2000);
+        let ran = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counted = std::sync::Arc::clone(&ran);
+        let thread = std::thread::spawn(move || {
+            for n in 0..count {
+                let counted = std::sync::Arc::clone(&counted);
+                let spawned = remote.spawn(move || async move {
+                    counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                });
+                drop(spawned.unwrap());
+                if n % 10 == 0 {
+                    peer.write_all(b"0123456789").unwrap();
+                }
+            }
+            remote.stop();
+        });
+        assert_eq!(recv_exactly(&mut stream, count as usize).await.len(), count as usize);
+        rt.stopped().await;
+        thread.join().unwrap();
+        while ran.load(std::sync::atomic::Ordering::Relaxed) < count {
+            yield_now().await;
+        }
+    });
+}
+
+/// The program keeps every chunk the pool has. Others are served all the same, from memory of their
+/// own; and when the chunks come home, the pool is used again.
+fn an_empty_pool_stalls_nobody() {
+    run::<ProactorFull>(async |rt| {
+        let (mut hoarder, mut peer) = pair::<ProactorFull>(rt).await;
+        let mut hoard = Vec::new();
+        for n in 0..1100u32 {
+            peer.write_all(&n.to_le_bytes()).unwrap();
+            hoard.push(rt.timeout(ms(5000), hoarder.recv()).await.expect("stalled").unwrap());
+        }
+        let stats = rt.stats();
+        assert_eq!(stats.driver.chunks_lent_now, 1100);
+        assert!(stats.driver.pool_misses > Some(0), "{stats}");
+        let (mut here, mut there) = duplex::<ProactorFull>(rt).await;
+        let pattern = Pattern::new(1);
+        let transfer = both(here.write_all(pattern.bytes(0, 1 << 20)), recv_exactly(&mut there, 1 << 20));
+        let (sent, received) = rt.timeout(ms(10_000), transfer).await.expect("stalled");
+        sent.0.unwrap();
+        pattern.check(0, &received);
+        for (n, chunk) in hoard.iter().enumerate() {
+            assert_eq!(chunk.bytes(), u32::try_from(n).unwrap().to_le_bytes());
+        }
+        fastrand::shuffle(&mut hoard);
+        hoard.clear();
+        // Whatever the operation that is under way brings; the ones after it find the pool full.
+        for _ in 0..2 {
+            peer.write_all(b"x").unwrap();
+            hoarder.recv().await.unwrap();
+        }
+        let misses = rt.stats().driver.pool_misses;
+        for _ in 0..100 {
+            peer.write_all(b"x").unwrap();
+            hoarder.recv().await.unwrap();
+        }
+        assert_eq!(rt.stats().driver.pool_misses, misses);
+    });
+}
+
+/// Leaking a future is safe code. What it leaves behind is the runtime's to clean up.
+fn leaked_futures_are_counted() {
+    let mut bench = Bench::<ProactorFull>::new();
+    let rt = bench.rt();
+    let mut peers = Vec::new();
+    rt.block_on(async {
+        for n in 0..100 {
+            let (mut stream, peer) = pair::<ProactorFull>(rt).await;
+            peers.push(peer);
+            let mut future: std::pin::Pin<Box<dyn Future<Output = ()>>> = match n % 2 {
+                0 => Box::pin(async move { drop(stream.read(vec![0; 1000]).await) }),
+                _ => Box::pin(async move { drop(stream.write_all(vec![0; 32 << 20]).await) }),
+            };
+            assert!(poll_once(&mut future).await.is_none());
+            std::mem::forget(future);
+        }
+        rt.sleep(ms(20)).await;
+        for peer in peers.iter_mut().step_by(20) {
+            peer.write_all(b"into leaked memory").unwrap();
+        }
+        rt.sleep(ms(5)).await;
+    });
+    let took = bench.end();
+    assert!(took < ms(2000), "{took:?}");
+    let stats = bench.handle().stats();
+    assert_eq!(stats.driver.operations_now, Some(0), "{stats}");
+    assert_eq!(stats.driver.ops_leaked, Some(95), "five had completed; {stats}");
+    assert_eq!(stats.driver.ops_abandoned, Some(0), "{stats}");
+}
+
+/// The kernel answers nothing any more: at the deadline the runtime gives up, leaks what the kernel may
+/// still write to, and says so.
+fn a_deaf_kernel_is_given_up_at_the_deadline() {
+    let config = Config { shutdown_deadline: ms(100), ..Config::default() };
+    let mut bench = Bench::<ProactorFull>::with(config);
+    let rt = bench.rt();
+    let mut peers = Vec::new();
+    rt.block_on(async {
+        for _ in 0..10 {
+            let (mut stream, peer) = pair::<ProactorFull>(rt).await;
+            peers.push(peer);
+            rt.spawn(async move { drop(stream.read(vec![7; 4096]).await) }).detach();
+        }
+        rt.sleep(ms(5)).await;
+    });
+    let deaf =
+        |name: &'static str, _| if name == "io_uring_enter" { Verdict::Fail(16) } else { Verdict::Pass };
+    ProactorFull::set_judge(rt, Some(Rc::new(deaf)));
+    let start = Instant::now();
+    bench.end();
+    assert!(start.elapsed() >= ms(100) && start.elapsed() < ms(3000), "{:?}", start.elapsed());
+    // What arrives now goes to memory that nobody else has got.
+    let fresh: Vec<Vec<u8>> = (0..100).map(|_| vec![1; 4096]).collect();
+    peers.iter_mut().for_each(|peer| peer.write_all(&[0xdd; 4096]).unwrap());
+    std::thread::sleep(ms(20));
+    assert!(fresh.iter().flatten().all(|byte| *byte == 1));
+    let stats = bench.handle().stats();
+    assert_eq!(stats.driver.ops_abandoned, Some(10), "{stats}");
+}
+
+/// A read that was given up, whose memory was freed and taken by somebody else at once, while the peer
+/// writes. The kernel must not write there.
+fn given_up_reads_write_to_nobody() {
+    run::<ProactorFull>(async |rt| {
+        let (mut stream, mut peer) = pair::<ProactorFull>(rt).await;
+        let mut sent = 0usize;
+        let mut received = 0usize;
+        let pattern = Pattern::new(9);
+        for round in 0..500 {
+            {
+                let mut read = pin!(stream.read(vec![0; 4096]));
+                if let Some((result, bytes)) = poll_once(&mut read).await {
+                    let count = result.unwrap();
+                    pattern.check(received, &bytes[..count]);
+                    received += count;
+                } else if round % 3 > 0 {
+                    rt.sleep(ms(0)).await;
+                }
+            }
+            let canaries: Vec<Vec<u8>> = (0..8).map(|_| vec![0xa5; 4096]).collect();
+            peer.write_all(&pattern.bytes(sent, 100)).unwrap();
+            sent += 100;
+            if round % 2 == 0 {
+                rt.sleep(ms(0)).await;
+            }
+            assert!(canaries.iter().flatten().all(|byte| *byte == 0xa5), "round {round}");
+        }
+        let rest = recv_exactly(&mut stream, sent - received).await;
+        pattern.check(received, &rest);
+        assert!(rt.stats().driver.orphans > Some(50), "{}", rt.stats());
+    });
+}
+
+fn a_ring_that_cannot_be_had_says_why() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..limit }).unwrap();
+    let error = Builder::new().build().map(drop).unwrap_err();
+    setrlimit(Resource::Nofile, limit).unwrap();
+    assert_eq!(error.gate(), Gate::Descriptors, "{error}");
+    assert!(error.to_string().contains("ulimit -n"), "{error}");
+    assert!(std::io::Error::from(error).get_ref().is_some());
+}
+
+/// Rings are charged to the user, and the charge outlives them for some milliseconds: many runtimes one
+/// after another must not run into that.
+fn many_rings_in_a_row() {
+    let bench = Bench::<ProactorFull>::new();
+    for _ in 0..300 {
+        drop(Builder::new().build().unwrap_or_else(|error| panic!("{error}")));
+    }
+    settle::<ProactorFull>(bench.rt());
+    bench.finish();
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    if suite.is_available::<ProactorFull>() {
+        let cases: [(&str, fn()); 11] = [
+            ("each_feature_can_be_done_without", each_feature_can_be_done_without),
+            ("operations_beyond_the_queues_wait", operations_beyond_the_queues_wait),
+            ("completions_beyond_the_queue_are_fetched", completions_beyond_the_queue_are_fetched),
+            ("wakes_through_a_tiny_queue", wakes_through_a_tiny_queue),
+            ("an_empty_pool_stalls_nobody", an_empty_pool_stalls_nobody),
+            ("leaked_futures_are_counted", leaked_futures_are_counted),
+            ("a_deaf_kernel_is_given_up_at_the_deadline", a_deaf_kernel_is_given_up_at_the_deadline),
+            ("given_up_reads_write_to_nobody", given_up_reads_write_to_nobody),
+            ("a_ring_that_cannot_be_had_says_why", a_ring_that_cannot_be_had_says_why),
+            ("many_rings_in_a_row", many_rings_in_a_row),
+            ("futures_dropped_in_every_state", futures_dropped_in_every_state),
+        ];
+        for (name, body) in cases {
+            suite.add_plain(&format!("{}::{name}", ProactorFull::NAME), body);
+        }
+    }
+    suite.run()
+}
+
+/// Many operations started in one poll, and dropped in the states an operation can be in: the table is
+/// empty at the end (the balance check), and every cancel was submitted.
+fn futures_dropped_in_every_state() {
+    run::<ProactorTiny>(async |rt| {
+        for pause in [None, Some(0), Some(2)] {
+            let mut pairs = Vec::new();
+            for _ in 0..40 {
+                pairs.push(pair::<ProactorTiny>(rt).await);
+            }
+            let (streams, mut peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+            let mut futures: Vec<_> = streams
+                .into_iter()
+                .map(|mut stream| Box::pin(async move { drop(stream.read(vec![0; 64]).await) }))
+                .collect();
+            for future in &mut futures {
+                assert!(poll_once(future).await.is_none());
+            }
+            if let Some(pause) = pause {
+                rt.sleep(ms(pause)).await;
+            }
+            for peer in peers.iter_mut().step_by(3) {
+                peer.write_all(b"x").unwrap();
+            }
+            fastrand::shuffle(&mut futures);
+            drop(futures);
+            settle_operations(rt).await;
+        }
+    });
+}
+
+async fn settle_operations(rt: &Proactor) {
+    let start = Instant::now();
+    while rt.stats().driver.operations_now > Some(0) {
+        assert!(start.elapsed() < ms(5000), "{}", rt.stats());
+        rt.sleep(ms(1)).await;
+    }
+}

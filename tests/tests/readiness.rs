@@ -1,0 +1,244 @@
+//! Goal: what epoll says is turned into the right wakes, in both modes. A partial read needs no second
+//! report; a drained socket is waited for; an end or an error behind a short read is seen; a
+//! descriptor nobody waits for costs nothing; a report about something that is gone reaches nobody.
+//!
+//! Method: each row of the table in `reactor/src/source.rs`, with the system calls and events counted.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use executor::{IoBuf, Reader, Stats, Writer, yield_now};
+use reactor::{AsyncFd, Direction, Reactor};
+use tests::net::{ask, echo, listen, pair, recv_exactly, reset};
+use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, run};
+
+fn calls(stats: &Stats, name: &str) -> u64 {
+    stats.driver.system_calls.iter().find(|(other, _)| *other == name).map_or(0, |(_, count)| *count)
+}
+
+/// Ten bytes at a time of a hundred that arrived together: the rest is remembered, not waited for.
+fn a_partial_read_needs_no_second_report<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        let text: Vec<u8> = (0..100).collect();
+        peer.write_all(&text).unwrap();
+        rt.sleep(ms(5)).await;
+        for part in text.chunks(10) {
+            let (result, bytes) = rt.timeout(ms(5000), stream.read(vec![0; 10])).await.expect("it is there");
+            assert_eq!((result.unwrap(), bytes.as_slice()), (10, part));
+        }
+        // Then it is drained, and the next read waits for what comes next.
+        assert!(rt.timeout(ms(5), stream.read(vec![0; 10])).await.is_err());
+        peer.write_all(b"more").unwrap();
+        assert_eq!(recv_exactly(&mut stream, 4).await, b"more");
+    });
+}
+
+/// A read that fills its buffer exactly does not prove that there is more, or that there is not.
+fn reads_of_just_the_right_size<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        for n in 0..200u8 {
+            peer.write_all(&[n; 10]).unwrap();
+            assert_eq!(recv_exactly(&mut stream, 10).await, [n; 10]);
+            if n % 3 == 0 {
+                rt.sleep(ms(0)).await;
+            }
+        }
+        drop(peer);
+        assert!(stream.recv().await.unwrap().bytes().is_empty());
+    });
+}
+
+/// The other thread writes at every possible moment around the reader's "would block".
+fn writes_around_would_block_are_all_seen<E: Engine>() {
+    const ROUNDS: u32 = 10_000;
+    run::<E>(async |rt| {
+        let (stream, mut peer) = pair::<E>(rt).await;
+        let server = rt.spawn(echo(stream));
+        let thread = std::thread::spawn(move || {
+            for round in 0..ROUNDS {
+                for _ in 0..fastrand::u32(0..500) {
+                    std::hint::spin_loop();
+                }
+                ask(&mut peer, &round.to_le_bytes()[..1 + round as usize % 4]);
+            }
+        });
+        server.await.unwrap();
+        thread.join().unwrap();
+    });
+}
+
+/// One question, one answer: how many system calls that takes.
+fn an_echo_takes_few_system_calls<E: Engine>() {
+    const ROUNDS: u64 = 200;
+    run::<E>(async |rt| {
+        let (stream, mut peer) = pair::<E>(rt).await;
+        let server = rt.spawn(echo(stream));
+        let thread = std::thread::spawn(move || {
+            ask(&mut peer, b"warm up");
+            std::thread::sleep(ms(50));
+            for _ in 0..ROUNDS {
+                ask(&mut peer, b"a question");
+            }
+            // Stays open until the figures have been read.
+            peer
+        });
+        rt.sleep(ms(25)).await;
+        let before = rt.stats();
+        while !thread.is_finished() {
+            rt.sleep(ms(10)).await;
+        }
+        let after = rt.stats();
+        let made = |name| calls(&after, name) - calls(&before, name);
+        // A receive, a send and a wait each; no second receive only to be told "nothing".
+        assert!(made("recvfrom") <= ROUNDS + 10, "{} receives", made("recvfrom"));
+        assert_eq!(made("sendto"), ROUNDS);
+        assert!(made("epoll_ctl") <= 10, "{} questions to epoll", made("epoll_ctl"));
+        drop(thread.join().unwrap());
+        server.await.unwrap();
+    });
+}
+
+/// HUP and ERR cannot be masked. A socket nobody waits for is reported once, and then no more.
+fn a_parked_hangup_is_reported_once<E: Engine<Rt = Reactor>>() {
+    run::<E>(async |rt| {
+        let (mut stream, peer) = pair::<E>(rt).await;
+        // It has been waited for, so epoll has been asked.
+        assert!(rt.timeout(ms(2), stream.recv()).await.is_err());
+        let events = rt.stats().driver.events;
+        reset(peer);
+        rt.sleep(ms(50)).await;
+        let reported = rt.stats().driver.events - events;
+        assert!((1..=3).contains(&reported), "{reported} events");
+        let error = stream.recv().await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+/// A pipe whose writer goes reports HUP without IN.
+fn a_hangup_without_data_wakes_the_reader<E: Engine<Rt = Reactor>>() {
+    run::<E>(async |rt| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut reader = AsyncFd::new(rt, reader).unwrap();
+        let waiting = rt.spawn(async move {
+            reader.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?)).await.unwrap()
+        });
+        rt.sleep(ms(5)).await;
+        drop(writer);
+        assert_eq!(waiting.await.unwrap(), 0);
+    });
+}
+
+/// In one batch of reports, one handler drops the source of another, whose report is still to come; a
+/// new source may get the same descriptor number. Nobody is woken by the stale report.
+fn stale_reports_reach_nobody<E: Engine<Rt = Reactor>>() {
+    run::<E>(async |rt| {
+        for _ in 0..20 {
+            let (near, mut far): (Vec<_>, Vec<_>) = (0..20).map(|_| UnixStream::pair().unwrap()).unzip();
+            let mut sources: Vec<_> = near.into_iter().map(|near| AsyncFd::new(rt, near).unwrap()).collect();
+            for source in &mut sources {
+                let waits = source.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?));
+                assert!(rt.timeout(ms(0), waits).await.is_err());
+            }
+            // All are ready by the next turn, and none of them exists any more.
+            far.iter_mut().for_each(|far| far.write_all(b"x").unwrap());
+            drop(sources);
+            let (near, _far) = UnixStream::pair().unwrap();
+            let mut fresh = AsyncFd::new(rt, near).unwrap();
+            let waits = fresh.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?));
+            assert!(rt.timeout(ms(1), waits).await.is_err(), "nothing was written to it");
+        }
+    });
+}
+
+/// A duplicate keeps an epoll registration alive after its descriptor is closed, and nothing can end it
+/// any more. So it must be ended before.
+fn a_duplicate_makes_no_ghost<E: Engine<Rt = Reactor>>() {
+    run::<E>(async |rt| {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let duplicate = near.try_clone().unwrap();
+        let mut source = AsyncFd::new(rt, near).unwrap();
+        let waits = source.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?));
+        assert!(rt.timeout(ms(0), waits).await.is_err());
+        drop(source);
+        let before = rt.stats();
+        far.write_all(b"for the duplicate").unwrap();
+        rt.sleep(ms(50)).await;
+        let after = rt.stats();
+        assert_eq!(after.driver.events - before.driver.events, 0);
+        assert_eq!(after.driver.stale_events, Some(0));
+        drop(duplicate);
+    });
+}
+
+/// More sources ready at once than one wait reports: all are served, none is forgotten.
+fn more_ready_sources_than_one_wait_reports<E: Engine>() {
+    const MANY: usize = 1500;
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        let mut peers = Vec::new();
+        let mut tasks = Vec::new();
+        for _ in 0..MANY {
+            peers.push(TcpStream::connect(addr).unwrap());
+            let mut stream = executor::Listener::accept(&mut listener).await.unwrap();
+            tasks.push(rt.spawn(async move {
+                let chunk = stream.recv().await.unwrap();
+                stream.write_all(chunk).await.0.unwrap();
+            }));
+        }
+        yield_now().await;
+        rt.sleep(ms(5)).await;
+        peers.iter_mut().for_each(|peer| peer.write_all(b"x").unwrap());
+        for task in tasks {
+            task.await.unwrap();
+        }
+        for mut peer in peers {
+            assert_eq!(peer.read(&mut [0; 8]).unwrap(), 1);
+        }
+    });
+}
+
+/// Urgent data makes a read stop short at its mark; what lies behind it must still be seen.
+fn a_short_read_at_the_urgent_mark<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, peer) = pair::<E>(rt).await;
+        let waiting = rt.spawn(async move {
+            let mut all = Vec::new();
+            while all.len() < 8 {
+                let chunk = stream.recv().await.unwrap();
+                all.extend_from_slice(chunk.bytes());
+            }
+            all
+        });
+        rt.sleep(ms(5)).await;
+        let mut sender = socket2::Socket::from(peer);
+        sender.write_all(b"fore").unwrap();
+        sender.send_out_of_band(b"!").unwrap();
+        sender.write_all(b"back").unwrap();
+        assert_eq!(waiting.await.unwrap(), b"foreback");
+    });
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    suite.limit(60);
+    on_every_variant!(
+        suite,
+        a_partial_read_needs_no_second_report,
+        reads_of_just_the_right_size,
+        writes_around_would_block_are_all_seen,
+    );
+    on_every_engine!(suite, more_ready_sources_than_one_wait_reports, a_short_read_at_the_urgent_mark);
+    tests::on_reactors!(
+        suite,
+        an_echo_takes_few_system_calls,
+        a_parked_hangup_is_reported_once,
+        a_hangup_without_data_wakes_the_reader,
+        stale_reports_reach_nobody,
+        a_duplicate_makes_no_ghost,
+    );
+    suite.run()
+}

@@ -1,0 +1,243 @@
+//! Goal: the house rules hold: unsafe code only where it is declared, functions that fit a screen, a
+//! core that can be read in an afternoon, tests that say what they are for.
+//!
+//! Method: a look at the source, with comments and the contents of strings blanked out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tests::Suite;
+
+/// Where unsafe code may stand. Everything else is free of it.
+const UNSAFE_FILES: [&str; 3] = ["reactor/src/epoll.rs", "proactor/src/ring.rs", "proactor/src/op.rs"];
+const CORE: [&str; 3] = ["executor/src", "reactor/src", "proactor/src"];
+const CORE_LINES: usize = 4500;
+const FUNCTION_LINES: usize = 70;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// The Rust files under a folder of the workspace, by their path in it, with their text.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        let entries: Vec<PathBuf> = fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{folder:?}: {error}"))
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        for path in entries {
+            // The peers are a workspace of their own, with other people's ways.
+            let skipped = path.file_name().is_some_and(|name| name == "target" || name == "peers");
+            if path.is_dir() && !skipped {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing in {folder}");
+    found.sort();
+    found
+}
+
+fn all_sources() -> Vec<(String, String)> {
+    ["executor", "reactor", "proactor", "demos", "tests"].into_iter().flat_map(sources).collect()
+}
+
+/// The text with comments, strings and character literals blanked out, line by line as before.
+fn blank(source: &str) -> String {
+    let text: Vec<char> = source.chars().collect();
+    let mut out = String::with_capacity(source.len());
+    let mut place = 0;
+    while place < text.len() {
+        let end = literal_end(&text, place);
+        if end > place {
+            out.extend(text[place..end].iter().map(|letter| if *letter == '\n' { '\n' } else { ' ' }));
+            place = end;
+        } else {
+            out.push(text[place]);
+            place += 1;
+        }
+    }
+    out
+}
+
+/// Where the comment or literal that begins at `place` ends; `place` if none does.
+fn literal_end(text: &[char], place: usize) -> usize {
+    let at = |offset: usize| text.get(place + offset).copied().unwrap_or('\0');
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    match (at(0), at(1)) {
+        ('/', '/') => (place..text.len()).find(|next| text[*next] == '\n').unwrap_or(text.len()),
+        ('/', '*') => block_comment_end(text, place),
+        ('"', _) => string_end(text, place + 1),
+        ('r', '"' | '#') if place == 0 || !is_word(text[place - 1]) || text[place - 1] == 'b' => {
+            raw_end(text, place)
+        }
+        // A character, not a lifetime.
+        ('\'', '\\') => (place + 3..text.len()).find(|next| text[*next] == '\'').map_or(place, |end| end + 1),
+        ('\'', _) if at(2) == '\'' => place + 3,
+        _ => place,
+    }
+}
+
+fn block_comment_end(text: &[char], mut place: usize) -> usize {
+    let mut depth = 0;
+    while place + 1 < text.len() {
+        match (text[place], text[place + 1]) {
+            ('/', '*') => depth += 1,
+            ('*', '/') => depth -= 1,
+            _ => {
+                place += 1;
+                continue;
+            }
+        }
+        place += 2;
+        if depth == 0 {
+            return place;
+        }
+    }
+    text.len()
+}
+
+fn string_end(text: &[char], mut place: usize) -> usize {
+    while place < text.len() && text[place] != '"' {
+        place += if text[place] == '\\' { 2 } else { 1 };
+    }
+    (place + 1).min(text.len())
+}
+
+fn raw_end(text: &[char], place: usize) -> usize {
+    let hashes = text[place + 1..].iter().take_while(|letter| **letter == '#').count();
+    if text.get(place + 1 + hashes) != Some(&'"') {
+        return place;
+    }
+    let closing: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+    let start = place + 2 + hashes;
+    let found = text[start..].windows(closing.len()).position(|window| window == closing);
+    found.map_or(text.len(), |offset| start + offset + closing.len())
+}
+
+/// The line on which the item that begins on line `first` ends: its braces close, or it has none.
+fn item_end(lines: &[&str], first: usize) -> usize {
+    let mut depth = 0;
+    for (number, line) in lines.iter().enumerate().skip(first) {
+        for letter in line.chars() {
+            match letter {
+                '{' => depth += 1,
+                '}' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return number;
+                    }
+                }
+                ';' if depth == 0 => return number,
+                _ => {}
+            }
+        }
+    }
+    lines.len() - 1
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    line.split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(|found| found == word)
+}
+
+fn unsafe_code_only_where_declared() {
+    for (name, source) in all_sources() {
+        let is_unsafe = blank(&source).lines().any(|line| has_word(line, "unsafe"));
+        let may_be = UNSAFE_FILES.contains(&name.as_str());
+        assert!(!is_unsafe || may_be, "{name} has unsafe code");
+        assert!(is_unsafe || !may_be, "{name} has no unsafe code any more: strike it from the list");
+    }
+    for library in ["executor/src/lib.rs", "tests/src/lib.rs"] {
+        let source = fs::read_to_string(root().join(library)).unwrap();
+        assert!(source.contains("#![forbid(unsafe_code)]"), "{library}");
+    }
+}
+
+fn functions_fit_a_screen() {
+    let mut seen = 0;
+    for (name, source) in all_sources() {
+        let blanked = blank(&source);
+        let lines: Vec<&str> = blanked.lines().collect();
+        for first in (0..lines.len()).filter(|number| has_word(lines[*number], "fn")) {
+            let is_item = lines[first].split("fn ").nth(1).is_some_and(|rest| rest.contains(['(', '<']));
+            let length = item_end(&lines, first) + 1 - first;
+            assert!(!is_item || length <= FUNCTION_LINES, "{name}:{} has {length} lines", first + 1);
+            seen += usize::from(is_item);
+        }
+    }
+    assert!(seen > 500, "only {seen} functions found");
+}
+
+fn the_core_stays_small() {
+    let mut total = 0;
+    let mut report = Vec::new();
+    for (name, source) in CORE.into_iter().flat_map(sources) {
+        let count = lines_of_code(&source);
+        report.push(format!("{name}: {count}"));
+        total += count;
+    }
+    assert!(total > 2000, "only {total} lines found: {report:#?}");
+    assert!(total < CORE_LINES, "{total} lines of code in the core: {report:#?}");
+}
+
+/// Without blank lines, comments, and what is compiled only for tests.
+fn lines_of_code(source: &str) -> usize {
+    let blanked = blank(source);
+    let lines: Vec<&str> = blanked.lines().collect();
+    let (mut count, mut number) = (0, 0);
+    while number < lines.len() {
+        let line = lines[number].trim();
+        if line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test") {
+            number = item_end(&lines, number) + 1;
+            continue;
+        }
+        count += usize::from(!line.is_empty());
+        number += 1;
+    }
+    count
+}
+
+fn tests_open_with_goal_and_method() {
+    for (name, source) in sources("tests/tests") {
+        let opening: String = source.lines().take_while(|line| line.starts_with("//!")).collect();
+        assert!(opening.starts_with("//! Goal: ") && opening.contains("//! Method: "), "{name}");
+        assert!(!source.contains(concat!("#[", "ignore")), "{name}: an ignored test is no test");
+    }
+}
+
+fn the_measures_themselves_work() {
+    let source = r##"fn a() { /* fn b() { */ let _ = "unsafe { } \" {"; let _ = '{'; let _: &'static str = r#"}"{"#; }
+// unsafe
+#[cfg(test)]
+mod tests {
+    fn c() {}
+}
+"##;
+    let blanked = blank(source);
+    assert!(!has_word(&blanked, "unsafe") && !blanked.contains("fn b"), "{blanked}");
+    assert_eq!(blanked.lines().count(), source.lines().count());
+    assert_eq!(lines_of_code(source), 1);
+    let lines: Vec<&str> = blanked.lines().collect();
+    assert_eq!((item_end(&lines, 0), item_end(&lines, 2)), (0, 5));
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    let cases: [(&str, fn()); 5] = [
+        ("unsafe_code_only_where_declared", unsafe_code_only_where_declared),
+        ("functions_fit_a_screen", functions_fit_a_screen),
+        ("the_core_stays_small", the_core_stays_small),
+        ("tests_open_with_goal_and_method", tests_open_with_goal_and_method),
+        ("the_measures_themselves_work", the_measures_themselves_work),
+    ];
+    for (name, body) in cases {
+        suite.add_plain(name, body);
+    }
+    suite.run()
+}
