@@ -164,7 +164,9 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Parses a number of seconds, with a fraction or without.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.filter(|seconds| *seconds <= LONGEST).ok_or_else(|| "give a number of seconds, such as 5 or 0.5, and a day at most".to_owned())
+    seconds
+        .filter(|seconds| *seconds <= LONGEST)
+        .ok_or_else(|| "give a number of seconds, such as 5 or 0.5, and a day at most".to_owned())
 }
 
 #[cfg(test)]

@@ -108,6 +108,11 @@ impl Demos {
 
 impl Drop for Demos {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let state = self.process.try_wait();
+            let lines: Vec<_> = self.stdout.try_iter().chain(self.stderr.try_iter()).collect();
+            eprintln!("meanwhile the process was {state:?} (None: running) and had said {lines:?}");
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
