@@ -1,5 +1,6 @@
-//! The binary as its users meet it: what it prints, what it refuses, how it ends. Method: the built
-//! binary in a process of its own, real signals, real connections, on every engine that runs here.
+//! Goal: the binary is to its users what its help says: what it prints, what it refuses, how it ends.
+//! Method: the built binary in a process of its own, real signals, real connections, on every engine
+//! that runs here.
 
 mod process;
 
