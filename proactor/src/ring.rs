@@ -134,8 +134,7 @@ impl Ring {
         let data = u64::try_from(fd).expect("a descriptor");
         let mut update = ResourceUpdate { offset: u32::MAX, reserved: 0, data };
         // SAFETY: `update` is one io_uring_rsrc_update that lives through the call.
-        let done =
-            unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut update, 1) };
+        let done = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut update, 1) };
         if done != 1 {
             return Err(io::Error::last_os_error());
         }

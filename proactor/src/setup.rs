@@ -49,12 +49,7 @@ const TABLE: [(Feature, &str, &str, &str); 9] = [
     (Feature::BufferRing, "buffer ring", "5.19", "each receive takes memory of its own along"),
     (Feature::MultishotRecv, "multishot receive", "6.0", "each receive is a request of its own"),
     (Feature::MultishotAccept, "multishot accept", "5.19", "each accept is a request of its own"),
-    (
-        Feature::MultishotPoll,
-        "multishot poll",
-        "5.13",
-        "each wake from another thread costs a read and a new request",
-    ),
+    (Feature::MultishotPoll, "multishot poll", "5.13", "each wake from another thread costs a read and a new request"),
 ];
 
 impl Feature {
@@ -164,9 +159,7 @@ impl SetupError {
                 "it is older than 5.11, built without CONFIG_IO_URING, or a filter hides the call: use \
                  another kernel, or an engine on epoll",
             ),
-            Gate::Sysctl => {
-                ("kernel.io_uring_disabled forbids io_uring", "as root: sysctl kernel.io_uring_disabled=0")
-            }
+            Gate::Sysctl => ("kernel.io_uring_disabled forbids io_uring", "as root: sysctl kernel.io_uring_disabled=0"),
             Gate::Seccomp => (
                 "a seccomp filter forbids io_uring",
                 "allow io_uring_setup, io_uring_enter and io_uring_register in the container's profile \
