@@ -58,12 +58,7 @@ pub struct Served {
 ///
 /// # Errors
 /// Those of [`Listener::accept`]. The connections run on then, until the runtime ends.
-pub async fn serve<R, C, F>(
-    rt: &R,
-    mut listener: R::Listener,
-    limits: &Limits,
-    connection: C,
-) -> io::Result<Served>
+pub async fn serve<R, C, F>(rt: &R, mut listener: R::Listener, limits: &Limits, connection: C) -> io::Result<Served>
 where
     R: Runtime,
     C: Fn(R::Stream) -> F + 'static,

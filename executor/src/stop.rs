@@ -47,10 +47,16 @@ impl Future for Stopped {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        drop(self.leave());
         if self.signal.stopped.get() {
             return Poll::Ready(());
         }
+        let known = self
+            .key
+            .is_some_and(|key| self.signal.waiting.borrow().get(key).is_some_and(|waker| waker.will_wake(cx.waker())));
+        if known {
+            return Poll::Pending;
+        }
+        drop(self.leave());
         let waker = cx.waker().clone();
         let key = self.signal.waiting.borrow_mut().insert(waker);
         self.key = Some(key);

@@ -11,9 +11,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use executor::{Config, JoinError, JoinSet, panic_text, yield_now};
-use tests::{
-    Bench, CountsDrops, Engine, Suite, ms, on_every_engine, panics, poll_idle, poll_once, run, settle,
-};
+use tests::{Bench, CountsDrops, Engine, Suite, ms, on_every_engine, panics, poll_idle, poll_once, run, settle};
 
 fn a_handle_gives_the_output<E: Engine>() {
     run::<E>(async |rt| {
@@ -103,9 +101,7 @@ fn a_panic_is_the_tasks_own<E: Engine>() {
     let detached = Rc::new(RefCell::new(Vec::new()));
     let hook = Rc::clone(&detached);
     let config = Config {
-        on_task_panic: Rc::new(move |payload| {
-            hook.borrow_mut().push(panic_text(payload.as_ref()).to_owned())
-        }),
+        on_task_panic: Rc::new(move |payload| hook.borrow_mut().push(panic_text(payload.as_ref()).to_owned())),
         ..Config::default()
     };
     let bench = Bench::<E>::with(config);
@@ -205,8 +201,7 @@ fn spawns_beyond_the_limit_are_refused<E: Engine>() {
 }
 
 fn a_nested_block_on_panics_with_a_text_and_no_harm<E: Engine>() {
-    const TEXT: &str =
-        "block_on was called inside the loop of the same runtime: await the future, or spawn it";
+    const TEXT: &str = "block_on was called inside the loop of the same runtime: await the future, or spawn it";
     let bench = Bench::<E>::new();
     let rt = bench.rt();
     let handle = bench.handle();

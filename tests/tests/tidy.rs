@@ -77,9 +77,7 @@ fn literal_end(text: &[char], place: usize) -> usize {
         ('/', '/') => (place..text.len()).find(|next| text[*next] == '\n').unwrap_or(text.len()),
         ('/', '*') => block_comment_end(text, place),
         ('"', _) => string_end(text, place + 1),
-        ('r', '"' | '#') if place == 0 || !is_word(text[place - 1]) || text[place - 1] == 'b' => {
-            raw_end(text, place)
-        }
+        ('r', '"' | '#') if place == 0 || !is_word(text[place - 1]) || text[place - 1] == 'b' => raw_end(text, place),
         // A character, not a lifetime.
         ('\'', '\\') => (place + 3..text.len()).find(|next| text[*next] == '\'').map_or(place, |end| end + 1),
         ('\'', _) if at(2) == '\'' => place + 3,

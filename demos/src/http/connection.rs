@@ -218,8 +218,7 @@ impl<R: Runtime> Connection<'_, R> {
 
     /// Appends a response that ends the connection, to a request that has no other answer.
     fn refuse(&mut self, status: Status) -> Next {
-        let exchange =
-            Exchange { is_head: false, is_http10: false, keep_alive: false, expects_continue: false };
+        let exchange = Exchange { is_head: false, is_http10: false, keep_alive: false, expects_continue: false };
         let _ = self.respond(exchange, &Response::plain(status), false);
         Next::Close
     }
@@ -290,9 +289,7 @@ impl<R: Runtime> Connection<'_, R> {
             }
             // The client may have closed its side only, and want to know.
             Arrival::End if !is_idle => Box::pin(self.refuse_finally(Status::BadRequest, End::Now)).await,
-            Arrival::TimedOut if !is_idle => {
-                Box::pin(self.refuse_finally(Status::RequestTimeout, End::Linger)).await
-            }
+            Arrival::TimedOut if !is_idle => Box::pin(self.refuse_finally(Status::RequestTimeout, End::Linger)).await,
             _ => ControlFlow::Break(End::Now),
         }
     }

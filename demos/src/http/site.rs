@@ -55,8 +55,7 @@ impl Site {
         if !is_valid {
             let mut stamp = self.stamp.borrow_mut();
             let wall = SystemTime::now();
-            stamp.lines =
-                format!("{OK_LINE}Server: demos\r\nDate: {}\r\n", httpdate::fmt_http_date(wall)).into_bytes();
+            stamp.lines = format!("{OK_LINE}Server: demos\r\nDate: {}\r\n", httpdate::fmt_http_date(wall)).into_bytes();
             stamp.valid_until = now.checked_add(until_next_second(wall));
         }
         Ref::map(self.stamp.borrow(), |stamp| &stamp.lines[..])

@@ -68,9 +68,8 @@ fn large() -> Vec<u8> {
 fn an_independent_client_is_content() {
     on_every_engine(Limits::default(), None, |server| {
         let agent = agent();
-        let page = |agent: &ureq::Agent| {
-            agent.get(server.url("/")).call().unwrap().body_mut().read_to_string().unwrap()
-        };
+        let page =
+            |agent: &ureq::Agent| agent.get(server.url("/")).call().unwrap().body_mut().read_to_string().unwrap();
         assert!(page(&agent).contains(&format!("<code>{}</code>", server.engine.name())));
         assert_ne!(page(&agent), page(&agent));
         let mut plain = agent.get(server.url("/plaintext")).call().unwrap();
@@ -155,7 +154,8 @@ fn pipelined_requests_are_answered_in_order() {
     on_every_engine(Limits::default(), None, |server| {
         let paths = ["/plaintext", "/none", "/sleep?ms=1", "/json"].iter().cycle().take(16);
         let mut input: String = paths.map(|path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
-        input += "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 38\r\n\r\nGET /none HTTP/1.1\r\nHost: smuggled\r\n\r\n";
+        input +=
+            "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 38\r\n\r\nGET /none HTTP/1.1\r\nHost: smuggled\r\n\r\n";
         input += LAST;
         let expected = [[200, 404, 200, 200].repeat(4), vec![200, 200]].concat();
         assert_eq!(statuses(&server.talk(&input).replace("GET /none HTTP/1.1", "")), expected);
@@ -227,13 +227,8 @@ fn old_clients_and_cautious_ones_are_understood() {
 #[test]
 fn slow_and_silent_clients_are_sent_away() {
     let time = Duration::from_millis(300);
-    let limits = Limits {
-        header_timeout: time,
-        idle_timeout: time,
-        stall_timeout: time,
-        body_grace: time,
-        ..Limits::default()
-    };
+    let limits =
+        Limits { header_timeout: time, idle_timeout: time, stall_timeout: time, body_grace: time, ..Limits::default() };
     on_every_engine(limits, None, |server| {
         let (time, most) = (Duration::from_millis(300), Duration::from_secs(3));
         let body = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n";
@@ -331,9 +326,7 @@ fn limits_hold_to_the_byte() {
         assert_eq!(statuses(&server.talk(lines(101))), [431]);
         let chunked = |len: usize| {
             let body = "x".repeat(len);
-            format!(
-                "POST /echo HTTP/1.1\r\n{close}Transfer-Encoding: chunked\r\n\r\n{len:x}\r\n{body}\r\n0\r\n\r\n"
-            )
+            format!("POST /echo HTTP/1.1\r\n{close}Transfer-Encoding: chunked\r\n\r\n{len:x}\r\n{body}\r\n0\r\n\r\n")
         };
         assert_eq!(statuses(&server.talk(chunked(1 << 20))), [200]);
         let mut stream = server.connect();

@@ -155,11 +155,7 @@ pub fn statuses(output: &str) -> Vec<u16> {
     heads.map(|head| head[..3].parse().unwrap()).collect()
 }
 
-fn run_reactor(
-    trigger: Trigger,
-    site: Rc<Site>,
-    ready: mpsc::Sender<(SocketAddr, RemoteHandle)>,
-) -> (Stats, Stats) {
+fn run_reactor(trigger: Trigger, site: Rc<Site>, ready: mpsc::Sender<(SocketAddr, RemoteHandle)>) -> (Stats, Stats) {
     let owner = Builder::new().trigger(trigger).build().unwrap();
     let handle: Reactor = owner.clone();
     owner.block_on(serve(owner.clone(), site, ready));
