@@ -19,7 +19,7 @@ use tests::net::{Pattern, ask, duplex, echo, listen, pair, recv_exactly};
 use tests::{Bench, Engine, ProactorFull, ProactorTiny, Suite, both, ms, open_fds, poll_once, run, settle};
 
 fn each_feature_can_be_done_without() {
-    for feature in Feature::ALL {
+    for feature in Feature::all() {
         let before = open_fds().len();
         let rt = Builder::new().without(feature).build().unwrap();
         assert!(!rt.features().has(feature), "{feature:?}");
