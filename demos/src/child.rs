@@ -56,12 +56,11 @@ impl Server {
         let stdout = process.stdout.take().context("the server has no stdout")?;
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server { process, stdin, stdout, read_ahead: Vec::new(), address: unknown };
-        let line =
-            server.read_line().with_context(|| format!("the {service} server on {engine} did not start"))?;
+        let line = server.read_line().with_context(|| format!("the {service} server on {engine} did not start"))?;
         let address = line.strip_prefix("listening on ").and_then(|rest| rest.split(' ').next());
-        server.address = address.and_then(|address| address.parse().ok()).with_context(|| {
-            format!("the {service} server on {engine} said {line:?} instead of its address")
-        })?;
+        server.address = address
+            .and_then(|address| address.parse().ok())
+            .with_context(|| format!("the {service} server on {engine} said {line:?} instead of its address"))?;
         Ok(server)
     }
 

@@ -71,11 +71,7 @@ impl EchoDialogue {
 
     fn check(&mut self, bytes: &[u8]) -> anyhow::Result<u64> {
         let expected = &self.block[self.expected.clone()];
-        ensure!(
-            bytes.len() <= expected.len(),
-            "{} bytes more than were sent came back",
-            bytes.len() - expected.len()
-        );
+        ensure!(bytes.len() <= expected.len(), "{} bytes more than were sent came back", bytes.len() - expected.len());
         if bytes != &expected[..bytes.len()] {
             let place = bytes.iter().zip(expected).take_while(|(one, other)| one == other).count();
             let done = self.batch - expected.len();
@@ -237,10 +233,7 @@ impl<S: Reader + Writer> Peer<S> {
         let mut open = self.depth;
         while open > 0 {
             let chunk = self.stream.recv().await.context("cannot receive")?;
-            ensure!(
-                !chunk.bytes().is_empty(),
-                "the server ended the connection, {open} requests are unanswered"
-            );
+            ensure!(!chunk.bytes().is_empty(), "the server ended the connection, {open} requests are unanswered");
             let answers = self.dialogue.check(chunk.bytes()).context("a wrong answer")?;
             open = open.checked_sub(answers).context("more answers than requests")?;
             let took = u64::try_from((rt.now() - sent).as_nanos()).unwrap_or(LONGEST_NS);

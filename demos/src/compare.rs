@@ -141,18 +141,11 @@ impl Comparison {
     }
 
     /// Loads the server, and takes the figures.
-    fn measure(
-        &mut self,
-        scenario: &Scenario,
-        server: &mut Server,
-        engine: Engine,
-    ) -> anyhow::Result<Figures> {
+    fn measure(&mut self, scenario: &Scenario, server: &mut Server, engine: Engine) -> anyhow::Result<Figures> {
         self.progress.set_message(format!("{engine}: {}", scenario.name));
         let peers = self.connect(server.address(), scenario)?;
         let rt = &self.client;
-        let run = |peers, part| {
-            rt.block_on(async { client::run(rt, peers, rt.now() + self.slot.mul_f64(part)).await })
-        };
+        let run = |peers, part| rt.block_on(async { client::run(rt, peers, rt.now() + self.slot.mul_f64(part)).await });
         let (peers, warm_up) = run(peers, WARM_UP)?;
         let before = server.snapshot()?;
         let waited_before = control::waited_ns();
@@ -208,11 +201,7 @@ impl Comparison {
     }
 
     /// A group of connections that have exchanged a message each, or as many as they could in `time`.
-    fn open_idle(
-        &self,
-        server: &Server,
-        time: Duration,
-    ) -> anyhow::Result<Vec<client::Peer<reactor::TcpStream>>> {
+    fn open_idle(&self, server: &Server, time: Duration) -> anyhow::Result<Vec<client::Peer<reactor::TcpStream>>> {
         let service = Service::Echo { message: IDLE_MESSAGE };
         let scenario = Scenario { name: "idle", service, connections: IDLE_GROUP, depth: 1 };
         let peers = self.connect(server.address(), &scenario)?;

@@ -41,8 +41,7 @@ pub fn answer<R: Runtime>(rt: &R) -> anyhow::Result<()> {
 
 /// All counters of the runtime, the processor time of this process in ns, and its memory in bytes.
 fn figures<R: Runtime>(rt: &R) -> Value {
-    let counters: Map<_, _> =
-        rt.stats().fields().into_iter().map(|(name, value)| (name, json!(value))).collect();
+    let counters: Map<_, _> = rt.stats().fields().into_iter().map(|(name, value)| (name, json!(value))).collect();
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let cpu = Duration::try_from(cpu).unwrap_or_default().as_nanos();
     json!({

@@ -121,10 +121,8 @@ fn epoll_pwait2() -> Finding {
     });
     match tried {
         Ok(_) => Finding::new(name, Verdict::Yes, "sleeps are as fine as the clock"),
-        Err(error) => {
-            Finding::new(name, Verdict::Fallback, format!("{error}: sleeps are rounded up to milliseconds"))
-                .remedy("it needs Linux 5.11, and a seccomp filter that lets it through")
-        }
+        Err(error) => Finding::new(name, Verdict::Fallback, format!("{error}: sleeps are rounded up to milliseconds"))
+            .remedy("it needs Linux 5.11, and a seccomp filter that lets it through"),
     }
 }
 
@@ -154,9 +152,7 @@ fn sysctl(closed: Option<Gate>) -> Finding {
             let text = "1: only members of kernel.io_uring_group and CAP_SYS_ADMIN may use io_uring";
             Finding::new(name, verdict, text).remedy(format!("for everybody: {open}; or join the group"))
         }
-        Ok(value) => {
-            Finding::new(name, Verdict::No, format!("{value}: nobody may use io_uring")).remedy(open)
-        }
+        Ok(value) => Finding::new(name, Verdict::No, format!("{value}: nobody may use io_uring")).remedy(open),
         Err(_) => Finding::new(name, Verdict::Yes, "there is no such switch in this kernel"),
     }
 }

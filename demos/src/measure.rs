@@ -71,8 +71,7 @@ impl Figures {
             let count = |snapshot: &Snapshot| snapshot.counters.get(name).copied().unwrap_or(0);
             count(after).saturating_sub(count(before)) as f64 / requests
         };
-        let calls =
-            after.counters.keys().filter_map(|name| Some((name.strip_prefix("call.")?, change(name))));
+        let calls = after.counters.keys().filter_map(|name| Some((name.strip_prefix("call.")?, change(name))));
         let microseconds = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1e3;
         Ok(Figures {
             requests_per_second: requests / tally.elapsed.as_secs_f64(),

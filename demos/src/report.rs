@@ -71,8 +71,7 @@ impl Report {
             }
         }
         table.add_row([title("echo, idle connections")]);
-        let idle: Vec<_> =
-            self.contenders.iter().map(|contender| median(contender.idle_bytes.clone())).collect();
+        let idle: Vec<_> = self.contenders.iter().map(|contender| median(contender.idle_bytes.clone())).collect();
         table.add_row(row("memory, bytes each", Style::Compared, &idle));
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);

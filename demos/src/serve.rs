@@ -14,7 +14,7 @@
 //!          had arrived)         refused)
 //! ```
 //!
-//! **Stop** is the runtime's [`stop`](Runtime::stop). Every connection learns of it by itself, through
+//! **Stop** is the runtime's [`stop`](executor::Executor::stop). Every connection learns of it by itself, through
 //! [`unless_stopping`]: it answers what has been asked, and leaves when it is idle.
 
 use std::cell::{Cell, RefCell};
@@ -54,16 +54,11 @@ pub struct Served {
 }
 
 /// Serves the connections of `listener`, each by a task that runs `connection`, until the runtime is
-/// [stopped](Runtime::stop); then ends as described above.
+/// [stopped](executor::Executor::stop); then ends as described above.
 ///
 /// # Errors
 /// Those of [`Listener::accept`]. The connections run on then, until the runtime ends.
-pub async fn serve<R, C, F>(
-    rt: &R,
-    mut listener: R::Listener,
-    limits: &Limits,
-    connection: C,
-) -> io::Result<Served>
+pub async fn serve<R, C, F>(rt: &R, mut listener: R::Listener, limits: &Limits, connection: C) -> io::Result<Served>
 where
     R: Runtime,
     C: Fn(R::Stream) -> F + 'static,

@@ -87,12 +87,8 @@ fn remedy(error: &io::Error) -> &'static str {
         ErrorKind::AddrInUse => {
             ". Another program listens there: choose another port with --listen ADDR:PORT (0: any free one)"
         }
-        ErrorKind::AddrNotAvailable => {
-            ". This machine has no such address: choose another with --listen ADDR:PORT"
-        }
-        ErrorKind::PermissionDenied => {
-            ". Low ports are reserved: choose one above 1023 with --listen ADDR:PORT"
-        }
+        ErrorKind::AddrNotAvailable => ". This machine has no such address: choose another with --listen ADDR:PORT",
+        ErrorKind::PermissionDenied => ". Low ports are reserved: choose one above 1023 with --listen ADDR:PORT",
         _ => "",
     }
 }

@@ -264,9 +264,7 @@ fn doctor_tells_what_runs_by_text_json_and_exit_code() {
     for ended in [&text, &json] {
         assert_eq!(ended.status.code(), Some(if all_run { 0 } else { 1 }), "{ended:?}");
     }
-    for word in
-        ["reactor-level", "proactor", "epoll_pwait2", "kernel.io_uring_disabled", "seccomp", "open files"]
-    {
+    for word in ["reactor-level", "proactor", "epoll_pwait2", "kernel.io_uring_disabled", "seccomp", "open files"] {
         assert!(text.stdout.contains(word) && json.stdout.contains(word), "{word}: {text:?}");
     }
 }

@@ -4,6 +4,7 @@
 //! batch of tasks or has nothing to do, and acts on what the turn [`Fired`].
 
 use std::any::Any;
+use std::cell::Cell;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -54,6 +55,38 @@ pub trait Unpark: Send + Sync + 'static {
     fn unpark(&self);
 }
 
+/// A place for the waker of whoever waits for something. Wakers may be foreign code; nothing is borrowed
+/// here while one is cloned or dropped.
+#[derive(Default)]
+pub struct WaitSlot(Cell<Option<Waker>>);
+
+impl WaitSlot {
+    /// Who waits from now on, instead of whoever did before.
+    pub fn set(&self, waker: &Waker) {
+        let known = self.0.take().filter(|known| known.will_wake(waker));
+        self.0.set(Some(known.unwrap_or_else(|| waker.clone())));
+    }
+
+    /// Takes the waker out: to wake it, or to drop it because nobody waits any longer.
+    pub fn take(&self) -> Option<Waker> {
+        self.0.take()
+    }
+
+    /// Whether somebody waits.
+    pub fn is_set(&self) -> bool {
+        let waker = self.0.take();
+        let is_set = waker.is_some();
+        self.0.set(waker);
+        is_set
+    }
+}
+
+impl std::fmt::Debug for WaitSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("WaitSlot").field(&self.is_set()).finish()
+    }
+}
+
 /// What came out of a turn: tasks to wake, and things to drop.
 ///
 /// Both are foreign code. They are collected while the driver is borrowed, and run when it no longer
@@ -86,11 +119,5 @@ impl Fired {
     /// Whether there is nothing to wake or drop.
     pub fn is_empty(&self) -> bool {
         self.wakers.is_empty() && self.garbage.is_empty()
-    }
-}
-
-impl std::fmt::Debug for Fired {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Fired {{ wakers: {}, garbage: {} }}", self.wakers.len(), self.garbage.len())
     }
 }

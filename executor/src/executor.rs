@@ -76,11 +76,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config {
-            max_tasks: 1 << 20,
-            shutdown_deadline: Duration::from_secs(5),
-            on_task_panic: Rc::new(|_payload| {}),
-        }
+        Config { max_tasks: 1 << 20, shutdown_deadline: Duration::from_secs(5), on_task_panic: Rc::new(|_payload| {}) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_task::ArcWake;
@@ -23,35 +23,30 @@ use crate::task::{JoinError, JoinHandle};
 #[derive(Default)]
 pub struct JoinSet<T> {
     members: Table<JoinHandle<T>>,
-    ended: Arc<Ended>,
+    ended: Arc<Mutex<Ended>>,
 }
 
-/// Which members ended since somebody last asked.
+/// Which members ended since somebody last asked, and who waits for the next.
 #[derive(Default)]
-struct Ended(Mutex<EndedList>);
-
-#[derive(Default)]
-struct EndedList {
+struct Ended {
     keys: VecDeque<Key>,
     waiting: Option<Waker>,
 }
 
-impl Ended {
-    fn lock(&self) -> std::sync::MutexGuard<'_, EndedList> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(ended: &Mutex<Ended>) -> MutexGuard<'_, Ended> {
+    ended.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a member wakes when it ends.
 struct MemberWaker {
     key: Key,
-    ended: Arc<Ended>,
+    ended: Arc<Mutex<Ended>>,
 }
 
 impl ArcWake for MemberWaker {
     fn wake_by_ref(this: &Arc<Self>) {
         let waiting = {
-            let mut ended = this.ended.lock();
+            let mut ended = lock(&this.ended);
             ended.keys.push_back(this.key);
             ended.waiting.take()
         };
@@ -71,7 +66,7 @@ impl<T> JoinSet<T> {
     pub fn add(&mut self, handle: JoinHandle<T>) {
         let key = self.members.insert(handle);
         // Polled once by `join_next`, which leaves the member's waker with the task.
-        self.ended.lock().keys.push_back(key);
+        lock(&self.ended).keys.push_back(key);
     }
 
     /// How many tasks are in the group, those included that ended and were not yet asked for.
@@ -101,7 +96,7 @@ impl<T> JoinSet<T> {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
         loop {
-            let key = self.ended.lock().keys.pop_front();
+            let key = lock(&self.ended).keys.pop_front();
             let Some(key) = key else { break };
             let Some(member) = self.members.get_mut(key) else { continue };
             let waker = futures_task::waker(Arc::new(MemberWaker { key, ended: Arc::clone(&self.ended) }));
@@ -114,7 +109,7 @@ impl<T> JoinSet<T> {
             return Poll::Ready(None);
         }
         let mine = cx.waker().clone();
-        let replaced = self.ended.lock().waiting.replace(mine);
+        let replaced = lock(&self.ended).waiting.replace(mine);
         drop(replaced);
         Poll::Pending
     }

@@ -56,7 +56,7 @@ pub use seam::{Judge, Verdict};
 pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice},
-    driver::{Driver, Fired, Unpark},
+    driver::{Driver, Fired, Unpark, WaitSlot},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
     group::JoinSet,
     remote::{RemoteHandle, RemoteTask, SpawnError},

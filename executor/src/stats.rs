@@ -35,7 +35,6 @@ pub struct Stats {
 
 /// The counters of a driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct DriverStats {
     /// System calls by name, those made at least once.
     pub system_calls: Vec<(&'static str, u64)>,

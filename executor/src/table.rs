@@ -153,8 +153,7 @@ mod tests {
 
     #[test]
     fn a_key_survives_the_journey_through_a_u64() {
-        for key in [Key { index: 7, generation: 9 }, Key::reserved(3), Key { index: 0, generation: u32::MAX }]
-        {
+        for key in [Key { index: 7, generation: 9 }, Key::reserved(3), Key { index: 0, generation: u32::MAX }] {
             assert_eq!(Key::from_u64(key.to_u64()), key);
         }
         assert_eq!(Key { index: 1, generation: 2 }.to_u64(), 2 << 32 | 1);

@@ -23,6 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use crate::driver::WaitSlot;
 use crate::queue::TaskWaker;
 
 /// Why a task has no output.
@@ -42,9 +43,7 @@ impl fmt::Display for JoinError {
         match self {
             JoinError::Panicked(payload) => write!(f, "the task panicked: {}", panic_text(payload.as_ref())),
             JoinError::Cancelled => f.write_str("the task was cancelled"),
-            JoinError::Refused => {
-                f.write_str("the task was refused: the runtime is closing, or at its limit of tasks")
-            }
+            JoinError::Refused => f.write_str("the task was refused: the runtime is closing, or at its limit of tasks"),
         }
     }
 }
@@ -93,7 +92,7 @@ enum Stage<F: Future> {
 struct TaskCell<F: Future> {
     waker: Arc<TaskWaker>,
     stage: Cell<Stage<F>>,
-    joiner: Cell<Option<Waker>>,
+    joiner: WaitSlot,
 }
 
 impl<F: Future> TaskCell<F> {
@@ -172,8 +171,7 @@ impl<F: Future> Join<F::Output> for TaskCell<F> {
             Stage::Taken => panic!("a JoinHandle was polled after it had given its output"),
             unfinished => {
                 self.stage.set(unfinished);
-                let known = self.joiner.take().filter(|joiner| joiner.will_wake(cx.waker()));
-                self.joiner.set(Some(known.unwrap_or_else(|| cx.waker().clone())));
+                self.joiner.set(cx.waker());
                 Poll::Pending
             }
         }
@@ -197,7 +195,7 @@ pub(crate) fn task<F: Future<Output: 'static> + 'static>(
     future: F,
 ) -> (Rc<dyn Task>, JoinHandle<F::Output>) {
     let stage = Cell::new(Stage::Waiting(Box::pin(future)));
-    let cell = Rc::new(TaskCell { waker, stage, joiner: Cell::new(None) });
+    let cell = Rc::new(TaskCell { waker, stage, joiner: WaitSlot::default() });
     (Rc::clone(&cell) as Rc<dyn Task>, JoinHandle { task: Some(cell) })
 }
 

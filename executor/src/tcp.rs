@@ -9,10 +9,11 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::buf::{BufResult, IoBuf, IoBufMut};
-use crate::runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer};
+use crate::runtime::{ListenOptions, Listener, Reader, Stream, Writer};
+use crate::timer::Sleep;
 
 /// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send are
 /// under way at a time.
@@ -51,7 +52,7 @@ pub trait Connection: AsFd + Debug + Sized + 'static {
 /// A listening socket from inside: how a runtime accepts.
 pub trait Acceptor: AsFd + Debug + Sized + 'static {
     /// The runtime.
-    type Runtime: Runtime;
+    type Runtime;
     /// What it accepts.
     type Connection: Connection<Runtime = Self::Runtime>;
 
@@ -61,10 +62,8 @@ pub trait Acceptor: AsFd + Debug + Sized + 'static {
     fn from_std(runtime: &Self::Runtime, listener: std::net::TcpListener) -> io::Result<Self>;
     /// The next connection, or whatever the kernel says instead. Dropping it loses no connection.
     async fn accept(&self) -> io::Result<Self::Connection>;
-    /// The runtime, to wait in.
-    fn runtime(&self) -> &Self::Runtime;
-    /// Counts a pause.
-    fn count_pause(&self);
+    /// Begins a pause, and counts it.
+    fn pause(&self, duration: Duration) -> Sleep;
     /// The address it listens on.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
@@ -82,7 +81,7 @@ pub struct TcpListener<A> {
     acceptor: A,
     /// The pause after the last failure, doubled with each further one; zero after a success.
     pause: Duration,
-    paused_until: Option<Instant>,
+    paused: Option<Sleep>,
 }
 
 impl<A: Acceptor> TcpListener<A> {
@@ -111,7 +110,7 @@ impl<A: Acceptor> TcpListener<A> {
     }
 
     fn new(acceptor: A) -> Self {
-        TcpListener { acceptor, pause: Duration::ZERO, paused_until: None }
+        TcpListener { acceptor, pause: Duration::ZERO, paused: None }
     }
 }
 
@@ -121,9 +120,9 @@ impl<A: Acceptor> Listener for TcpListener<A> {
     async fn accept(&mut self) -> io::Result<Self::Stream> {
         loop {
             // The pause is the listener's, not this call's: dropping an accept doesn't shorten it.
-            if let Some(until) = self.paused_until {
-                self.acceptor.runtime().sleep_until(until).await;
-                self.paused_until = None;
+            if let Some(paused) = &mut self.paused {
+                paused.await;
+                self.paused = None;
             }
             match self.acceptor.accept().await {
                 Ok(connection) => {
@@ -139,8 +138,7 @@ impl<A: Acceptor> Listener for TcpListener<A> {
                 // from the connection it failed to make. All pass, some only in time.
                 Err(_) => {
                     self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-                    self.paused_until = Some(self.acceptor.runtime().now() + self.pause);
-                    self.acceptor.count_pause();
+                    self.paused = Some(self.acceptor.pause(self.pause));
                 }
             }
         }

@@ -1,16 +1,15 @@
 //! The proactor's turn: submit, sleep, and hand out what has completed.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use executor::{Driver, DriverStats, Fired, Key, Unpark, closed};
-use io_uring::{opcode, types};
 
 use crate::Context;
-use crate::op::{Operations, WAKE};
+use crate::op::{Operations, WAKE, count};
 use crate::ring::{Entered, WakeFd};
 use crate::setup::Feature;
 
@@ -32,20 +31,12 @@ pub struct UringDriver {
     /// Whether the ring watches `wake_fd`.
     is_wake_armed: bool,
     busy_streak: u32,
-    overflow_flushes: u64,
-}
-
-impl std::fmt::Debug for UringDriver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let in_kernel = self.context.operations.borrow().in_kernel();
-        f.debug_struct("UringDriver").field("operations", &in_kernel).finish_non_exhaustive()
-    }
 }
 
 impl UringDriver {
     pub(crate) fn new(context: Rc<Context>) -> io::Result<UringDriver> {
         let wake_fd = Arc::new(WakeFd::new()?);
-        Ok(UringDriver { context, wake_fd, is_wake_armed: false, busy_streak: 0, overflow_flushes: 0 })
+        Ok(UringDriver { context, wake_fd, is_wake_armed: false, busy_streak: 0 })
     }
 
     /// Has the ring complete at each write to the eventfd. One request, which stays, and nobody has to
@@ -53,14 +44,8 @@ impl UringDriver {
     /// is read after each report, or the next request would complete at once.
     fn arm_wake(&mut self, operations: &mut Operations) {
         let Some(ring) = operations.ring.as_mut().filter(|_| !self.is_wake_armed) else { return };
-        let readable = u32::from(libc::POLLIN.unsigned_abs());
-        let entry = opcode::PollAdd::new(types::Fd(self.wake_fd.as_fd().as_raw_fd()), readable)
-            .multi(self.context.features.has(Feature::MultishotPoll))
-            .build()
-            .user_data(WAKE.to_u64());
-        // SAFETY: a poll points to nothing. The descriptor lives as long as the driver, and the kernel
-        // holds the file itself from the enter on.
-        self.is_wake_armed = unsafe { ring.push(&entry) };
+        let is_multishot = self.context.features.has(Feature::MultishotPoll);
+        self.is_wake_armed = ring.poll(self.wake_fd.as_fd(), is_multishot, WAKE.to_u64());
     }
 
     fn reap(&mut self, operations: &mut Operations, fired: &mut Fired) {
@@ -97,7 +82,7 @@ impl UringDriver {
             if !ring.is_overflowed() {
                 break;
             }
-            self.overflow_flushes += 1;
+            count(&mut operations.stats.overflow_flushes);
             ring.enter(seam, Some(Duration::ZERO))?;
             self.reap(operations, fired);
         }
@@ -180,25 +165,15 @@ impl Driver for UringDriver {
 
     fn stats(&self) -> DriverStats {
         let operations = self.context.operations.borrow();
-        let counts = operations.counts;
-        let mut stats = DriverStats::default();
+        let mut stats = operations.stats.clone();
         stats.system_calls = self.context.seam.counts();
         let wake_writes = self.wake_fd.writes();
         if wake_writes > 0 {
             stats.system_calls.push(("write", wake_writes));
         }
-        stats.events = counts.completions;
         stats.accept_pauses = self.context.accept_pauses.get();
         stats.chunks_lent_now = self.context.pool.lent();
         stats.operations_now = Some(operations.in_kernel() as u64);
-        stats.operations = Some(counts.started);
-        stats.orphans = Some(counts.orphans);
-        stats.ops_leaked = Some(counts.leaked);
-        stats.ops_abandoned = Some(counts.abandoned);
-        stats.stray_cqes = Some(counts.stray);
-        stats.overflow_flushes = Some(self.overflow_flushes);
-        stats.operations_deferred = Some(counts.deferred);
-        stats.pool_misses = Some(counts.pool_misses);
         stats
     }
 }

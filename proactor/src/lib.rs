@@ -67,9 +67,9 @@ pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStrea
 pub use crate::pool::Chunk;
 pub use crate::setup::{Feature, Features, Gate, SetupError};
 pub use executor::{
-    AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError,
-    JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Reader, RemoteHandle, RemoteTask,
-    Runtime, Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
+    AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
+    JoinSet, ListenOptions, Listener, MissedTickBehavior, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice,
+    SpawnError, Stats, Stream, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Judge, Verdict};

@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
-use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, closed};
+use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use crate::op::{Buffer, Kind, Socket};
@@ -78,7 +79,7 @@ impl<T> Hold<T> {
             if !is_busy || self.context.is_closed.get() {
                 return Poll::Ready(());
             }
-            self.socket().incoming.wait(cx);
+            self.socket().incoming.waiting.set(cx.waker());
             Poll::Pending
         })
         .await;
@@ -135,11 +136,11 @@ impl<T> Future for Arrival<'_, T> {
         if let Some(arrived) = socket.incoming.take() {
             return Poll::Ready(Some(arrived));
         }
-        if socket.incoming.is_idle() {
+        if socket.incoming.filler.get().is_none() {
             let Some(fill) = self.fill else { return Poll::Ready(None) };
             fill(context, socket);
         }
-        socket.incoming.wait(cx);
+        socket.incoming.waiting.set(cx.waker());
         self.is_waiting = true;
         Poll::Pending
     }
@@ -149,7 +150,7 @@ impl<T> Drop for Arrival<'_, T> {
     /// What is under way stays so: the next one who asks finds what it brings.
     fn drop(&mut self) {
         if self.is_waiting {
-            self.hold.socket().incoming.stop_waiting();
+            drop(self.hold.socket().incoming.waiting.take());
         }
     }
 }
@@ -187,13 +188,9 @@ impl Acceptor for ListenSocket {
         StreamSocket::new(&self.proactor, arrived.expect("a listener has no end of stream"))
     }
 
-    fn runtime(&self) -> &Proactor {
-        &self.proactor
-    }
-
-    fn count_pause(&self) {
-        let pauses = &self.proactor.context.accept_pauses;
-        pauses.set(pauses.get() + 1);
+    fn pause(&self, duration: Duration) -> Sleep {
+        self.proactor.context.accept_pauses.update(|pauses| pauses + 1);
+        self.proactor.sleep(duration)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -264,9 +261,8 @@ impl Connection for StreamSocket {
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
             None => {
-                let (buffer, start, len) = Buffer::to_receive(buf);
                 let socket = Rc::clone(self.hold.socket());
-                self.transfer(Kind::Read { socket, buffer, start, len }).await
+                self.transfer(Kind::Read { socket, buffer: Buffer::to_receive(buf) }).await
             }
             Some(Ok(Some(mut chunk))) => {
                 let count = chunk.move_to(buf.bytes_mut());
@@ -281,12 +277,12 @@ impl Connection for StreamSocket {
     }
 
     async fn send<B: IoBuf>(&self, buf: B, whole: bool) -> BufResult<usize, B> {
-        let (buffer, start, len) = Buffer::to_send(buf);
-        if len == 0 {
+        let mut buffer = Buffer::to_send(buf);
+        if buffer.is_empty() {
             return (Ok(0), buffer.unstow());
         }
         let socket = Rc::clone(self.hold.socket());
-        self.transfer(Kind::Send { socket, buffer, start, len, sent: 0, whole }).await
+        self.transfer(Kind::Send { socket, buffer, sent: 0, whole }).await
     }
 
     /// What arrives from now on is dropped, so that it takes nothing of the pool.

@@ -41,7 +41,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use executor::{Fired, IoBuf, IoBufMut, Key, Seam, Table, closed};
+use executor::{DriverStats, Fired, IoBuf, IoBufMut, Key, Seam, Table, WaitSlot, closed};
 use io_uring::{opcode, squeue, types};
 use socket2::SockAddr;
 
@@ -73,23 +73,23 @@ pub(crate) struct Incoming<T> {
     /// or a negative errno, which is told once.
     end: Cell<Option<i32>>,
     /// The operation that fills this.
-    filler: Cell<Option<Key>>,
+    pub(crate) filler: Cell<Option<Key>>,
     /// Its cancel is under way, because there is enough here.
     is_stopping: Cell<bool>,
     /// Nobody will ask again: what still comes is dropped.
     is_released: Cell<bool>,
-    waiting: RefCell<Option<Waker>>,
+    pub(crate) waiting: WaitSlot,
 }
 
 impl<T> Socket<T> {
     pub(crate) fn new(fd: OwnedFd) -> Rc<Socket<T>> {
         let incoming = Incoming {
             items: RefCell::default(),
-            end: Cell::new(None),
-            filler: Cell::new(None),
-            is_stopping: Cell::new(false),
-            is_released: Cell::new(false),
-            waiting: RefCell::default(),
+            end: Cell::default(),
+            filler: Cell::default(),
+            is_stopping: Cell::default(),
+            is_released: Cell::default(),
+            waiting: WaitSlot::default(),
         };
         Rc::new(Socket { fd, incoming })
     }
@@ -129,25 +129,6 @@ impl<T> Incoming<T> {
         self.items.borrow_mut().push_front(item);
     }
 
-    pub(crate) fn is_idle(&self) -> bool {
-        self.filler.get().is_none()
-    }
-
-    pub(crate) fn wait(&self, cx: &TaskContext<'_>) {
-        if !self.waiting.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            // Cloned before the borrow and dropped after it: a waker may be foreign code.
-            let waker = cx.waker().clone();
-            let replaced = self.waiting.borrow_mut().replace(waker);
-            drop(replaced);
-        }
-    }
-
-    /// Nobody waits any longer.
-    pub(crate) fn stop_waiting(&self) {
-        let waker = self.waiting.borrow_mut().take();
-        drop(waker);
-    }
-
     /// Nobody will ask again. Returns what must be cancelled, and what to drop.
     fn release(&self) -> (Option<Key>, VecDeque<T>) {
         let was_released = self.is_released.replace(true);
@@ -155,7 +136,7 @@ impl<T> Incoming<T> {
     }
 
     fn wake(&self, fired: &mut Fired) {
-        if let Some(waker) = self.waiting.borrow_mut().take() {
+        if let Some(waker) = self.waiting.take() {
             fired.wake(waker);
         }
     }
@@ -189,56 +170,63 @@ impl<T> Incoming<T> {
     }
 }
 
-/// A buffer of the user's, where it will not move.
+/// A buffer of the user's, where its bytes will not move until it is unstowed.
 pub(crate) enum Buffer {
     Chunk(Chunk),
     Vec(Vec<u8>),
     /// `Rc`, because moving a `Box` would promise the compiler that nobody else uses its memory.
-    Other(Rc<dyn Any>),
+    Other {
+        owner: Rc<dyn Any>,
+        start: *mut u8,
+        len: usize,
+    },
 }
 
 impl Buffer {
-    /// Stows a buffer to be sent. Returns where its bytes are, which is true until it is unstowed.
-    pub(crate) fn to_send<B: IoBuf>(buffer: B) -> (Buffer, *const u8, usize) {
-        let buffer = Buffer::sort(buffer).unwrap_or_else(|other| {
-            let other = Rc::new(other);
-            let bytes = other.bytes();
-            let place = (bytes.as_ptr(), bytes.len());
-            (Buffer::Other(other), place)
-        });
-        (buffer.0, buffer.1.0, buffer.1.1)
+    /// Stows a buffer to be sent.
+    pub(crate) fn to_send<B: IoBuf>(buffer: B) -> Buffer {
+        Buffer::sort(buffer).unwrap_or_else(|other| {
+            let owner = Rc::new(other);
+            let bytes = owner.bytes();
+            let (start, len) = (bytes.as_ptr().cast_mut(), bytes.len());
+            Buffer::Other { owner, start, len }
+        })
     }
 
     /// Stows a buffer to receive into.
-    pub(crate) fn to_receive<B: IoBufMut>(buffer: B) -> (Buffer, *mut u8, usize) {
-        match Buffer::sort(buffer) {
-            Ok((Buffer::Vec(mut vec), _)) => {
-                let (start, len) = (vec.as_mut_ptr(), vec.len());
-                (Buffer::Vec(vec), start, len)
-            }
-            Ok(_) => unreachable!("a chunk can't be received into: it is no IoBufMut"),
-            Err(other) => {
-                let mut other = Rc::new(other);
-                let bytes = Rc::get_mut(&mut other).expect("just made").bytes_mut();
-                let (start, len) = (bytes.as_mut_ptr(), bytes.len());
-                (Buffer::Other(other), start, len)
-            }
-        }
+    pub(crate) fn to_receive<B: IoBufMut>(buffer: B) -> Buffer {
+        Buffer::sort(buffer).unwrap_or_else(|other| {
+            let mut owner = Rc::new(other);
+            let bytes = Rc::get_mut(&mut owner).expect("just made").bytes_mut();
+            let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+            Buffer::Other { owner, start, len }
+        })
     }
 
     /// Chunks and vectors, of which the bytes don't move; anything else comes back.
-    fn sort<B: IoBuf>(buffer: B) -> Result<(Buffer, (*const u8, usize)), B> {
+    fn sort<B: IoBuf>(buffer: B) -> Result<Buffer, B> {
         let mut buffer = Some(buffer);
         let any: &mut dyn Any = &mut buffer;
         if let Some(chunk) = any.downcast_mut::<Option<Chunk>>().and_then(Option::take) {
-            let place = (chunk.as_ptr(), chunk.len());
-            return Ok((Buffer::Chunk(chunk), place));
+            return Ok(Buffer::Chunk(chunk));
         }
         if let Some(vec) = any.downcast_mut::<Option<Vec<u8>>>().and_then(Option::take) {
-            let place = (vec.as_ptr(), vec.len());
-            return Ok((Buffer::Vec(vec), place));
+            return Ok(Buffer::Vec(vec));
         }
         Err(buffer.expect("not taken"))
+    }
+
+    /// Where its bytes are. Only what was stowed to receive may be written to.
+    fn place(&mut self) -> (*mut u8, usize) {
+        match self {
+            Buffer::Chunk(chunk) => (chunk.as_ptr().cast_mut(), chunk.len()),
+            Buffer::Vec(vec) => (vec.as_mut_ptr(), vec.len()),
+            Buffer::Other { start, len, .. } => (*start, *len),
+        }
+    }
+
+    pub(crate) fn is_empty(&mut self) -> bool {
+        self.place().1 == 0
     }
 
     /// The user's buffer again.
@@ -248,8 +236,8 @@ impl Buffer {
         match self {
             Buffer::Chunk(chunk) => *any.downcast_mut().expect("stowed as the same type") = Some(chunk),
             Buffer::Vec(vec) => *any.downcast_mut().expect("stowed as the same type") = Some(vec),
-            Buffer::Other(other) => {
-                buffer = Rc::into_inner(other.downcast::<B>().expect("stowed as the same type"));
+            Buffer::Other { owner, .. } => {
+                buffer = Rc::into_inner(owner.downcast::<B>().expect("stowed as the same type"));
             }
         }
         buffer.expect("the only reference")
@@ -265,9 +253,9 @@ pub(crate) enum Kind {
     /// Accepts again and again, or once.
     Accept { socket: Rc<Socket<OwnedFd>>, is_multishot: bool },
     /// Receives once, into the user's buffer.
-    Read { socket: Rc<Socket<Chunk>>, buffer: Buffer, start: *mut u8, len: usize },
+    Read { socket: Rc<Socket<Chunk>>, buffer: Buffer },
     /// Sends. If `whole`, goes on until all is sent.
-    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, start: *const u8, len: usize, sent: usize, whole: bool },
+    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool },
     /// Connects. The address lies on the heap.
     Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
 }
@@ -276,9 +264,7 @@ impl Kind {
     /// The submission.
     fn entry(&mut self) -> squeue::Entry {
         match self {
-            Kind::RecvMultishot { socket } => {
-                opcode::RecvMulti::new(socket.entry_fd(), BufferRing::GROUP).build()
-            }
+            Kind::RecvMultishot { socket } => opcode::RecvMulti::new(socket.entry_fd(), BufferRing::GROUP).build(),
             Kind::RecvOnce { socket, memory } => {
                 let memory = memory.as_mut().expect("not filled yet");
                 opcode::Recv::new(socket.entry_fd(), memory.as_mut_ptr(), clamp(memory.len())).build()
@@ -290,15 +276,15 @@ impl Kind {
                 let (no_addr, no_len) = (std::ptr::null_mut(), std::ptr::null_mut());
                 opcode::Accept::new(socket.entry_fd(), no_addr, no_len).flags(libc::SOCK_CLOEXEC).build()
             }
-            Kind::Read { socket, start, len, .. } => {
-                opcode::Recv::new(socket.entry_fd(), *start, clamp(*len)).build()
+            Kind::Read { socket, buffer } => {
+                let (start, len) = buffer.place();
+                opcode::Recv::new(socket.entry_fd(), start, clamp(len)).build()
             }
-            Kind::Send { socket, start, len, sent, whole, .. } => {
-                let wait_all = if *whole { libc::MSG_WAITALL } else { 0 };
-                let rest = clamp(*len - *sent);
-                opcode::Send::new(socket.entry_fd(), start.wrapping_add(*sent), rest)
-                    .flags(libc::MSG_NOSIGNAL | wait_all)
-                    .build()
+            Kind::Send { socket, buffer, sent, whole } => {
+                let (start, len) = buffer.place();
+                let flags = libc::MSG_NOSIGNAL | if *whole { libc::MSG_WAITALL } else { 0 };
+                let rest = opcode::Send::new(socket.entry_fd(), start.wrapping_add(*sent), clamp(len - *sent));
+                rest.flags(flags).build()
             }
             Kind::Connect { socket, addr } => {
                 opcode::Connect::new(socket.entry_fd(), addr.as_ptr().cast(), addr.len()).build()
@@ -333,19 +319,6 @@ struct Operation {
     waker: Option<Waker>,
 }
 
-/// Counters, as [`executor::DriverStats`] names them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) started: u64,
-    pub(crate) completions: u64,
-    pub(crate) orphans: u64,
-    pub(crate) leaked: u64,
-    pub(crate) abandoned: u64,
-    pub(crate) stray: u64,
-    pub(crate) deferred: u64,
-    pub(crate) pool_misses: u64,
-}
-
 /// All operations, and the ring they go through.
 pub(crate) struct Operations {
     /// `None` after the end of the runtime.
@@ -364,7 +337,27 @@ pub(crate) struct Operations {
     is_ending: bool,
     pool: Rc<Pool>,
     features: Features,
-    pub(crate) counts: Counts,
+    /// What was counted here; the driver adds the rest.
+    pub(crate) stats: DriverStats,
+}
+
+/// The counters that exist on a proactor.
+fn new_stats() -> DriverStats {
+    DriverStats {
+        operations: Some(0),
+        orphans: Some(0),
+        ops_leaked: Some(0),
+        ops_abandoned: Some(0),
+        stray_cqes: Some(0),
+        overflow_flushes: Some(0),
+        operations_deferred: Some(0),
+        pool_misses: Some(0),
+        ..DriverStats::default()
+    }
+}
+
+pub(crate) fn count(counter: &mut Option<u64>) {
+    *counter.get_or_insert(0) += 1;
 }
 
 /// Places in the completion queue kept for what is no operation: wakes, failed cancels. A quarter of it
@@ -384,7 +377,7 @@ impl Operations {
             is_ending: false,
             pool,
             features,
-            counts: Counts::default(),
+            stats: new_stats(),
         }
     }
 
@@ -393,12 +386,12 @@ impl Operations {
     }
 
     fn start(&mut self, kind: Kind) -> Key {
-        self.counts.started += 1;
+        count(&mut self.stats.operations);
         let key = self.table.insert(Operation { state: State::Queued, kind, waker: None });
         self.backlog.push_back(key);
         self.push_backlog();
         if !self.backlog.is_empty() {
-            self.counts.deferred += 1;
+            count(&mut self.stats.operations_deferred);
         }
         key
     }
@@ -427,8 +420,7 @@ impl Operations {
         loop {
             self.push_cancels();
             self.push_backlog();
-            let is_held_up =
-                !self.cancels.is_empty() || (!self.backlog.is_empty() && self.in_kernel < self.limit);
+            let is_held_up = !self.cancels.is_empty() || (!self.backlog.is_empty() && self.in_kernel < self.limit);
             let Some(ring) = self.ring.as_mut().filter(|_| is_held_up) else { return Ok(()) };
             ring.enter(seam, Some(std::time::Duration::ZERO))?;
             if ring.is_full() {
@@ -442,34 +434,27 @@ impl Operations {
         let Some(ring) = self.ring.as_mut() else { return };
         while let Some(key) = self.cancels.last().copied().filter(|_| !ring.is_full()) {
             self.cancels.pop();
-            let is_over = self
-                .table
-                .get(key)
-                .is_none_or(|operation| matches!(operation.state, State::Queued | State::Done(_)));
+            let is_over =
+                self.table.get(key).is_none_or(|operation| matches!(operation.state, State::Queued | State::Done(_)));
             if is_over {
                 continue;
             }
             // A cancel that finds its operation says nothing; one that comes too late completes with
             // an error, which nobody needs.
-            let mut entry = opcode::AsyncCancel::new(key.to_u64()).build().user_data(CANCEL.to_u64());
-            if ring.has_cqe_skip() {
-                entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
-            }
-            // SAFETY: a cancel points to nothing.
-            let pushed = unsafe { ring.push(&entry) };
+            let pushed = ring.cancel(key.to_u64(), CANCEL.to_u64(), true);
             assert!(pushed, "the queue was not full");
         }
     }
 
     /// Acts on a completion of an operation.
     pub(crate) fn complete(&mut self, completion: Completion, fired: &mut Fired) {
-        self.counts.completions += 1;
+        self.stats.events += 1;
         let key = Key::from_u64(completion.user_data);
         if key == CANCEL {
             return;
         }
         let Some(operation) = self.table.get_mut(key) else {
-            self.counts.stray += 1;
+            count(&mut self.stats.stray_cqes);
             return;
         };
         debug_assert!(matches!(operation.state, State::InFlight | State::Orphaned));
@@ -511,12 +496,12 @@ impl Operations {
     /// Puts the result of an operation nobody waits for where it belongs.
     fn settle(&self, kind: Kind, result: i32, fired: &mut Fired) {
         let buffer = match kind {
-            Kind::Read { socket, buffer, start, .. } => {
-                if let Ok(count @ 1..) = usize::try_from(result) {
-                    // SAFETY: the receive is over, and wrote `count` bytes from `start` on, into
-                    // memory that `buffer` owns and nobody else refers to.
-                    let bytes = unsafe { std::slice::from_raw_parts(start, count) };
-                    let chunk = self.pool.adopt(bytes.to_vec(), count);
+            Kind::Read { socket, buffer } => {
+                let (chunk, buffer) = match usize::try_from(result) {
+                    Ok(count @ 1..) => self.salvage(buffer, count),
+                    _ => (None, Some(buffer)),
+                };
+                if let Some(chunk) = chunk {
                     socket.incoming.push(chunk, usize::MAX, fired);
                 }
                 socket.incoming.ended((result == 0).then_some(0), fired);
@@ -525,17 +510,26 @@ impl Operations {
             Kind::Send { socket, buffer, .. } => {
                 // For `close`, which waits until nothing is in flight.
                 socket.incoming.wake(fired);
-                buffer
+                Some(buffer)
             }
-            Kind::Connect { .. }
-            | Kind::RecvMultishot { .. }
-            | Kind::RecvOnce { .. }
-            | Kind::Accept { .. } => {
-                return;
-            }
+            _ => None,
         };
-        if let Buffer::Other(other) = buffer {
-            fired.discard(Box::new(other));
+        if let Some(Buffer::Other { owner, .. }) = buffer {
+            fired.discard(Box::new(owner));
+        }
+    }
+
+    /// The bytes a receive brought for somebody who is gone; and the buffer, if it isn't used for that.
+    fn salvage(&self, buffer: Buffer, count: usize) -> (Option<Chunk>, Option<Buffer>) {
+        match buffer {
+            Buffer::Vec(vec) => (Some(self.pool.adopt(vec, count)), None),
+            mut other => {
+                let (start, _) = other.place();
+                // SAFETY: the receive is over, and wrote `count` bytes from `start` on, into memory that
+                // `other` owns and nobody else refers to.
+                let bytes = unsafe { std::slice::from_raw_parts(start, count) };
+                (Some(self.pool.adopt(bytes.to_vec(), count)), Some(other))
+            }
         }
     }
 
@@ -548,7 +542,7 @@ impl Operations {
             State::Queued => -libc::ECANCELED,
             State::InFlight => {
                 operation.state = State::Orphaned;
-                self.counts.orphans += 1;
+                count(&mut self.stats.orphans);
                 self.cancels.push(key);
                 return waker;
             }
@@ -575,13 +569,13 @@ impl Operations {
         let (keys, leaked): (Vec<_>, Vec<_>) = all
             .map(|(key, operation)| (key, operation.state == State::InFlight && operation.kind.is_ticketed()))
             .unzip();
-        self.counts.leaked += leaked.into_iter().filter(|is_leaked| *is_leaked).count() as u64;
+        self.stats.ops_leaked = Some(leaked.into_iter().filter(|is_leaked| *is_leaked).count() as u64);
         self.cancels = keys;
     }
 
     /// The kernel didn't give everything back in time: what it may still touch must never be freed.
     pub(crate) fn abandon(&mut self) {
-        self.counts.abandoned = self.in_kernel as u64;
+        self.stats.ops_abandoned = Some(self.in_kernel as u64);
         std::mem::forget(self.ring.take());
         std::mem::forget(self.pool.retire());
         std::mem::forget(std::mem::take(&mut self.table));
@@ -593,14 +587,14 @@ fn advance(kind: &mut Kind, result: i32) -> Option<i32> {
     if result == -libc::EINTR && !matches!(kind, Kind::Connect { .. }) {
         return None;
     }
-    let Kind::Send { len, sent, whole: true, .. } = kind else { return Some(result) };
+    let Kind::Send { buffer, sent, whole: true, .. } = kind else { return Some(result) };
     match usize::try_from(result) {
         Err(_) => Some(result),
         // Asked to send something, the kernel never takes nothing. If it did, it would do so for ever.
         Ok(0) => Some(-libc::EPIPE),
         Ok(count) => {
             *sent += count;
-            (*sent >= *len).then_some(0)
+            (*sent >= buffer.place().1).then_some(0)
         }
     }
 }
@@ -679,7 +673,7 @@ impl Context {
         let kind = if again {
             Kind::RecvMultishot { socket: socket_of_operation }
         } else {
-            operations.counts.pool_misses += 1;
+            count(&mut operations.stats.pool_misses);
             // Where there is no pool at all, a receive may as well be of a chunk's size.
             let size = if operations.features.has(Feature::MultishotRecv) { MISS_SIZE } else { CHUNK_SIZE };
             Kind::RecvOnce { socket: socket_of_operation, memory: Some(vec![0; size]) }

@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use executor::{Seam, Unpark};
-use io_uring::types::BufRingEntry;
-use io_uring::{IoUring, Probe, cqueue, squeue};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
 use crate::setup::{Feature, Features};
 
@@ -135,8 +134,7 @@ impl Ring {
         let data = u64::try_from(fd).expect("a descriptor");
         let mut update = ResourceUpdate { offset: u32::MAX, reserved: 0, data };
         // SAFETY: `update` is one io_uring_rsrc_update that lives through the call.
-        let done =
-            unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut update, 1) };
+        let done = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut update, 1) };
         if done != 1 {
             return Err(io::Error::last_os_error());
         }
@@ -162,10 +160,6 @@ impl Ring {
         self.uring.params().is_feature_nodrop()
     }
 
-    pub(crate) fn has_cqe_skip(&self) -> bool {
-        self.uring.params().is_feature_skip_cqe_on_success()
-    }
-
     pub(crate) fn completion_entries(&self) -> u32 {
         self.uring.params().cq_entries()
     }
@@ -178,6 +172,39 @@ impl Ring {
         let mut queue = self.uring.submission();
         // SAFETY: passed on to the caller.
         unsafe { queue.push(entry) }.is_ok()
+    }
+
+    /// Queues a submission that points to nothing.
+    fn push_plain(&mut self, entry: squeue::Entry, name: u64) -> bool {
+        // SAFETY: there is nothing to stay valid. The kernel takes the file when it sees the entry; if
+        // the number means another one by then, that is a wrong answer, not a wrong access.
+        unsafe { self.push(&entry.user_data(name)) }
+    }
+
+    /// Watches until the descriptor is readable; again and again if `is_multishot`.
+    pub(crate) fn poll(&mut self, fd: BorrowedFd<'_>, is_multishot: bool, name: u64) -> bool {
+        let readable = u32::from(libc::POLLIN.unsigned_abs());
+        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), readable);
+        self.push_plain(entry.multi(is_multishot).build(), name)
+    }
+
+    /// Accepts again and again.
+    pub(crate) fn accept_again(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
+        let entry = opcode::AcceptMulti::new(types::Fd(fd.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
+        self.push_plain(entry.build(), name)
+    }
+
+    /// Receives again and again, into buffers of the registered ring.
+    pub(crate) fn receive_again(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
+        let entry = opcode::RecvMulti::new(types::Fd(fd.as_raw_fd()), BufferRing::GROUP);
+        self.push_plain(entry.build(), name)
+    }
+
+    /// Cancels what was queued as `target`. If `is_quiet`, it completes only when it finds nothing.
+    pub(crate) fn cancel(&mut self, target: u64, name: u64, is_quiet: bool) -> bool {
+        let is_quiet = is_quiet && self.uring.params().is_feature_skip_cqe_on_success();
+        let flags = if is_quiet { squeue::Flags::SKIP_SUCCESS } else { squeue::Flags::empty() };
+        self.push_plain(opcode::AsyncCancel::new(target).build().flags(flags), name)
     }
 
     pub(crate) fn is_full(&mut self) -> bool {
@@ -268,7 +295,7 @@ impl Ring {
 const ENTRIES: u16 = 1024;
 
 #[repr(C, align(4096))]
-struct Entries([BufRingEntry; ENTRIES as usize]);
+struct Entries([types::BufRingEntry; ENTRIES as usize]);
 
 /// The ring through which receive buffers are given to the kernel. It owns the memory of those that are
 /// given; the kernel picks one when bytes arrive, and names it in the completion.
@@ -285,7 +312,7 @@ pub(crate) struct BufferRing {
 struct EntriesCell(std::cell::UnsafeCell<Entries>);
 
 impl EntriesCell {
-    fn as_ptr(&self) -> *mut BufRingEntry {
+    fn as_ptr(&self) -> *mut types::BufRingEntry {
         self.0.get().cast()
     }
 }
@@ -295,7 +322,7 @@ impl BufferRing {
     pub(crate) const PLACES: usize = ENTRIES as usize;
 
     pub(crate) fn new() -> BufferRing {
-        // SAFETY: a BufRingEntry is plain numbers, for which all zeros are valid.
+        // SAFETY: a types::BufRingEntry is plain numbers, for which all zeros are valid.
         let entries: Entries = unsafe { std::mem::zeroed() };
         BufferRing {
             entries: Box::new(EntriesCell(std::cell::UnsafeCell::new(entries))),
@@ -319,7 +346,7 @@ impl BufferRing {
         self.given[usize::from(number)] = Some(memory);
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: this is the ring's first entry, page-aligned and initialised.
-        let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
+        let tail = unsafe { types::BufRingEntry::tail(self.entries.as_ptr()) };
         // SAFETY: the tail is a u16 inside of that entry, aligned, and `entry` is no longer used.
         let tail = unsafe { &*tail.cast::<AtomicU16>() };
         // Release: the entry is written before the kernel sees the new tail.

@@ -5,16 +5,15 @@
 
 use std::fmt;
 use std::io;
-use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use executor::Seam;
-use io_uring::{opcode, squeue, types};
+use io_uring::opcode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::ring::{BufferRing, Completion, NAMES, Ring};
+use crate::ring::{BufferRing, NAMES, Ring};
 
 /// An ability of the kernel that the runtime uses when it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +49,7 @@ const TABLE: [(Feature, &str, &str, &str); 9] = [
     (Feature::BufferRing, "buffer ring", "5.19", "each receive takes memory of its own along"),
     (Feature::MultishotRecv, "multishot receive", "6.0", "each receive is a request of its own"),
     (Feature::MultishotAccept, "multishot accept", "5.19", "each accept is a request of its own"),
-    (
-        Feature::MultishotPoll,
-        "multishot poll",
-        "5.13",
-        "each wake from another thread costs a read and a new request",
-    ),
+    (Feature::MultishotPoll, "multishot poll", "5.13", "each wake from another thread costs a read and a new request"),
 ];
 
 impl Feature {
@@ -165,9 +159,7 @@ impl SetupError {
                 "it is older than 5.11, built without CONFIG_IO_URING, or a filter hides the call: use \
                  another kernel, or an engine on epoll",
             ),
-            Gate::Sysctl => {
-                ("kernel.io_uring_disabled forbids io_uring", "as root: sysctl kernel.io_uring_disabled=0")
-            }
+            Gate::Sysctl => ("kernel.io_uring_disabled forbids io_uring", "as root: sysctl kernel.io_uring_disabled=0"),
             Gate::Seccomp => (
                 "a seccomp filter forbids io_uring",
                 "allow io_uring_setup, io_uring_enter and io_uring_register in the container's profile \
@@ -259,123 +251,49 @@ pub(crate) fn ring(
         return Err(missing(name));
     }
     let mut buffers = features.has(Feature::BufferRing).then(BufferRing::new);
-    if buffers.as_ref().is_some_and(|buffers| ring.register_buffers(buffers).is_err()) {
-        buffers = None;
-    }
-    if buffers.is_none() {
+    if buffers.as_ref().is_none_or(|buffers| ring.register_buffers(buffers).is_err()) {
         features.remove(Feature::BufferRing);
         features.remove(Feature::MultishotRecv);
+        buffers = None;
     }
-    if let Some(ring_of_buffers) = buffers.as_mut().filter(|_| features.has(Feature::MultishotRecv))
-        && !Trial::new(&mut ring).receives_again(ring_of_buffers)?
-    {
-        features.remove(Feature::MultishotRecv);
-    }
+    let (idle, _peer) = UnixStream::pair()?;
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // An empty address: the kernel makes one up, in no file system.
+    listener.bind(&SockAddr::unix("")?)?;
+    listener.listen(1)?;
+    let mut try_out = |feature, start: &dyn Fn(&mut Ring, u64) -> bool| {
+        if features.has(feature) && !is_known(&mut ring, start)? {
+            features.remove(feature);
+        }
+        io::Result::Ok(())
+    };
+    try_out(Feature::MultishotRecv, &|ring, name| ring.receive_again(idle.as_fd(), name))?;
+    try_out(Feature::MultishotAccept, &|ring, name| ring.accept_again(listener.as_fd(), name))?;
+    try_out(Feature::MultishotPoll, &|ring, name| ring.poll(idle.as_fd(), true, name))?;
     if !features.has(Feature::MultishotRecv) && buffers.is_some() {
         // Nothing else picks from it.
         ring.unregister_buffers()?;
         buffers = None;
     }
-    if features.has(Feature::MultishotAccept) && !Trial::new(&mut ring).accepts_again()? {
-        features.remove(Feature::MultishotAccept);
-    }
-    if features.has(Feature::MultishotPoll) && !Trial::new(&mut ring).polls_again()? {
-        features.remove(Feature::MultishotPoll);
-    }
     Ok((ring, buffers))
 }
 
-/// The user data of a trial's cancel; what is tried has 0.
-const CANCEL: u64 = 1;
-
-/// Tries requests on sockets of its own. A flag the kernel doesn't know can't be asked for otherwise.
-struct Trial<'a> {
-    ring: &'a mut Ring,
-    seam: Seam,
-}
-
-impl Trial<'_> {
-    fn new(ring: &mut Ring) -> Trial<'_> {
-        Trial { ring, seam: Seam::new(NAMES) }
-    }
-
-    fn start(&mut self, entry: squeue::Entry) {
-        // SAFETY: none of the entries tried here points to memory. (Receives pick from the registered
-        // buffers.)
-        let pushed = unsafe { self.ring.push(&entry) };
-        assert!(pushed, "the ring is empty but for this");
-    }
-
-    /// The next completion; there is one, because whatever was started is over or interrupted by now.
-    fn next(&mut self) -> io::Result<Completion> {
-        loop {
-            if let Some(completion) = self.ring.pop() {
-                return Ok(completion);
-            }
-            self.ring.enter(&self.seam, None)?;
+/// Whether the kernel knows a request, which has nothing to do on its idle socket. If not, it is invalid at
+/// once; else it stays until it is cancelled (or finds that there is no buffer). A flag can't be asked for
+/// otherwise.
+fn is_known(ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool) -> io::Result<bool> {
+    const REQUEST: u64 = 1;
+    const CANCEL: u64 = 2;
+    let seam = Seam::new(NAMES);
+    let started = start(ring, REQUEST) && ring.cancel(REQUEST, CANCEL, false);
+    assert!(started, "the ring is empty but for this");
+    let mut answers = [None; 2];
+    while answers.contains(&None) {
+        match ring.pop() {
+            Some(completion) if completion.user_data == REQUEST => answers[0] = Some(completion.result),
+            Some(completion) => answers[1] = Some(completion.result),
+            None => drop(ring.enter(&seam, None)?),
         }
     }
-
-    /// Whether a multishot receive takes what there is, stays, and sees the end.
-    fn receives_again(&mut self, buffers: &mut BufferRing) -> io::Result<bool> {
-        let (near, mut far) = UnixStream::pair()?;
-        far.write_all(b"x")?;
-        buffers.give(vec![0; 1]).expect("the ring of buffers is empty");
-        self.start(opcode::RecvMulti::new(types::Fd(near.as_raw_fd()), BufferRing::GROUP).build());
-        let first = self.next()?;
-        let works = first.result == 1 && first.is_more();
-        let mut last = first;
-        drop(far);
-        while last.is_more() {
-            last = self.next()?;
-        }
-        first.buffer().and_then(|number| buffers.take(number));
-        Ok(works)
-    }
-
-    /// Whether a multishot accept takes a connection and stays.
-    fn accepts_again(&mut self) -> io::Result<bool> {
-        let listener = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // An empty address: the kernel makes one up, in no file system.
-        listener.bind(&SockAddr::unix("")?)?;
-        listener.listen(1)?;
-        let client = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        client.connect(&listener.local_addr()?)?;
-        self.start(opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd())).build());
-        let first = self.next()?;
-        if first.result >= 0 {
-            // SAFETY: the result of an accept that was just reaped.
-            let accepted: OwnedFd = unsafe { crate::ring::accepted(first.result) };
-            drop(accepted);
-        }
-        self.cancel(first)?;
-        Ok(first.result >= 0 && first.is_more())
-    }
-
-    /// Whether a multishot poll reports and stays.
-    fn polls_again(&mut self) -> io::Result<bool> {
-        let (near, mut far) = UnixStream::pair()?;
-        far.write_all(b"x")?;
-        let readable = u32::from(libc::POLLIN.unsigned_abs());
-        self.start(opcode::PollAdd::new(types::Fd(near.as_raw_fd()), readable).multi(true).build());
-        let first = self.next()?;
-        self.cancel(first)?;
-        Ok(first.result >= 0 && first.is_more())
-    }
-
-    /// Ends what completed with `last`, if it goes on.
-    fn cancel(&mut self, mut last: Completion) -> io::Result<()> {
-        if !last.is_more() {
-            return Ok(());
-        }
-        self.start(opcode::AsyncCancel::new(last.user_data).build().user_data(CANCEL));
-        let mut is_cancelled = false;
-        while last.is_more() || !is_cancelled {
-            match self.next()? {
-                completion if completion.user_data == CANCEL => is_cancelled = true,
-                completion => last = completion,
-            }
-        }
-        Ok(())
-    }
+    Ok(answers[0] != Some(-libc::EINVAL))
 }

@@ -29,12 +29,6 @@ pub struct EpollDriver {
     stale_events: u64,
 }
 
-impl std::fmt::Debug for EpollDriver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EpollDriver").field("sources", &self.sources.len()).finish_non_exhaustive()
-    }
-}
-
 impl EpollDriver {
     pub(crate) fn new(epoll: Epoll, context: Rc<Context>) -> io::Result<EpollDriver> {
         let wake_fd = Arc::new(WakeFd::new()?);
@@ -127,21 +121,22 @@ impl Driver for EpollDriver {
     }
 
     fn as_fd(&mut self) -> io::Result<BorrowedFd<'_>> {
-        Ok(self.epoll.as_fd())
+        Ok(self.epoll.fd.as_fd())
     }
 
     fn stats(&self) -> DriverStats {
-        let mut stats = DriverStats::default();
-        stats.system_calls = self.context.sys.seam().counts();
-        let wake_writes = self.wake_fd.writes();
-        if wake_writes > 0 {
-            stats.system_calls.push(("write", wake_writes));
+        let mut system_calls = self.context.sys.seam().counts();
+        if self.wake_fd.writes() > 0 {
+            system_calls.push(("write", self.wake_fd.writes()));
         }
-        stats.events = self.events;
-        stats.accept_pauses = self.context.accept_pauses.get();
-        stats.chunks_lent_now = self.context.pool.lent();
-        stats.sources_now = Some(self.sources.len() as u64);
-        stats.stale_events = Some(self.stale_events);
-        stats
+        DriverStats {
+            system_calls,
+            events: self.events,
+            accept_pauses: self.context.accept_pauses.get(),
+            chunks_lent_now: self.context.pool.lent(),
+            sources_now: Some(self.sources.len() as u64),
+            stale_events: Some(self.stale_events),
+            ..DriverStats::default()
+        }
     }
 }

@@ -27,17 +27,8 @@ enum Call {
     Close,
 }
 
-const NAMES: &[&str] = &[
-    "epoll_ctl",
-    "epoll_pwait2",
-    "epoll_wait",
-    "recvfrom",
-    "sendto",
-    "accept4",
-    "connect",
-    "shutdown",
-    "close",
-];
+const NAMES: &[&str] =
+    &["epoll_ctl", "epoll_pwait2", "epoll_wait", "recvfrom", "sendto", "accept4", "connect", "shutdown", "close"];
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -85,8 +76,7 @@ impl Sys {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: null for address and length is allowed and means "not wanted"; no memory of ours is
         // involved.
-        let accepted =
-            unsafe { libc::accept4(fd.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+        let accepted = unsafe { libc::accept4(fd.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
         // SAFETY: the kernel just made this descriptor, and nobody else knows it.
         check(accepted).map(|accepted| unsafe { OwnedFd::from_raw_fd(accepted) })
     }
@@ -174,7 +164,7 @@ impl Events {
 
 /// An epoll instance.
 pub(crate) struct Epoll {
-    fd: OwnedFd,
+    pub(crate) fd: OwnedFd,
     /// epoll_pwait2 (Linux 5.11) takes nanoseconds. Without it: milliseconds, rounded up.
     has_pwait2: bool,
 }
@@ -210,12 +200,7 @@ impl Epoll {
 
     /// Sleeps until something is ready or the time is over, and replaces `events`. A signal ends the
     /// sleep early, with nothing.
-    pub(crate) fn wait(
-        &mut self,
-        sys: &Sys,
-        timeout: Option<Duration>,
-        events: &mut Events,
-    ) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, sys: &Sys, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         let waited = if self.has_pwait2 {
             match self.wait_nanoseconds(sys, timeout, events) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
@@ -235,12 +220,7 @@ impl Epoll {
         Ok(())
     }
 
-    fn wait_nanoseconds(
-        &self,
-        sys: &Sys,
-        timeout: Option<Duration>,
-        events: &mut Events,
-    ) -> io::Result<libc::c_int> {
+    fn wait_nanoseconds(&self, sys: &Sys, timeout: Option<Duration>, events: &mut Events) -> io::Result<libc::c_int> {
         sys.seam.pass(Call::EpollPwait2 as usize)?;
         let timeout = timeout.map(|timeout| libc::timespec {
             tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
@@ -253,26 +233,14 @@ impl Epoll {
         check(unsafe { libc::epoll_pwait2(self.fd.as_raw_fd(), memory, room, timeout, std::ptr::null()) })
     }
 
-    fn wait_milliseconds(
-        &self,
-        sys: &Sys,
-        timeout: Option<Duration>,
-        events: &mut Events,
-    ) -> io::Result<libc::c_int> {
+    fn wait_milliseconds(&self, sys: &Sys, timeout: Option<Duration>, events: &mut Events) -> io::Result<libc::c_int> {
         sys.seam.pass(Call::EpollWait as usize)?;
         // Rounded up: a timer is never early. Clamped: the loop sleeps again if there is time left.
-        let timeout = timeout.map_or(-1, |timeout| {
-            timeout.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX)
-        });
+        let timeout =
+            timeout.map_or(-1, |timeout| timeout.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX));
         let (memory, room) = (events.memory.as_mut_ptr(), EVENTS_PER_WAIT as libc::c_int);
         // SAFETY: `memory` has room for that many.
         check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), memory, room, timeout) })
-    }
-}
-
-impl AsFd for Epoll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }
 

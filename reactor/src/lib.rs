@@ -65,9 +65,9 @@ pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStrea
 pub use crate::pool::Chunk;
 pub use crate::source::Direction;
 pub use executor::{
-    AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError,
-    JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Reader, RemoteHandle, RemoteTask,
-    Runtime, Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
+    AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
+    JoinSet, ListenOptions, Listener, MissedTickBehavior, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice,
+    SpawnError, Stats, Stream, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Judge, Verdict};
@@ -119,18 +119,6 @@ impl Reactor {
     #[cfg(feature = "faults")]
     pub fn set_judge(&self, judge: Option<Judge>) {
         self.context.sys.seam().set_judge(judge);
-    }
-
-    pub(crate) fn sys(&self) -> &Sys {
-        &self.context.sys
-    }
-
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.context.closed.get()
     }
 }
 

@@ -4,10 +4,12 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
-use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime};
+use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use crate::epoll::Sys;
 use crate::source::{Direction, Registration};
 use crate::{Chunk, EpollDriver, Reactor, Trigger};
 
@@ -68,18 +70,15 @@ impl Acceptor for ListenSocket {
     }
 
     async fn accept(&self) -> io::Result<StreamSocket> {
-        let accept = || self.runtime().sys().accept(self.as_fd());
-        let fd = self.registration.io(Direction::Read, accept).await?;
-        StreamSocket::new(self.runtime(), fd)
+        let reactor = self.registration.reactor();
+        let accept = || reactor.context.sys.accept(self.as_fd());
+        StreamSocket::new(reactor, self.registration.io(Direction::Read, accept).await?)
     }
 
-    fn runtime(&self) -> &Reactor {
-        self.registration.reactor()
-    }
-
-    fn count_pause(&self) {
-        let pauses = &self.runtime().context().accept_pauses;
-        pauses.set(pauses.get() + 1);
+    fn pause(&self, duration: Duration) -> Sleep {
+        let reactor = self.registration.reactor();
+        reactor.context.accept_pauses.update(|pauses| pauses + 1);
+        reactor.sleep(duration)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -108,12 +107,12 @@ impl StreamSocket {
         Ok(StreamSocket { registration: Registration::new(reactor, fd)? })
     }
 
-    fn reactor(&self) -> &Reactor {
-        self.registration.reactor()
+    fn sys(&self) -> &Sys {
+        &self.registration.reactor().context.sys
     }
 
     fn try_recv(&self, space: &mut [u8]) -> io::Result<usize> {
-        let received = self.reactor().sys().recv(self.as_fd(), space)?;
+        let received = self.sys().recv(self.as_fd(), space)?;
         if received.count > 0 && received.is_short {
             self.registration.source().was_short(Direction::Read);
         }
@@ -121,7 +120,7 @@ impl StreamSocket {
     }
 
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.reactor().sys().send(self.as_fd(), bytes)?;
+        let sent = self.sys().send(self.as_fd(), bytes)?;
         if sent.is_short {
             self.registration.source().was_short(Direction::Write);
         }
@@ -135,9 +134,7 @@ impl StreamSocket {
             return Err(error);
         }
         match socket.peer_addr() {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
             other => other.map(drop),
         }
     }
@@ -151,7 +148,7 @@ impl Connection for StreamSocket {
         let kind = Type::STREAM.nonblocking();
         let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
-        reactor.sys().connect(socket.as_fd(), &addr.into())?;
+        reactor.context.sys.connect(socket.as_fd(), &addr.into())?;
         let stream = StreamSocket::new(reactor, socket.into())?;
         // Writable means decided.
         stream.registration.io(Direction::Write, || stream.try_connected()).await?;
@@ -164,7 +161,7 @@ impl Connection for StreamSocket {
     }
 
     async fn recv(&self) -> io::Result<Chunk> {
-        let pool = &self.reactor().context().pool;
+        let pool = &self.registration.reactor().context.pool;
         let recv = || {
             let mut chunk = pool.lend();
             let count = self.try_recv(chunk.space())?;
@@ -198,7 +195,7 @@ impl Connection for StreamSocket {
     fn stop_receiving(&self) {}
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.reactor().sys().shutdown(self.as_fd(), how)
+        self.sys().shutdown(self.as_fd(), how)
     }
 
     async fn close(self) -> io::Result<()> {

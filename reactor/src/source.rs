@@ -27,15 +27,15 @@
 //! reports again what is still there. In edge mode it holds until an end, an error or urgent data was
 //! reported, for these may lie behind the short read and will not be reported again.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use executor::{Fired, Key, closed};
+use executor::{Fired, Key, WaitSlot, closed};
 
 use crate::epoll::{Epoll, Mask, Sys};
 use crate::{Reactor, Trigger};
@@ -85,7 +85,7 @@ pub(crate) struct Source {
     streak: [Cell<u8>; 2],
     /// The error of an epoll_ctl made in the background, for whoever waits.
     failure: Cell<Option<i32>>,
-    waiting: RefCell<[Option<Waker>; 2]>,
+    waiting: [WaitSlot; 2],
 }
 
 impl Source {
@@ -100,7 +100,7 @@ impl Source {
             ending: Cell::new(false),
             streak: Default::default(),
             failure: Cell::new(None),
-            waiting: RefCell::default(),
+            waiting: Default::default(),
         }
     }
 
@@ -141,7 +141,7 @@ impl Source {
                 continue;
             }
             ready[direction as usize] = true;
-            match self.waiting.borrow_mut()[direction as usize].take() {
+            match self.waiting[direction as usize].take() {
                 Some(waker) => fired.wake(waker),
                 None => still_asked[direction as usize] = false,
             }
@@ -160,8 +160,7 @@ impl Source {
     pub(crate) fn flush(&self, epoll: &Epoll, sys: &Sys, fired: &mut Fired) {
         self.dirty.set(false);
         let mut wanted = self.armed.get();
-        let waiting = self.waiting.borrow().each_ref().map(Option::is_some);
-        wanted.iter_mut().zip(waiting).for_each(|(wanted, waiting)| *wanted |= waiting);
+        wanted.iter_mut().zip(&self.waiting).for_each(|(wanted, slot)| *wanted |= slot.is_set());
         if wanted != self.armed.get() {
             self.ask(wanted, epoll, sys, fired);
         }
@@ -187,16 +186,14 @@ impl Source {
     }
 
     pub(crate) fn wake_all(&self, fired: &mut Fired) {
-        for waker in self.waiting.borrow_mut().iter_mut().filter_map(Option::take) {
-            fired.wake(waker);
-        }
+        self.waiting.iter().filter_map(WaitSlot::take).for_each(|waker| fired.wake(waker));
     }
 
     /// Table, last row.
     #[cfg(debug_assertions)]
     pub(crate) fn assert_ready_to_sleep(&self) {
         for direction in [Direction::Read, Direction::Write] {
-            let parked = self.waiting.borrow()[direction as usize].is_some();
+            let parked = self.waiting[direction as usize].is_set();
             let fine = match self.trigger {
                 Trigger::Level => self.armed.get()[direction as usize],
                 Trigger::Edge => !self.ready.get()[direction as usize],
@@ -271,14 +268,14 @@ impl Registration {
     }
 
     pub(crate) fn close(mut self) -> io::Result<()> {
-        self.leave().map_or(Ok(()), |fd| self.reactor.sys().close(fd))
+        self.leave().map_or(Ok(()), |fd| self.reactor.context.sys.close(fd))
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         if let Some(fd) = self.leave() {
-            let _ = self.reactor.sys().close(fd);
+            let _ = self.reactor.context.sys.close(fd);
         }
     }
 }
@@ -301,7 +298,7 @@ impl<T, F: FnMut() -> io::Result<T>> Future for Io<'_, F> {
         let source = registration.source();
         let streak = &source.streak[direction as usize];
         loop {
-            if registration.reactor.is_closed() {
+            if registration.reactor.context.closed.get() {
                 return Poll::Ready(Err(closed()));
             }
             if let Some(errno) = source.failure.take() {
@@ -335,13 +332,7 @@ impl<F> Io<'_, F> {
     fn park(&mut self, cx: &mut Context<'_>) {
         self.parked = true;
         let source = self.registration.source();
-        let place = self.direction as usize;
-        if !source.waiting.borrow()[place].as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            // Cloned before the borrow and dropped after it: a waker may be foreign code.
-            let waker = cx.waker().clone();
-            let replaced = source.waiting.borrow_mut()[place].replace(waker);
-            drop(replaced);
-        }
+        source.waiting[self.direction as usize].set(cx.waker());
         let unasked = source.trigger == Trigger::Level && !source.armed.get()[self.direction as usize];
         if unasked && !source.dirty.replace(true) {
             let _ = self.registration.reactor.driver(|driver| driver.flush_later(source.key));
@@ -353,8 +344,7 @@ impl<F> Drop for Io<'_, F> {
     /// Nobody waits any longer. What epoll was asked stays; an event that finds nobody takes it back.
     fn drop(&mut self) {
         if self.parked {
-            let waker = self.registration.source().waiting.borrow_mut()[self.direction as usize].take();
-            drop(waker);
+            drop(self.registration.source().waiting[self.direction as usize].take());
         }
     }
 }

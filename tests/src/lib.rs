@@ -35,8 +35,8 @@ mod watchdog;
 
 pub use bench::{Bench, is_closed, open_fds, run, settle};
 pub use engine::{
-    Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel,
-    ReactorMillis, Stream,
+    Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
+    Stream,
 };
 pub use suite::Suite;
 

@@ -82,8 +82,7 @@ impl Suite {
         let skipped = self.unavailable.into_iter().filter_map(|(engine, why)| Some((engine, why?)));
         // One visible line instead of tests that pass without having run.
         let skipped = skipped.map(|(engine, why)| {
-            Trial::test(format!("{engine}: SKIPPED, cannot be set up here: {why}"), || Ok(()))
-                .with_ignored_flag(true)
+            Trial::test(format!("{engine}: SKIPPED, cannot be set up here: {why}"), || Ok(())).with_ignored_flag(true)
         });
         let cases = self.cases.into_iter().map(|case| {
             let name = case.name.clone();

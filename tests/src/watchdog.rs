@@ -49,12 +49,7 @@ fn dump() {
     for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
         let read = |what| fs::read_to_string(task.path().join(what)).unwrap_or_default();
         let (name, place, call) = (read("comm"), read("wchan"), read("syscall"));
-        eprintln!(
-            "thread {:?}: {} waits in {place:?}, system call {}",
-            task.file_name(),
-            name.trim(),
-            call.trim()
-        );
+        eprintln!("thread {:?}: {} waits in {place:?}, system call {}", task.file_name(), name.trim(), call.trim());
     }
     for fd in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().take(50) {
         eprintln!("fd {:?} -> {:?}", fd.file_name(), fs::read_link(fd.path()).unwrap_or_default());

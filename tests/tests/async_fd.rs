@@ -30,8 +30,7 @@ fn a_pipe_both_ways<E: Engine<Rt = Reactor>>() {
             let mut sent = 0;
             while sent < TOTAL {
                 let block = [sent as u8; 1000];
-                let count =
-                    writer.io(Direction::Write, |fd| Ok(rustix::io::write(fd, &block)?)).await.unwrap();
+                let count = writer.io(Direction::Write, |fd| Ok(rustix::io::write(fd, &block)?)).await.unwrap();
                 sent += count;
             }
         });

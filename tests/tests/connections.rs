@@ -67,8 +67,7 @@ fn connects_from_threads_are_all_served<E: Engine>() {
                 for _ in 0..8 {
                     scope.spawn(|| {
                         for _ in 0..50 {
-                            let mut peers: Vec<_> =
-                                (0..5).map(|_| TcpStream::connect(addr).unwrap()).collect();
+                            let mut peers: Vec<_> = (0..5).map(|_| TcpStream::connect(addr).unwrap()).collect();
                             for peer in &mut peers {
                                 peer.set_read_timeout(Some(ms(20_000))).unwrap();
                                 ask(peer, b"hello");

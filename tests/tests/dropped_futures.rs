@@ -66,11 +66,7 @@ fn a_dropped_read_loses_nothing<E: Engine>() {
         .await;
         let (result, bytes) = stream.read(vec![0; 100]).await;
         let count = result.unwrap();
-        assert!(
-            bytes[..count].ends_with(b"ghi") || bytes[..count].starts_with(b"def"),
-            "{:?}",
-            &bytes[..count]
-        );
+        assert!(bytes[..count].ends_with(b"ghi") || bytes[..count].starts_with(b"def"), "{:?}", &bytes[..count]);
     });
 }
 

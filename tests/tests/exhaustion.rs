@@ -231,10 +231,7 @@ fn other_errors_end_accept<E: Engine>() {
         let (mut listener, addr) = listen(rt);
         let _peer = TcpStream::connect(addr).unwrap();
         // EINVAL: it is no listener.
-        E::set_judge(
-            rt,
-            Some(Rc::new(|name, _| if name == "accept4" { Verdict::Fail(22) } else { Verdict::Pass })),
-        );
+        E::set_judge(rt, Some(Rc::new(|name, _| if name == "accept4" { Verdict::Fail(22) } else { Verdict::Pass })));
         assert_eq!(listener.accept().await.map(drop).unwrap_err().kind(), ErrorKind::InvalidInput);
         E::set_judge(rt, None);
         listener.accept().await.unwrap();

@@ -80,8 +80,7 @@ enum Outcome {
 fn converse<E: Engine>(expected: &[u8], name: &'static str, k: u64, verdict: Verdict) -> Outcome {
     let bench = Bench::<E>::new();
     let rt = bench.rt();
-    let judge =
-        Rc::new(move |call, before| if call == name && before == k { verdict } else { Verdict::Pass });
+    let judge = Rc::new(move |call, before| if call == name && before == k { verdict } else { Verdict::Pass });
     E::set_judge(rt, Some(judge));
     // A server's task may have met the error instead of the client, which then waits for an answer.
     let talk = rt.timeout(ms(2000), conversation::<E>(rt.clone()));
@@ -129,8 +128,7 @@ fn interrupted_calls_change_nothing<E: Engine>() {
     let (expected, calls) = rehearse::<E>();
     for (name, count) in calls {
         // A signal during close or connect or shutdown or epoll_ctl is told to the caller, or is none.
-        let is_restarted =
-            matches!(name, "recvfrom" | "sendto" | "accept4" | "epoll_pwait2" | "io_uring_enter");
+        let is_restarted = matches!(name, "recvfrom" | "sendto" | "accept4" | "epoll_pwait2" | "io_uring_enter");
         for k in some_of(count) {
             let outcome = converse::<E>(&expected, name, k, Verdict::Fail(EINTR));
             assert!(!matches!(outcome, Outcome::Panic(_)), "call {k} of {name}: {outcome:?}");
@@ -148,10 +146,7 @@ fn no_memory_is_told_or_borne<E: Engine>() {
                 Outcome::Same | Outcome::CleanError(_) => {}
                 // Waiting itself is the one thing nobody can be told about.
                 Outcome::Panic(text) => {
-                    assert!(
-                        name.starts_with("epoll_") && text.contains("cannot go on"),
-                        "{k}, {name}: {text}"
-                    );
+                    assert!(name.starts_with("epoll_") && text.contains("cannot go on"), "{k}, {name}: {text}");
                 }
             }
         }
@@ -200,8 +195,7 @@ fn short_calls_move_every_byte<E: Engine>() {
             let (mut here, mut there) = duplex::<E>(rt).await;
             E::set_judge(rt, Some(Rc::new(move |_, _| Verdict::Shorten(limit))));
             let (pattern, total) = (Pattern::new(limit as u64), 20_000);
-            let (sent, received) =
-                both(here.write_all(pattern.bytes(0, total)), recv_exactly(&mut there, total)).await;
+            let (sent, received) = both(here.write_all(pattern.bytes(0, total)), recv_exactly(&mut there, total)).await;
             sent.0.unwrap();
             pattern.check(0, &received);
             E::set_judge(rt, None);

@@ -26,8 +26,7 @@ fn drive<E: Engine>(rt: &E::Rt, done: impl Fn() -> bool) -> u32 {
         }
         sleeps += 1;
         let left = rt.next_deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left =
-            left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
+        let left = left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
         match poll(&mut [PollFd::new(&fd, PollFlags::IN)], left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => panic!("{error}"),
@@ -169,8 +168,7 @@ fn silence<E: Engine>() {
     quiet("after it");
     let remote = rt.remote();
     std::thread::spawn(move || drop(remote.spawn(|| async {}))).join().unwrap();
-    let ready =
-        poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&Timespec { tv_sec: 5, tv_nsec: 0 })).unwrap();
+    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&Timespec { tv_sec: 5, tv_nsec: 0 })).unwrap();
     assert_eq!(ready, 1, "a spawn from elsewhere ends the sleep");
     while rt.turn(Some(Duration::ZERO)).unwrap() {}
     quiet("after that");
@@ -180,11 +178,7 @@ fn silence<E: Engine>() {
     bench.finish();
 }
 
-fn ask_and_drive<E: Engine>(
-    rt: &E::Rt,
-    peer: &mut std::net::TcpStream,
-    done: &executor::JoinHandle<tests::Stream<E>>,
-) {
+fn ask_and_drive<E: Engine>(rt: &E::Rt, peer: &mut std::net::TcpStream, done: &executor::JoinHandle<tests::Stream<E>>) {
     peer.write_all(b"wake up").unwrap();
     drive::<E>(rt, || done.is_finished());
     while rt.turn(Some(Duration::ZERO)).unwrap() {}

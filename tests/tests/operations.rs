@@ -230,8 +230,7 @@ fn a_deaf_kernel_is_given_up_at_the_deadline() {
         }
         rt.sleep(ms(5)).await;
     });
-    let deaf =
-        |name: &'static str, _| if name == "io_uring_enter" { Verdict::Fail(16) } else { Verdict::Pass };
+    let deaf = |name: &'static str, _| if name == "io_uring_enter" { Verdict::Fail(16) } else { Verdict::Pass };
     ProactorFull::set_judge(rt, Some(Rc::new(deaf)));
     let start = Instant::now();
     bench.end();

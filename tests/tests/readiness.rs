@@ -123,9 +123,10 @@ fn a_hangup_without_data_wakes_the_reader<E: Engine<Rt = Reactor>>() {
     run::<E>(async |rt| {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut reader = AsyncFd::new(rt, reader).unwrap();
-        let waiting = rt.spawn(async move {
-            reader.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?)).await.unwrap()
-        });
+        let waiting =
+            rt.spawn(
+                async move { reader.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?)).await.unwrap() },
+            );
         rt.sleep(ms(5)).await;
         drop(writer);
         assert_eq!(waiting.await.unwrap(), 0);

@@ -19,8 +19,8 @@ use executor::{
 };
 use tests::net::{V4, duplex, listen, pair};
 use tests::{
-    Bench, CountsDrops, Engine, Stream, Suite, is_closed, ms, on_every_engine, on_every_fallback, panics,
-    poll_idle, poll_once,
+    Bench, CountsDrops, Engine, Stream, Suite, is_closed, ms, on_every_engine, on_every_fallback, panics, poll_idle,
+    poll_once,
 };
 
 /// Asserts in its drop that it happens at home, and that the runtime refuses work.

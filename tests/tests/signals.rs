@@ -58,8 +58,7 @@ fn a_storm_of_signals_changes_no_byte<E: Engine>() {
         let until = Arc::clone(&stop);
         let storm = std::thread::spawn(move || {
             while !until.load(Ordering::Relaxed) {
-                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1)
-                    .unwrap();
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1).unwrap();
                 std::thread::sleep(std::time::Duration::from_micros(100));
             }
         });

@@ -9,20 +9,14 @@ use std::process::ExitCode;
 
 use executor::{Config, Reader, yield_now};
 use tests::net::pair;
-use tests::{
-    Bench, Engine, ProactorFull, ReactorEdge, ReactorLevel, Suite, ms, on_every_engine, run, settle,
-};
+use tests::{Bench, Engine, ProactorFull, ReactorEdge, ReactorLevel, Suite, ms, on_every_engine, run, settle};
 
 fn each_figure_counts_its_own<E: Engine>() {
     let bench = Bench::<E>::with(Config { max_tasks: 2, ..Config::default() });
     let rt = bench.rt();
     let zero = rt.stats();
-    let moving =
-        ["tasks_now", "tasks_spawned", "polls", "turns", "timers_now", "timers_fired", "wakes_remote"];
-    assert!(
-        zero.fields().iter().all(|(name, value)| !moving.contains(&name.as_str()) || *value == 0),
-        "{zero}"
-    );
+    let moving = ["tasks_now", "tasks_spawned", "polls", "turns", "timers_now", "timers_fired", "wakes_remote"];
+    assert!(zero.fields().iter().all(|(name, value)| !moving.contains(&name.as_str()) || *value == 0), "{zero}");
 
     let task = rt.spawn(pending::<()>());
     let other = rt.spawn(rt.sleep(ms(5)));
@@ -73,8 +67,7 @@ fn what_does_not_exist_is_absent() {
         let names = stats.fields().into_iter().map(|(name, _)| name);
         names.filter(|name| !name.starts_with("call.")).collect()
     }
-    let (level, edge, proactor) =
-        (fields::<ReactorLevel>(), fields::<ReactorEdge>(), fields::<ProactorFull>());
+    let (level, edge, proactor) = (fields::<ReactorLevel>(), fields::<ReactorEdge>(), fields::<ProactorFull>());
     assert_eq!(level, edge);
     let only = |of: &[String], not: &[String]| -> Vec<String> {
         of.iter().filter(|name| !not.contains(name)).cloned().collect()

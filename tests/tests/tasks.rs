@@ -11,9 +11,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use executor::{Config, JoinError, JoinSet, panic_text, yield_now};
-use tests::{
-    Bench, CountsDrops, Engine, Suite, ms, on_every_engine, panics, poll_idle, poll_once, run, settle,
-};
+use tests::{Bench, CountsDrops, Engine, Suite, ms, on_every_engine, panics, poll_idle, poll_once, run, settle};
 
 fn a_handle_gives_the_output<E: Engine>() {
     run::<E>(async |rt| {
@@ -103,9 +101,7 @@ fn a_panic_is_the_tasks_own<E: Engine>() {
     let detached = Rc::new(RefCell::new(Vec::new()));
     let hook = Rc::clone(&detached);
     let config = Config {
-        on_task_panic: Rc::new(move |payload| {
-            hook.borrow_mut().push(panic_text(payload.as_ref()).to_owned())
-        }),
+        on_task_panic: Rc::new(move |payload| hook.borrow_mut().push(panic_text(payload.as_ref()).to_owned())),
         ..Config::default()
     };
     let bench = Bench::<E>::with(config);
@@ -205,8 +201,7 @@ fn spawns_beyond_the_limit_are_refused<E: Engine>() {
 }
 
 fn a_nested_block_on_panics_with_a_text_and_no_harm<E: Engine>() {
-    const TEXT: &str =
-        "block_on was called inside the loop of the same runtime: await the future, or spawn it";
+    const TEXT: &str = "block_on was called inside the loop of the same runtime: await the future, or spawn it";
     let bench = Bench::<E>::new();
     let rt = bench.rt();
     let handle = bench.handle();
@@ -233,10 +228,7 @@ fn two_runtimes_live_in_one_thread<E: Engine>() {
     });
     assert_eq!(outcome, 5);
     let waits = one.rt().spawn({
-        let sleeper = two.rt().spawn({
-            let sleep = two.rt().sleep(ms(5));
-            async move { sleep.await }
-        });
+        let sleeper = two.rt().spawn(two.rt().sleep(ms(5)));
         async move { sleeper.await.is_ok() }
     });
     while two.rt().stats().tasks_now > 0 {
@@ -303,10 +295,7 @@ fn polling_a_handle_again_panics_with_a_text<E: Engine>() {
 
 fn a_join_handle_wakes_the_last_that_asked<E: Engine>() {
     run::<E>(async |rt| {
-        let mut task = rt.spawn({
-            let sleep = rt.sleep(ms(5));
-            async move { sleep.await }
-        });
+        let mut task = rt.spawn(rt.sleep(ms(5)));
         // A first look with a waker that wakes nobody, then the real wait.
         let noop = std::pin::Pin::new(&mut task);
         assert!(std::future::Future::poll(noop, &mut Context::from_waker(Waker::noop())).is_pending());

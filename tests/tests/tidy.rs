@@ -12,7 +12,10 @@ use tests::Suite;
 /// Where unsafe code may stand. Everything else is free of it.
 const UNSAFE_FILES: [&str; 3] = ["reactor/src/epoll.rs", "proactor/src/ring.rs", "proactor/src/op.rs"];
 const CORE: [&str; 3] = ["executor/src", "reactor/src", "proactor/src"];
+/// What tasks, time and TCP may take, and all with the further kinds of I/O, each in a file of its own.
 const CORE_LINES: usize = 4500;
+const CORE_LINES_WITH_FURTHER_IO: usize = 6500;
+const FURTHER_IO: [&str; 1] = ["reactor/src/async_fd.rs"];
 const FUNCTION_LINES: usize = 70;
 
 fn root() -> &'static Path {
@@ -74,9 +77,7 @@ fn literal_end(text: &[char], place: usize) -> usize {
         ('/', '/') => (place..text.len()).find(|next| text[*next] == '\n').unwrap_or(text.len()),
         ('/', '*') => block_comment_end(text, place),
         ('"', _) => string_end(text, place + 1),
-        ('r', '"' | '#') if place == 0 || !is_word(text[place - 1]) || text[place - 1] == 'b' => {
-            raw_end(text, place)
-        }
+        ('r', '"' | '#') if place == 0 || !is_word(text[place - 1]) || text[place - 1] == 'b' => raw_end(text, place),
         // A character, not a lifetime.
         ('\'', '\\') => (place + 3..text.len()).find(|next| text[*next] == '\'').map_or(place, |end| end + 1),
         ('\'', _) if at(2) == '\'' => place + 3,
@@ -175,15 +176,17 @@ fn functions_fit_a_screen() {
 }
 
 fn the_core_stays_small() {
-    let mut total = 0;
+    let (mut total, mut further) = (0, 0);
     let mut report = Vec::new();
     for (name, source) in CORE.into_iter().flat_map(sources) {
         let count = lines_of_code(&source);
         report.push(format!("{name}: {count}"));
-        total += count;
+        *if FURTHER_IO.contains(&name.as_str()) { &mut further } else { &mut total } += count;
     }
     assert!(total > 2000, "only {total} lines found: {report:#?}");
     assert!(total < CORE_LINES, "{total} lines of code in the core: {report:#?}");
+    let all = total + further;
+    assert!(all < CORE_LINES_WITH_FURTHER_IO, "{all} lines of code in the core: {report:#?}");
 }
 
 /// Without blank lines, comments, and what is compiled only for tests.

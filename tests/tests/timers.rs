@@ -214,10 +214,7 @@ fn an_interval_keeps_its_rate<E: Engine>() {
         let (first, second, _, third) = late(MissedTickBehavior::Burst).await;
         assert_eq!((second - first, third - first), (period, period * 2));
         let (first, second, second_at, third) = late(MissedTickBehavior::Delay).await;
-        assert!(
-            second == first + period && third + ms(1) >= second_at + period,
-            "a period after the late one"
-        );
+        assert!(second == first + period && third + ms(1) >= second_at + period, "a period after the late one");
         let (first, second, second_at, third) = late(MissedTickBehavior::Skip).await;
         assert_eq!(second, first + period);
         assert_eq!((third - first).as_nanos() % period.as_nanos(), 0);
@@ -250,8 +247,7 @@ fn signals_do_not_move_a_deadline<E: Engine>() {
         let storm = std::thread::spawn(move || {
             let mut sent = 0;
             while !until.load(Ordering::Relaxed) {
-                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1)
-                    .unwrap();
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1).unwrap();
                 std::thread::sleep(ms(1));
                 sent += 1;
             }

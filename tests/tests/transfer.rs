@@ -231,8 +231,7 @@ fn a_listener_has_many_streams<E: Engine>() {
         let (mut listener, addr) = listen(rt);
         let mut pairs = Vec::new();
         for n in 0..20u8 {
-            let (accepted, connected) =
-                both(executor::Listener::accept(&mut listener), rt.connect(addr)).await;
+            let (accepted, connected) = both(executor::Listener::accept(&mut listener), rt.connect(addr)).await;
             pairs.push((n, accepted.unwrap(), connected.unwrap()));
         }
         for (n, _, connected) in &mut pairs {

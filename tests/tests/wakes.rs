@@ -146,7 +146,7 @@ fn wakers_of_finished_tasks_do_nothing<E: Engine>() {
     let polls = rt.stats().polls;
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| wakers.iter().for_each(|waker| waker.wake_by_ref()));
+            scope.spawn(|| wakers.iter().cloned().for_each(Waker::wake));
         }
     });
     rt.block_on(yield_now());

@@ -95,13 +95,10 @@ mod tests {
 
     #[test]
     fn arguments_become_limits_and_senseless_ones_are_refused() {
-        let limits =
-            parse(&["--idle-timeout", "0.5", "--max-body=0", "--stall-timeout", "inf"]).unwrap().limits();
+        let limits = parse(&["--idle-timeout", "0.5", "--max-body=0", "--stall-timeout", "inf"]).unwrap().limits();
         assert_eq!((limits.idle_timeout, limits.body), (Duration::from_millis(500), 0));
         assert_eq!(limits.stall_timeout, Duration::MAX);
-        for senseless in
-            ["--idle-timeout=0", "--header-timeout=-1", "--stall-timeout=NaN", "--max-requests=0"]
-        {
+        for senseless in ["--idle-timeout=0", "--header-timeout=-1", "--stall-timeout=NaN", "--max-requests=0"] {
             assert!(parse(&[senseless]).is_err(), "{senseless}");
         }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::corpus::{responses, statuses};
 use super::limits::{
-    BODY, HEADER_TIMEOUT, IDLE_TIMEOUT, LAST_CALL, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT,
-    REQUESTS, STALL_TIMEOUT,
+    BODY, HEADER_TIMEOUT, IDLE_TIMEOUT, LAST_CALL, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT, REQUESTS,
+    STALL_TIMEOUT,
 };
 use super::simulation::{Script, Transcript};
 use super::site::Site;
@@ -44,10 +44,7 @@ fn the_routes_of_the_techempower_tests_are_as_defined() {
     assert_eq!(*plain, *b"Hello, World!");
     assert_eq!(*json, *br#"{"message":"Hello, World!"}"#);
     for (head, kind, length) in [(plain_head, "text/plain", 13), (json_head, "application/json", 27)] {
-        assert!(
-            head.contains(&format!("\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n")),
-            "{head}"
-        );
+        assert!(head.contains(&format!("\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n")), "{head}");
         assert!(head.contains("\r\nServer: demos\r\nDate: "), "{head}");
     }
     assert!(!plain_head.contains("Connection:") && json_head.contains("\r\nConnection: close\r\n"));
@@ -100,8 +97,7 @@ fn slow_readers_are_served_as_long_as_they_read() {
     let transcript = play(Script { pace, ..Script::in_pieces([input.as_bytes()]) });
     assert_eq!(statuses(&transcript.output).len(), 2000);
     assert!(transcript.ended > 10 * STALL_TIMEOUT, "{:?}", transcript.ended);
-    let body =
-        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n".to_owned() + &"x".repeat(100_000);
+    let body = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n".to_owned() + &"x".repeat(100_000);
     let transcript = play(Script { pace, ..Script::in_pieces([body.as_bytes()]) });
     assert_eq!(responses(&transcript.output)[0].1.len(), 100_000);
     let stalled = Script { reads: Some(0), ..Script::default() }.send(1, GET.as_bytes());

@@ -218,8 +218,7 @@ impl<R: Runtime> Connection<'_, R> {
 
     /// Appends a response that ends the connection, to a request that has no other answer.
     fn refuse(&mut self, status: Status) -> Next {
-        let exchange =
-            Exchange { is_head: false, is_http10: false, keep_alive: false, expects_continue: false };
+        let exchange = Exchange { is_head: false, is_http10: false, keep_alive: false, expects_continue: false };
         let _ = self.respond(exchange, &Response::plain(status), false);
         Next::Close
     }
@@ -248,14 +247,19 @@ impl<R: Runtime> Connection<'_, R> {
         } else {
             Persistence::Implied
         };
-        if self.out.capacity() == 0 {
-            self.out = self.site.take_buffer();
-        }
+        self.prepare_out();
         let stamp = self.site.stamp(self.patience.now());
         response.write_head(&mut self.out, &stamp, length, persistence);
         match persistence {
             Persistence::Close => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Sees to it that there is memory to write a response to.
+    fn prepare_out(&mut self) {
+        if self.out.capacity() == 0 {
+            self.out = self.site.take_buffer();
         }
     }
 
@@ -285,9 +289,7 @@ impl<R: Runtime> Connection<'_, R> {
             }
             // The client may have closed its side only, and want to know.
             Arrival::End if !is_idle => Box::pin(self.refuse_finally(Status::BadRequest, End::Now)).await,
-            Arrival::TimedOut if !is_idle => {
-                Box::pin(self.refuse_finally(Status::RequestTimeout, End::Linger)).await
-            }
+            Arrival::TimedOut if !is_idle => Box::pin(self.refuse_finally(Status::RequestTimeout, End::Linger)).await,
             _ => ControlFlow::Break(End::Now),
         }
     }
@@ -435,6 +437,7 @@ impl<R: Runtime> Connection<'_, R> {
         let mut left = if exchange.is_head { 0 } else { len };
         while left > 0 {
             let count = left.min(FILE_CHUNK as u64);
+            self.prepare_out();
             self.out.reserve(FILE_CHUNK);
             let read = (&file).take(count).read_to_end(&mut self.out);
             if read.ok() != usize::try_from(count).ok() {

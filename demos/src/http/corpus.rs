@@ -56,12 +56,7 @@ fn check(what: &str, input: &[u8], expected: &[u16]) {
     assert_eq!(play([input]), expected, "{what}, whole");
     for cut in 1..input.len() {
         let (before, after) = input.split_at(cut);
-        assert_eq!(
-            play([before, after]),
-            expected,
-            "{what}, cut after {:?}",
-            String::from_utf8_lossy(before)
-        );
+        assert_eq!(play([before, after]), expected, "{what}, cut after {:?}", String::from_utf8_lossy(before));
     }
     assert_eq!(play(input.chunks(1)), expected, "{what}, byte by byte");
 }

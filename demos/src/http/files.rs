@@ -33,12 +33,10 @@ pub(crate) struct OpenFile {
 
 /// Opens the directory all paths start from.
 pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
-    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(
-        |errno| {
-            let error = io::Error::from(errno);
-            io::Error::new(error.kind(), format!("cannot serve files from {}: {error}", path.display()))
-        },
-    )
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+        let error = io::Error::from(errno);
+        io::Error::new(error.kind(), format!("cannot serve files from {}: {error}", path.display()))
+    })
 }
 
 /// Opens what `encoded`, a path relative to the root and still percent-encoded, names.
@@ -89,9 +87,10 @@ fn decode_path(encoded: &str) -> Result<Vec<u8>, Status> {
 }
 
 fn has_only_whole_escapes(segment: &str) -> bool {
-    segment.split('%').skip(1).all(|rest| {
-        rest.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    })
+    segment
+        .split('%')
+        .skip(1)
+        .all(|rest| rest.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
 
 fn content_type(path: &[u8]) -> HeaderValue {
@@ -154,21 +153,9 @@ mod tests {
 
     #[test]
     fn a_path_is_decoded_once_and_cannot_leave() {
-        for path in [
-            "",
-            ".",
-            "..",
-            "../a",
-            "a/..",
-            "a/../b",
-            "a//b",
-            "/a",
-            "a/",
-            "%2e%2e/a",
-            "%2E%2e%2fa",
-            "..%2fa",
-            "a%2fb",
-        ] {
+        for path in
+            ["", ".", "..", "../a", "a/..", "a/../b", "a//b", "/a", "a/", "%2e%2e/a", "%2E%2e%2fa", "..%2fa", "a%2fb"]
+        {
             assert_eq!(decode_path(path), Err(Status::NotFound), "{path}");
         }
         for path in ["a%00", "a\\b", "a%5cb", "%2f", "%2fetc"] {
@@ -177,9 +164,7 @@ mod tests {
         for path in ["%", "a%2", "%zz", "%+1", "%%30"] {
             assert_eq!(decode_path(path), Err(Status::BadRequest), "{path}");
         }
-        for (path, decoded) in
-            [("a", "a"), ("a%20b/c.d", "a b/c.d"), ("%252e%252e", "%2e%2e"), ("...", "...")]
-        {
+        for (path, decoded) in [("a", "a"), ("a%20b/c.d", "a b/c.d"), ("%252e%252e", "%2e%2e"), ("...", "...")] {
             assert_eq!(decode_path(path), Ok(decoded.into()), "{path}");
         }
     }

@@ -86,11 +86,8 @@ fn parse_head<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Option<Request<'b>
         return Err(Status::BadRequest);
     }
     // The usual head is shorter than any limit, and not searched for them.
-    let window = if bytes.len() <= limits.request_line.min(limits.header_block) {
-        None
-    } else {
-        head_window(bytes, limits)?
-    };
+    let window =
+        if bytes.len() <= limits.request_line.min(limits.header_block) { None } else { head_window(bytes, limits)? };
     let head = &bytes[..window.map_or(bytes.len(), |window| window.min(bytes.len()))];
     let mut storage = [const { MaybeUninit::uninit() }; HEADERS];
     let storage = &mut storage[..limits.headers.min(HEADERS)];
@@ -145,9 +142,7 @@ fn version_error<'b>(head: &[u8]) -> Result<Option<Request<'b>>, Status> {
     let mut words = line.split(|byte| *byte == b' ').skip(2);
     let (Some(version), None) = (words.next(), words.next()) else { return Err(Status::BadRequest) };
     match version {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
             Err(Status::VersionNotSupported)
         }
         _ => Err(Status::BadRequest),
@@ -166,11 +161,7 @@ struct Fields<'b> {
     content_type: Option<&'b [u8]>,
 }
 
-fn interpret<'b>(
-    raw: &httparse::Request<'_, 'b>,
-    head_len: usize,
-    limits: &Limits,
-) -> Result<Request<'b>, Status> {
+fn interpret<'b>(raw: &httparse::Request<'_, 'b>, head_len: usize, limits: &Limits) -> Result<Request<'b>, Status> {
     let is_http10 = raw.version == Some(0);
     let fields = collect(raw.headers)?;
     // RFC 9112, 3.2: exactly one Host, from 1.1 on.

@@ -109,14 +109,7 @@ pub(crate) enum Persistence {
 
 impl Response {
     pub(crate) fn new(content_type: HeaderValue, body: impl Into<Cow<'static, [u8]>>) -> Self {
-        Response {
-            status: Status::Ok,
-            content_type,
-            allow: None,
-            nosniff: false,
-            no_store: false,
-            body: body.into(),
-        }
+        Response { status: Status::Ok, content_type, allow: None, nosniff: false, no_store: false, body: body.into() }
     }
 
     /// A response that says no more than its status.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use executor::{
-    BufResult, Config, Driver, DriverStats, Executor, Fired, IoBuf, IoBufMut, ListenOptions, Listener,
-    Reader, Runtime, Stream, Unpark, Writer,
+    BufResult, Config, Driver, DriverStats, Executor, Fired, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime,
+    Stream, Unpark, Writer,
 };
 
 use super::connection::connection;
@@ -73,12 +73,7 @@ impl Script {
         let executor = Executor::new(VirtualTime(Rc::clone(&clock)), Config::default());
         let rt = Simulation(executor.clone());
         let wire = Rc::new(Wire {
-            arrivals: self
-                .sends
-                .iter()
-                .map(|(at, bytes)| (start + *at, bytes.clone()))
-                .collect::<VecDeque<_>>()
-                .into(),
+            arrivals: self.sends.iter().map(|(at, bytes)| (start + *at, bytes.clone())).collect::<VecDeque<_>>().into(),
             written: RefCell::default(),
             capacity: Cell::new(self.reads.unwrap_or(usize::MAX)),
             pace: self.pace,

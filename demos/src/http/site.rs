@@ -29,8 +29,9 @@ struct Stamp {
 /// Output buffers kept for the next response. A connection has one only while it answers, and at most
 /// as many answer at once as were woken in one turn.
 const SPARE_BUFFERS: usize = 64;
-/// Bigger ones are freed: 64 of them are all that memory can stay above.
-const SPARE_CAPACITY: usize = 16 * 1024;
+/// Bigger ones are freed, so all spare ones together hold 1.25 MiB at most. A chunk of a file with the
+/// head before it fits.
+const SPARE_CAPACITY: usize = 20 * 1024;
 /// What a new buffer holds: a few small responses.
 const FIRST_CAPACITY: usize = 1024;
 
@@ -54,8 +55,7 @@ impl Site {
         if !is_valid {
             let mut stamp = self.stamp.borrow_mut();
             let wall = SystemTime::now();
-            stamp.lines =
-                format!("{OK_LINE}Server: demos\r\nDate: {}\r\n", httpdate::fmt_http_date(wall)).into_bytes();
+            stamp.lines = format!("{OK_LINE}Server: demos\r\nDate: {}\r\n", httpdate::fmt_http_date(wall)).into_bytes();
             stamp.valid_until = now.checked_add(until_next_second(wall));
         }
         Ref::map(self.stamp.borrow(), |stamp| &stamp.lines[..])

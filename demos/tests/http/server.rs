@@ -109,18 +109,22 @@ impl Server {
     }
 }
 
-/// Reads to the end; a reset is one, too.
+/// Reads to the end, which must not be a reset: that could have overtaken the last response.
 pub fn read_to_end(stream: &mut TcpStream) -> String {
-    let (mut bytes, mut chunk) = (Vec::new(), [0; 65536]);
-    loop {
-        match stream.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
-            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&bytes)),
-        }
+    let mut bytes = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        panic!("{error} after {:?}", String::from_utf8_lossy(&bytes));
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads to the end or to a reset, for clients that did more than the server waits for.
+pub fn read_to_end_or_reset(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+        _ => String::from_utf8_lossy(&bytes).into_owned(),
+    }
 }
 
 /// Reads one response with its body.
@@ -151,11 +155,7 @@ pub fn statuses(output: &str) -> Vec<u16> {
     heads.map(|head| head[..3].parse().unwrap()).collect()
 }
 
-fn run_reactor(
-    trigger: Trigger,
-    site: Rc<Site>,
-    ready: mpsc::Sender<(SocketAddr, RemoteHandle)>,
-) -> (Stats, Stats) {
+fn run_reactor(trigger: Trigger, site: Rc<Site>, ready: mpsc::Sender<(SocketAddr, RemoteHandle)>) -> (Stats, Stats) {
     let owner = Builder::new().trigger(trigger).build().unwrap();
     let handle: Reactor = owner.clone();
     owner.block_on(serve(owner.clone(), site, ready));

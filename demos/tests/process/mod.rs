@@ -138,8 +138,7 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// The engines that run on this machine, according to `demos doctor`.
 pub fn engines() -> Vec<String> {
-    let report: serde_json::Value =
-        serde_json::from_str(&demos("doctor --json").stdout).expect("doctor prints JSON");
+    let report: serde_json::Value = serde_json::from_str(&demos("doctor --json").stdout).expect("doctor prints JSON");
     let engines = report["engines"].as_array().expect("a list").iter();
     let available = engines.filter(|engine| engine["verdict"] == "yes");
     available.map(|engine| engine["name"].as_str().expect("a name").to_owned()).collect()
