@@ -38,6 +38,8 @@ mod driver;
 mod executor;
 mod group;
 mod queue;
+#[cfg(all(test, loom))]
+mod queue_loom;
 mod remote;
 mod runtime;
 mod seam;

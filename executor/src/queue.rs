@@ -27,14 +27,16 @@
 //!
 //! | the loop                              | another thread                           |
 //! |---------------------------------------|------------------------------------------|
-//! | 1. `sleeping = true`                  | 1. puts the key into the inbox           |
+//! | 1. `sleeping.swap(true)`              | 1. puts the key into the inbox           |
 //! | 2. looks at `pending`                 | 2. `pending = true`                      |
 //! | 3. sleeps only if it was false        | 3. if `sleeping.swap(false)`: unpark     |
-//! | 4. awake: `sleeping = false`          |                                          |
+//! | 4. awake: `sleeping.swap(false)`      |                                          |
 //! | 5. if `pending.swap(false)`: empties the inbox |                                 |
 //!
-//! All are sequentially consistent: either the loop sees `pending`, or the other thread sees
-//! `sleeping` (Dekker's argument). `tests/loom.rs` has the machine try every interleaving.
+//! `sleeping` is changed by swaps only, so its changes have one order, and each sees what was done
+//! before the earlier ones. Of the swaps in 1 and 3 one is the later: the loop's, and then it sees
+//! `pending`; or the other thread's, and then it sees `sleeping`. `queue_loom.rs` has the machine try
+//! every interleaving.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -165,7 +167,7 @@ impl Inbox {
 
     /// Steps 1 and 2: announces the sleep. False if there is mail, and so no sleep to be had.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.sleeping.store(true, Ordering::SeqCst);
+        self.sleeping.swap(true, Ordering::SeqCst);
         !self.pending.load(Ordering::SeqCst)
     }
 
@@ -173,7 +175,7 @@ impl Inbox {
     pub(crate) fn wake_up(&self) -> Option<Mail> {
         // Off the hot path of a busy loop, which never announced a sleep.
         if self.sleeping.load(Ordering::Relaxed) {
-            self.sleeping.store(false, Ordering::SeqCst);
+            self.sleeping.swap(false, Ordering::SeqCst);
         }
         if !self.pending.load(Ordering::Relaxed) || !self.pending.swap(false, Ordering::SeqCst) {
             return None;

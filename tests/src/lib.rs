@@ -3,7 +3,7 @@
 //! A file in `tests/` states a property. Its bodies are generic over an [`Engine`], and its `main`
 //! lists them:
 //!
-//! ```ignore
+//! ```text
 //! fn bytes_arrive<E: Engine>() {
 //!     run::<E>(async |rt| { ... });
 //! }

@@ -19,6 +19,10 @@ use executor::{IoBuf, Listener, POLL_BUDGET, Reader, Runtime, Writer, yield_now}
 use tests::net::{ask, echo, listen, pair, recv_exactly};
 use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, run};
 
+/// Chunks that may lie with the program for one stream that is not read. A receive that repeats itself is
+/// stopped when there are four, but the kernel fills up to 32 before it looks; twice that.
+const HELD: u64 = 64;
+
 /// Wakes itself for ever, until told to stop.
 fn restless<R: Runtime>(rt: &R) -> (Rc<Cell<bool>>, executor::JoinHandle<u64>) {
     let stop = Rc::new(Cell::new(false));
@@ -193,10 +197,9 @@ fn rude_clients_do_not_starve_the_polite<E: Engine>() {
         while flooded.load(Ordering::Relaxed) < 1 << 20 {
             rt.sleep(ms(1)).await;
         }
-        // What the rude ones sent is bounded: on the proactor by the cap on chunks per stream, and what the
-        // kernel hands over at once (32 and a few) before a cancel reaches it.
+        // What lies here of the rude ones' bytes has a bound for each of them.
         let lent = rt.stats().driver.chunks_lent_now;
-        assert!(lent <= 11 * 64 + 100, "{lent} chunks are lent");
+        assert!(lent <= 11 * HELD + POLITE as u64, "{lent} chunks are lent");
         stop.store(true, Ordering::Relaxed);
         // The mute ones' connections end by themselves when their threads do.
         while rude.iter().any(|thread| !thread.is_finished()) {
@@ -230,7 +233,7 @@ fn an_unread_stream_is_held_back<E: Engine>() {
         let first = stream.recv().await.unwrap().bytes().to_vec();
         rt.sleep(ms(100)).await;
         let lent = rt.stats().driver.chunks_lent_now;
-        assert!(lent <= 16, "{lent} chunks are held for a stream that nobody reads");
+        assert!(lent <= HELD, "{lent} chunks are held for a stream that nobody reads");
         let total = 400 << 16;
         assert!(sent.load(Ordering::Relaxed) < total, "the kernel's buffers can't hold it all");
         let rest = recv_exactly(&mut stream, total as usize - first.len()).await;

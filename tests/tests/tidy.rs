@@ -178,7 +178,9 @@ fn functions_fit_a_screen() {
 fn the_core_stays_small() {
     let (mut total, mut further) = (0, 0);
     let mut report = Vec::new();
-    for (name, source) in CORE.into_iter().flat_map(sources) {
+    // The models for loom are a test in a file of its own.
+    let code = CORE.into_iter().flat_map(sources).filter(|(name, _)| !name.ends_with("_loom.rs"));
+    for (name, source) in code {
         let count = lines_of_code(&source);
         report.push(format!("{name}: {count}"));
         *if FURTHER_IO.contains(&name.as_str()) { &mut further } else { &mut total } += count;

@@ -1,0 +1,213 @@
+//! The handshakes of `queue.rs`, tried in every interleaving of their threads, and with every reordering
+//! the memory model allows, by loom.
+//!
+//! Run with: RUSTFLAGS="--cfg loom" cargo test -p executor --lib --release
+//!
+//! A lost wake shows as a deadlock: the loop parks, and nobody is left to end that.
+
+use std::sync::Arc as StdArc;
+
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+
+use crate::driver::Unpark;
+use crate::queue::{Inbox, LocalQueue, TaskWaker};
+use crate::sync::Arc;
+use crate::table::Key;
+
+/// The driver's sleep. A wake that comes before it is kept, as by an eventfd.
+#[derive(Default)]
+struct Parker {
+    is_woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Parker {
+    fn park(&self) {
+        let mut is_woken = self.is_woken.lock().unwrap();
+        while !*is_woken {
+            is_woken = self.changed.wait(is_woken).unwrap();
+        }
+        *is_woken = false;
+    }
+}
+
+impl Unpark for Parker {
+    fn unpark(&self) {
+        *self.is_woken.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+}
+
+/// The loop's side, with one task. The queue is not registered with the thread, on purpose: loom runs
+/// all its threads on one of the system's, and every wake would find it.
+struct Loop {
+    inbox: Arc<Inbox>,
+    parker: StdArc<Parker>,
+    queue: LocalQueue,
+    task: Arc<TaskWaker>,
+    polls: u32,
+    is_stopped: bool,
+}
+
+const TASK: Key = Key::from_u64(7);
+
+impl Loop {
+    fn new() -> Loop {
+        let parker = StdArc::new(Parker::default());
+        let inbox = Inbox::new(StdArc::clone(&parker) as StdArc<dyn Unpark>);
+        let task = TaskWaker::new(TASK, Arc::clone(&inbox));
+        Loop { inbox, parker, queue: LocalQueue::default(), task, polls: 0, is_stopped: false }
+    }
+
+    /// As `Shared::turn` in `executor.rs`.
+    fn turn(&mut self) {
+        if self.queue.is_empty() && self.inbox.fall_asleep() {
+            self.parker.park();
+        }
+        if let Some(mail) = self.inbox.wake_up() {
+            mail.wakes.iter().for_each(|waker| waker.arrive(&self.queue));
+            self.is_stopped |= mail.stop;
+        }
+    }
+
+    /// As `Shared::run_batch`: takes the task out of the queue, if it is there. Returns whether it is to
+    /// be polled.
+    fn next(&mut self) -> bool {
+        let Some(key) = self.queue.pop() else { return false };
+        assert_eq!(key, TASK);
+        assert!(self.queue.is_empty(), "a task is in the queue at most once");
+        self.task.start_poll();
+        self.polls += 1;
+        true
+    }
+
+    /// Runs until a poll says that the task is done.
+    fn run(&mut self, mut poll: impl FnMut(&Loop) -> bool) {
+        loop {
+            if self.next() && poll(self) {
+                return;
+            }
+            self.turn();
+        }
+    }
+}
+
+/// Every interleaving in which a thread is interrupted at most three times where it could have gone on:
+/// more of that finds no more bugs (so loom's authors), and takes hours with three threads.
+fn try_all(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+/// A thread that sets the flag, and then wakes. The flag itself orders nothing: the wake must.
+fn set_and_wake(task: &Arc<TaskWaker>, flag: &StdArc<AtomicBool>) -> thread::JoinHandle<()> {
+    let (task, flag) = (Arc::clone(task), StdArc::clone(flag));
+    thread::spawn(move || {
+        flag.store(true, Ordering::Relaxed);
+        task.wake();
+    })
+}
+
+#[test]
+fn a_wake_that_meets_the_sleep_is_not_lost() {
+    try_all(|| {
+        let mut the_loop = Loop::new();
+        let flag = StdArc::new(AtomicBool::new(false));
+        let thread = set_and_wake(&the_loop.task, &flag);
+        the_loop.run(|_| flag.load(Ordering::Relaxed));
+        assert_eq!(the_loop.polls, 1, "one wake, one poll");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn of_two_wakes_the_last_is_not_lost() {
+    try_all(|| {
+        let mut the_loop = Loop::new();
+        let flags = [(); 2].map(|()| StdArc::new(AtomicBool::new(false)));
+        let threads = flags.each_ref().map(|flag| set_and_wake(&the_loop.task, flag));
+        the_loop.run(|_| flags.iter().all(|flag| flag.load(Ordering::Relaxed)));
+        assert!(the_loop.polls <= 2, "{} polls for two wakes", the_loop.polls);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// The task wakes itself at its first poll, while another thread wakes it, too: both roads at once.
+#[test]
+fn wakes_on_both_roads_are_not_lost() {
+    try_all(|| {
+        let mut the_loop = Loop::new();
+        let flag = StdArc::new(AtomicBool::new(false));
+        the_loop.task.wake_local(&the_loop.queue);
+        let thread = set_and_wake(&the_loop.task, &flag);
+        let mut own_wakes = 0;
+        the_loop.run(|the_loop| {
+            if own_wakes == 0 {
+                own_wakes = 1;
+                the_loop.task.wake_local(&the_loop.queue);
+                return false;
+            }
+            own_wakes = 2;
+            flag.load(Ordering::Relaxed)
+        });
+        assert_eq!(own_wakes, 2);
+        assert!(the_loop.polls <= 3, "{} polls for three wakes", the_loop.polls);
+        thread.join().unwrap();
+    });
+}
+
+/// The same thread wakes twice, with something new each time.
+#[test]
+fn a_wake_during_the_poll_counts_again() {
+    try_all(|| {
+        let mut the_loop = Loop::new();
+        let count = StdArc::new(AtomicU32::new(0));
+        let (task, counted) = (Arc::clone(&the_loop.task), StdArc::clone(&count));
+        let thread = thread::spawn(move || {
+            for _ in 0..2 {
+                counted.fetch_add(1, Ordering::Relaxed);
+                task.wake();
+            }
+        });
+        the_loop.run(|_| count.load(Ordering::Relaxed) == 2);
+        assert!(the_loop.polls <= 2);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_stop_and_an_abort_reach_the_loop() {
+    try_all(|| {
+        let mut the_loop = Loop::new();
+        let (task, inbox) = (Arc::clone(&the_loop.task), Arc::clone(&the_loop.inbox));
+        let threads = [thread::spawn(move || task.abort()), thread::spawn(move || inbox.stop())];
+        the_loop.run(|the_loop| {
+            assert!(the_loop.task.is_aborted(), "nothing else woke it");
+            true
+        });
+        while !the_loop.is_stopped {
+            the_loop.turn();
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// The runtime ends while a wake is on its way: the wake is either in the mail that comes back, or
+/// refused. Nothing stays in the box, where waker and inbox would keep each other alive.
+#[test]
+fn a_wake_that_meets_the_end_leaves_nothing() {
+    try_all(|| {
+        let the_loop = Loop::new();
+        let task = Arc::clone(&the_loop.task);
+        let thread = thread::spawn(move || task.wake());
+        let mail = the_loop.inbox.close();
+        drop(mail);
+        thread.join().unwrap();
+        the_loop.task.wake();
+        assert_eq!(Arc::strong_count(&the_loop.task), 1);
+        assert_eq!(Arc::strong_count(&the_loop.inbox), 2, "the loop's, and its task's");
+    });
+}
