@@ -128,7 +128,7 @@ fn a_stream_that_is_always_readable_is_one_among_others<E: Engine>() {
         reader.abort();
         drop(reader.await);
         stop.store(true, Ordering::Relaxed);
-        // It is blocked in its write until the socket is closed, which may take the runtime a turn.
+        // The proactor closes when the kernel has let go, which takes a turn of the loop.
         while !flood.is_finished() {
             rt.sleep(ms(1)).await;
         }
