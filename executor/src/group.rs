@@ -1,7 +1,6 @@
 //! A group of tasks that belong together: awaited in the order in which they end, aborted together.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,14 +19,14 @@ use crate::task::{JoinError, JoinHandle};
 /// group.add(rt.spawn(async { 2 }));
 /// while let Some(result) = group.join_next().await { ... }
 /// ```
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct JoinSet<T> {
     members: Table<JoinHandle<T>>,
     ended: Arc<Mutex<Ended>>,
 }
 
 /// Which members ended since somebody last asked, and who waits for the next.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Ended {
     keys: VecDeque<Key>,
     waiting: Option<Waker>,
@@ -59,7 +58,7 @@ impl ArcWake for MemberWaker {
 impl<T> JoinSet<T> {
     /// An empty group.
     pub fn new() -> Self {
-        JoinSet { members: Table::new(), ended: Arc::default() }
+        JoinSet { members: Table::default(), ended: Arc::default() }
     }
 
     /// Takes the task into the group.
@@ -118,11 +117,5 @@ impl<T> JoinSet<T> {
 impl<T> Drop for JoinSet<T> {
     fn drop(&mut self) {
         self.abort_all();
-    }
-}
-
-impl<T> fmt::Debug for JoinSet<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinSet").field("len", &self.len()).finish()
     }
 }

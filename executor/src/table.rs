@@ -58,17 +58,13 @@ pub struct Table<T> {
 }
 
 impl<T> Default for Table<T> {
+    /// An empty table; it allocates on first use.
     fn default() -> Self {
-        Self::new()
+        Table { slots: Slab::new(), next_generation: 0 }
     }
 }
 
 impl<T> Table<T> {
-    /// An empty table; it allocates on first use.
-    pub const fn new() -> Self {
-        Table { slots: Slab::new(), next_generation: 0 }
-    }
-
     /// Inserts what `make` builds from the key it will be found under.
     ///
     /// # Panics
@@ -140,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_removed_key_never_finds_the_next_tenant_of_its_slot() {
-        let mut table = Table::new();
+        let mut table = Table::default();
         let first = table.insert("first");
         assert_eq!(table.remove(first), Some("first"));
         let second = table.insert("second");
@@ -161,7 +157,7 @@ mod tests {
 
     #[test]
     fn reserved_keys_are_in_no_table() {
-        let mut table = Table::new();
+        let mut table = Table::default();
         for n in 0..100 {
             table.insert(n);
         }

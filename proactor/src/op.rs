@@ -369,7 +369,7 @@ impl Operations {
         let entries = ring.completion_entries() as usize;
         Operations {
             ring: Some(ring),
-            table: Table::new(),
+            table: Table::default(),
             backlog: VecDeque::new(),
             cancels: Vec::new(),
             in_kernel: 0,

@@ -32,6 +32,7 @@ const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
 const REGISTER_RING_FDS: libc::c_long = 20;
+const UNREGISTER_RING_FDS: libc::c_long = 21;
 
 /// `struct io_uring_getevents_arg`.
 #[repr(C)]
@@ -127,20 +128,22 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Spares the kernel the look-up of the descriptor at each enter. The index belongs to the thread;
-    /// the kernel forgets it when the ring is closed and the thread ends.
+    /// Spares the kernel the look-up of the descriptor at each enter. The index belongs to the thread, of
+    /// which each has sixteen, and keeps the ring alive until it is given back.
     fn register_itself(&mut self) -> io::Result<()> {
-        let fd = self.uring.as_raw_fd();
-        let data = u64::try_from(fd).expect("a descriptor");
-        let mut update = ResourceUpdate { offset: u32::MAX, reserved: 0, data };
-        // SAFETY: `update` is one io_uring_rsrc_update that lives through the call.
-        let done = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut update, 1) };
-        if done != 1 {
-            return Err(io::Error::last_os_error());
-        }
-        self.enter_fd = RawFd::try_from(update.offset).expect("a small index");
+        let index = self.change_registration(REGISTER_RING_FDS, u32::MAX)?;
+        self.enter_fd = RawFd::try_from(index).expect("a small index");
         self.enter_flags |= ENTER_REGISTERED_RING;
         Ok(())
+    }
+
+    fn change_registration(&self, change: libc::c_long, index: u32) -> io::Result<u32> {
+        let fd = self.uring.as_raw_fd();
+        let data = if change == REGISTER_RING_FDS { u64::try_from(fd).expect("a descriptor") } else { 0 };
+        let mut update = ResourceUpdate { offset: index, reserved: 0, data };
+        // SAFETY: `update` is one io_uring_rsrc_update that lives through the call.
+        let done = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, change, &raw mut update, 1) };
+        if done == 1 { Ok(update.offset) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Whether the kernel knows the operation.
@@ -288,6 +291,16 @@ impl Ring {
 
     pub(crate) fn unregister_buffers(&self) -> io::Result<()> {
         self.uring.submitter().unregister_buf_ring(BufferRing::GROUP)
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if self.enter_flags & ENTER_REGISTERED_RING != 0 {
+            let index = self.enter_fd.unsigned_abs();
+            // If it could not be given back, the thread would run out of them; later rings do without.
+            let _ = self.change_registration(UNREGISTER_RING_FDS, index);
+        }
     }
 }
 

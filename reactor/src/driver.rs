@@ -33,7 +33,7 @@ impl EpollDriver {
     pub(crate) fn new(epoll: Epoll, context: Rc<Context>) -> io::Result<EpollDriver> {
         let wake_fd = Arc::new(WakeFd::new()?);
         epoll.add(&context.sys, wake_fd.as_fd(), WAKE, Mask::READ.and(Mask::EDGE))?;
-        let (batch, sources, dirty) = (Events::new(), Table::new(), Vec::new());
+        let (batch, sources, dirty) = (Events::new(), Table::default(), Vec::new());
         Ok(EpollDriver { epoll, batch, wake_fd, context, sources, dirty, events: 0, stale_events: 0 })
     }
 

@@ -109,11 +109,6 @@ impl Reactor {
         Builder::new().build()
     }
 
-    /// Which way epoll is asked.
-    pub fn trigger(&self) -> Trigger {
-        self.context.trigger
-    }
-
     /// Hands every further system call to `judge`, which may fail, shorten or delay it; `None` lets all
     /// pass again. For tests.
     #[cfg(feature = "faults")]

@@ -36,7 +36,7 @@ impl Runtime for Reactor {
     }
 
     fn engine(&self) -> &'static str {
-        match self.trigger() {
+        match self.context.trigger {
             Trigger::Level => "reactor-level",
             Trigger::Edge => "reactor-edge",
         }

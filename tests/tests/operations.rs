@@ -31,6 +31,17 @@ fn each_feature_can_be_done_without() {
     }
 }
 
+/// A thread has sixteen places for registered rings. A runtime that kept its own would leave the
+/// seventeenth without, and its ring with the kernel.
+fn a_thread_may_have_many_runtimes_in_turn() {
+    let can_register = Proactor::new().unwrap().features().has(Feature::RegisteredRing);
+    for n in 0..40 {
+        let rt = Proactor::new().unwrap();
+        assert_eq!(rt.features().has(Feature::RegisteredRing), can_register, "runtime {n}");
+        rt.block_on(yield_now());
+    }
+}
+
 async fn serve_a_few(rt: &Proactor) {
     let (mut listener, addr) = listen(rt);
     let handle = rt.clone();
@@ -346,7 +357,8 @@ fn many_rings_in_a_row() {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     if suite.is_available::<ProactorFull>() {
-        let cases: [(&str, fn()); 13] = [
+        let cases: [(&str, fn()); 14] = [
+            ("a_thread_may_have_many_runtimes_in_turn", a_thread_may_have_many_runtimes_in_turn),
             ("each_feature_can_be_done_without", each_feature_can_be_done_without),
             ("operations_beyond_the_queues_wait", operations_beyond_the_queues_wait),
             ("completions_beyond_the_queue_are_fetched", completions_beyond_the_queue_are_fetched),
