@@ -13,10 +13,12 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
-use executor::{Config, IoBuf, Listener, Reader, Verdict, Writer, yield_now};
+use executor::{Config, IoBuf, Listener, Reader, Stream as _, Verdict, Writer, yield_now};
 use proactor::{Builder, Feature, Gate, Proactor};
 use tests::net::{Pattern, ask, duplex, echo, listen, pair, recv_exactly};
-use tests::{Bench, Engine, ProactorFull, ProactorTiny, Suite, both, ms, open_fds, poll_once, run, settle};
+use tests::{
+    Bench, Engine, ProactorFull, ProactorTiny, Suite, both, ms, open_fds, poll_once, run, settle, start_then_drop,
+};
 
 fn each_feature_can_be_done_without() {
     for feature in Feature::all() {
@@ -156,6 +158,48 @@ fn wakes_through_a_tiny_queue() {
             yield_now().await;
         }
     });
+}
+
+/// Nothing arrives, and the stream lives on: what ends the dropped operation is its cancel alone.
+fn dropped_operations_are_cancelled() {
+    run::<ProactorFull>(async |rt| {
+        let (stream, mut peer) = pair::<ProactorFull>(rt).await;
+        let (mut read, mut write) = stream.split();
+        for _ in 0..100 {
+            start_then_drop(read.read(vec![0; 100]), rt.sleep(ms(0))).await;
+            settle_operations(rt).await;
+        }
+        start_then_drop(write.write_all(vec![0; 64 << 20]), rt.sleep(ms(5))).await;
+        settle_operations(rt).await;
+        let stats = rt.stats();
+        assert_eq!((stats.driver.orphans, stats.driver.operations_now), (Some(101), Some(0)), "{stats}");
+        // It goes on where it was.
+        peer.write_all(b"hello").unwrap();
+        assert_eq!(recv_exactly(&mut read, 5).await, b"hello");
+    });
+}
+
+/// A read is given up when its bytes have arrived, in every way a buffer can be stowed. They are the
+/// next one's.
+fn bytes_of_given_up_reads_are_the_next_ones() {
+    run::<ProactorFull>(async |rt| {
+        let (mut stream, mut peer) = pair::<ProactorFull>(rt).await;
+        let arrive = async |peer: &mut TcpStream, text: &[u8]| {
+            rt.sleep(ms(1)).await;
+            peer.write_all(text).unwrap();
+            rt.sleep(ms(5)).await;
+        };
+        start_then_drop(stream.read(vec![0; 100]), arrive(&mut peer, b"vec")).await;
+        the_next_gets(&mut stream, b"vec").await;
+        start_then_drop(stream.read([0u8; 100]), arrive(&mut peer, b"array")).await;
+        the_next_gets(&mut stream, b"array").await;
+        start_then_drop(stream.read(vec![0; 100].slice(5..50)), arrive(&mut peer, b"slice")).await;
+        the_next_gets(&mut stream, b"slice").await;
+    });
+}
+
+async fn the_next_gets<R: Reader>(reader: &mut R, expected: &[u8]) {
+    assert_eq!(reader.recv().await.map(|chunk| chunk.bytes().to_vec()).unwrap(), expected);
 }
 
 /// The program keeps every chunk the pool has. Others are served all the same, from memory of their
@@ -313,7 +357,7 @@ fn many_rings_in_a_row() {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     if suite.is_available::<ProactorFull>() {
-        let cases: [(&str, fn()); 12] = [
+        let cases: [(&str, fn()); 14] = [
             ("a_thread_may_have_many_runtimes_in_turn", a_thread_may_have_many_runtimes_in_turn),
             ("each_feature_can_be_done_without", each_feature_can_be_done_without),
             ("operations_beyond_the_queues_wait", operations_beyond_the_queues_wait),
@@ -325,6 +369,8 @@ fn main() -> ExitCode {
             ("given_up_reads_write_to_nobody", given_up_reads_write_to_nobody),
             ("a_ring_that_cannot_be_had_says_why", a_ring_that_cannot_be_had_says_why),
             ("many_rings_in_a_row", many_rings_in_a_row),
+            ("dropped_operations_are_cancelled", dropped_operations_are_cancelled),
+            ("bytes_of_given_up_reads_are_the_next_ones", bytes_of_given_up_reads_are_the_next_ones),
             ("futures_dropped_in_every_state", futures_dropped_in_every_state),
         ];
         for (name, body) in cases {
