@@ -145,3 +145,17 @@ impl Pattern {
         }
     }
 }
+
+/// Accepts for ever, and echoes.
+///
+/// # Panics
+/// In its task, if accepting fails.
+pub fn serve<R: Runtime>(rt: &R, mut listener: R::Listener) -> executor::JoinHandle<()> {
+    let handle = rt.clone();
+    rt.spawn(async move {
+        loop {
+            let stream = listener.accept().await.expect("accept");
+            handle.spawn(echo(stream)).detach();
+        }
+    })
+}

@@ -12,21 +12,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use executor::{IoBuf, Listener, Reader, Runtime, Writer};
-use tests::net::{ask, echo, listen, recv_exactly};
+use tests::net::{ask, listen, recv_exactly, serve};
 use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, run};
 
 const MANY: usize = 1000;
-
-/// Accepts for ever, and echoes.
-fn serve<R: Runtime>(rt: &R, mut listener: R::Listener) -> executor::JoinHandle<()> {
-    let handle = rt.clone();
-    rt.spawn(async move {
-        loop {
-            let stream = listener.accept().await.expect("accept");
-            handle.spawn(echo(stream)).detach();
-        }
-    })
-}
 
 fn a_thousand_at_once<E: Engine>() {
     run::<E>(async |rt| {

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
-use executor::{IoBuf, Listener, POLL_BUDGET, Reader, Runtime, Writer, yield_now};
-use tests::net::{ask, echo, listen, pair, recv_exactly};
+use executor::{IoBuf, POLL_BUDGET, Reader, Runtime, Writer, yield_now};
+use tests::net::{ask, listen, pair, recv_exactly, serve};
 use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, run};
 
 /// Chunks that may lie with the program for one stream that is not read. A receive that repeats itself is
@@ -137,17 +137,6 @@ fn a_stream_that_is_always_readable_is_one_among_others<E: Engine>() {
         }
         flood.join().unwrap();
     });
-}
-
-/// Accepts, and echoes.
-fn serve<R: Runtime>(rt: &R, mut listener: R::Listener) -> executor::JoinHandle<()> {
-    let handle = rt.clone();
-    rt.spawn(async move {
-        loop {
-            let stream = listener.accept().await.expect("accept");
-            handle.spawn(echo(stream)).detach();
-        }
-    })
 }
 
 /// One client that sends as fast as it can and reads, ten that send and never read, and a hundred that
