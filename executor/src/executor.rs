@@ -258,8 +258,9 @@ impl<D: Driver> Executor<D> {
         self.shared.timers.next_deadline()
     }
 
-    /// A descriptor that becomes readable when `turn` would find something to do. It is a duplicate, so
-    /// it may be kept; after the end of the runtime it is never readable again.
+    /// A descriptor that becomes readable when `turn` would find something to do (and now and then once
+    /// more, when another thread woke it). It is a duplicate, so it may be kept; after the end of the
+    /// runtime it is never readable again.
     ///
     /// # Errors
     /// [`closed`] after the end; those of making it.

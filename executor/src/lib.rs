@@ -10,6 +10,29 @@
 //! something happens or the next timer is due, and reports what *fired*. The tasks that wait for it
 //! are woken, and the loop starts over. That is all; the loop is one screen in `executor.rs`.
 //!
+//! # Threads
+//!
+//! A runtime stays on its thread, with its tasks, timers, streams and handles. The compiler sees to it:
+//!
+//! ```compile_fail
+//! fn crosses_threads<T: Send>() {}
+//! crosses_threads::<executor::JoinHandle<()>>();
+//! ```
+//!
+//! ```compile_fail
+//! fn crosses_threads<T: Send>() {}
+//! crosses_threads::<executor::Sleep>();
+//! ```
+//!
+//! What crosses over are wakers, and these:
+//!
+//! ```
+//! fn crosses_threads<T: Send + Sync>() {}
+//! crosses_threads::<executor::RemoteHandle>();
+//! crosses_threads::<executor::RemoteTask>();
+//! crosses_threads::<executor::AbortHandle>();
+//! ```
+//!
 //! # Glossary
 //!
 //! | word | meaning |

@@ -7,7 +7,7 @@
 //! ```
 //! use proactor::{Builder, Listener, Reader, TcpListener, TcpStream, Writer};
 //!
-//! # fn main() -> std::io::Result<()> {
+//! # fn example() -> std::io::Result<()> {
 //! let rt = Builder::new().build()?;
 //! rt.block_on(async {
 //!     let mut listener = TcpListener::bind(&rt, "127.0.0.1:0".parse().unwrap())?;
@@ -27,6 +27,10 @@
 //!     Ok(())
 //! })
 //! # }
+//! # fn main() {
+//! #     // Where io_uring is closed there is nothing to show.
+//! #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+//! # }
 //! ```
 //!
 //! # Who is who
@@ -36,6 +40,21 @@
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
 //! memory that `recv` lends, `setup.rs` finds out what the kernel can do.
+//!
+//! # Threads
+//!
+//! A runtime stays on the thread that built it, with all that belongs to it; other threads have its
+//! [`RemoteHandle`].
+//!
+//! ```compile_fail
+//! fn crosses_threads<T: Send>() {}
+//! crosses_threads::<proactor::Proactor>();
+//! ```
+//!
+//! ```compile_fail
+//! fn crosses_threads<T: Send>() {}
+//! crosses_threads::<proactor::TcpStream>();
+//! ```
 //!
 //! # Kernel
 //!

@@ -37,6 +37,21 @@
 //! `net.rs` makes TCP out of it, `pool.rs` the memory that `recv` lends, `async_fd.rs` lets any
 //! pollable descriptor in.
 //!
+//! # Threads
+//!
+//! A runtime stays on the thread that built it, with all that belongs to it; other threads have its
+//! [`RemoteHandle`].
+//!
+//! ```compile_fail
+//! fn crosses_threads<T: Send>() {}
+//! crosses_threads::<reactor::Reactor>();
+//! ```
+//!
+//! ```compile_fail
+//! fn crosses_threads<T: Send>() {}
+//! crosses_threads::<reactor::TcpStream>();
+//! ```
+//!
 //! # Kernel
 //!
 //! Linux 4.5 or later; from 5.11 on, sleeps are as fine as the clock (`epoll_pwait2`), before that they
