@@ -31,6 +31,7 @@
 //! crosses_threads::<executor::RemoteHandle>();
 //! crosses_threads::<executor::RemoteTask>();
 //! crosses_threads::<executor::AbortHandle>();
+//! crosses_threads::<executor::JoinError>();
 //! ```
 //!
 //! # Glossary
@@ -86,7 +87,7 @@ pub use {
     runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},
     seam::Seam,
     stats::{DriverStats, Stats},
-    task::{AbortHandle, JoinError, JoinHandle, panic_text},
+    task::{AbortHandle, JoinError, JoinHandle, PanicPayload, panic_text},
     tcp::{Acceptor, Connection, ReadHalf, TcpListener, TcpStream, WriteHalf},
     timer::{Elapsed, Interval, MissedTickBehavior, Sleep},
 };

@@ -20,7 +20,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::driver::WaitSlot;
@@ -30,8 +30,8 @@ use crate::queue::TaskWaker;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked; this is the payload, as `std::panic::catch_unwind` gives it.
-    Panicked(Box<dyn Any + Send + 'static>),
+    /// It panicked.
+    Panicked(PanicPayload),
     /// It was aborted, or its runtime ended.
     Cancelled,
     /// It never ran: the runtime was closing, or at its limit of tasks.
@@ -41,7 +41,7 @@ pub enum JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(payload) => write!(f, "the task panicked: {}", panic_text(payload.as_ref())),
+            JoinError::Panicked(payload) => write!(f, "the task panicked: {}", payload.text()),
             JoinError::Cancelled => f.write_str("the task was cancelled"),
             JoinError::Refused => f.write_str("the task was refused: the runtime is closing, or at its limit of tasks"),
         }
@@ -49,6 +49,29 @@ impl fmt::Display for JoinError {
 }
 
 impl std::error::Error for JoinError {}
+
+/// The payload of a panic, as `std::panic::catch_unwind` gives it. It is kept in a mutex because payloads
+/// need not be `Sync`, and errors should be, to travel in anyhow's and the like; and boxed, to take little
+/// room in the many tasks that don't panic.
+#[derive(Debug)]
+pub struct PanicPayload(Box<Mutex<Box<dyn Any + Send>>>);
+
+impl PanicPayload {
+    fn new(payload: Box<dyn Any + Send>) -> Self {
+        PanicPayload(Box::new(Mutex::new(payload)))
+    }
+
+    /// The payload itself, for `std::panic::resume_unwind` or a downcast.
+    pub fn into_inner(self) -> Box<dyn Any + Send> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its text, if it is one.
+    pub fn text(&self) -> String {
+        let payload = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        panic_text(payload.as_ref()).to_owned()
+    }
+}
 
 /// The text of a panic's payload, if it is one.
 pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
@@ -107,7 +130,7 @@ impl<F: Future> TaskCell<F> {
     fn finish(self: &Rc<Self>, future: Pin<Box<F>>, result: Result<F::Output, JoinError>) -> Ran {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
         let result = match dropped {
-            Err(payload) => Err(JoinError::Panicked(payload)),
+            Err(payload) => Err(JoinError::Panicked(PanicPayload::new(payload))),
             Ok(()) => result,
         };
         if self.is_joined() {
@@ -123,7 +146,7 @@ impl<F: Future> TaskCell<F> {
         }
         self.stage.set(Stage::Taken);
         match result {
-            Err(JoinError::Panicked(payload)) => Ran::Panicked(payload),
+            Err(JoinError::Panicked(payload)) => Ran::Panicked(payload.into_inner()),
             unwanted => match catch_unwind(AssertUnwindSafe(|| drop(unwanted))) {
                 Ok(()) => Ran::Finished,
                 Err(payload) => Ran::Panicked(payload),
@@ -149,7 +172,7 @@ impl<F: Future> Task for TaskCell<F> {
                 Ran::Pending
             }
             Ok(Poll::Ready(output)) => self.finish(future, Ok(output)),
-            Err(payload) => self.finish(future, Err(JoinError::Panicked(payload))),
+            Err(payload) => self.finish(future, Err(JoinError::Panicked(PanicPayload::new(payload)))),
         }
     }
 

@@ -64,7 +64,25 @@ impl UringDriver {
         }
     }
 
-    fn work(&mut self, timeout: Option<Duration>, fired: &mut Fired) -> io::Result<()> {
+    /// A kernel that is short of memory or of room gets time, but not for ever.
+    fn bear_with(&mut self, entered: Entered) -> io::Result<()> {
+        if entered == Entered::Done {
+            self.busy_streak = 0;
+            return Ok(());
+        }
+        self.busy_streak += 1;
+        if self.busy_streak > BUSY_AT_ONCE + BUSY_LIMIT {
+            return Err(io::Error::other("the kernel took no submissions for a second (memory?)"));
+        }
+        if self.busy_streak > BUSY_AT_ONCE {
+            std::thread::sleep(BUSY_PAUSE);
+        }
+        Ok(())
+    }
+}
+
+impl Driver for UringDriver {
+    fn turn(&mut self, timeout: Option<Duration>, fired: &mut Fired) -> io::Result<()> {
         let context = Rc::clone(&self.context);
         let operations = &mut *context.operations.borrow_mut();
         let seam = &context.seam;
@@ -96,28 +114,6 @@ impl UringDriver {
         Ok(())
     }
 
-    /// A kernel that is short of memory or of room gets time, but not for ever.
-    fn bear_with(&mut self, entered: Entered) -> io::Result<()> {
-        if entered == Entered::Done {
-            self.busy_streak = 0;
-            return Ok(());
-        }
-        self.busy_streak += 1;
-        if self.busy_streak > BUSY_AT_ONCE + BUSY_LIMIT {
-            return Err(io::Error::other("the kernel took no submissions for a second (memory?)"));
-        }
-        if self.busy_streak > BUSY_AT_ONCE {
-            std::thread::sleep(BUSY_PAUSE);
-        }
-        Ok(())
-    }
-}
-
-impl Driver for UringDriver {
-    fn turn(&mut self, timeout: Option<Duration>, fired: &mut Fired) -> io::Result<()> {
-        self.work(timeout, fired)
-    }
-
     fn close(&mut self) {
         self.context.is_closed.set(true);
     }
@@ -127,19 +123,19 @@ impl Driver for UringDriver {
     fn drain(&mut self, deadline: Instant, fired: &mut Fired) -> io::Result<()> {
         self.context.operations.borrow_mut().cancel_all(fired);
         let drained = loop {
-            if self.context.operations.borrow().in_kernel() == 0 {
+            if self.context.operations.borrow().in_kernel == 0 {
                 break Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break Ok(());
             }
-            if let Err(error) = self.work(Some(left), fired) {
+            if let Err(error) = self.turn(Some(left), fired) {
                 break Err(error);
             }
         };
         let operations = &mut *self.context.operations.borrow_mut();
-        if operations.in_kernel() > 0 {
+        if operations.in_kernel > 0 {
             operations.abandon();
         }
         // The kernel takes a ring down in the background, and would report that to a foreign loop.
@@ -173,7 +169,7 @@ impl Driver for UringDriver {
         }
         stats.accept_pauses = self.context.accept_pauses.get();
         stats.chunks_lent_now = self.context.pool.lent();
-        stats.operations_now = Some(operations.in_kernel() as u64);
+        stats.operations_now = Some(operations.in_kernel as u64);
         stats
     }
 }

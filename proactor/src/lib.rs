@@ -71,7 +71,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
 use std::ops::Deref;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use executor::{Executor, Seam};
@@ -87,8 +87,8 @@ pub use crate::pool::Chunk;
 pub use crate::setup::{Feature, Features, Gate, SetupError};
 pub use executor::{
     AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
-    JoinSet, ListenOptions, Listener, MissedTickBehavior, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice,
-    SpawnError, Stats, Stream, Writer, yield_now,
+    JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader, RemoteHandle, RemoteTask, Runtime,
+    Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Judge, Verdict};
@@ -110,10 +110,6 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    pub(crate) fn close(&self, fd: OwnedFd) -> io::Result<()> {
-        ring::close(&self.seam, fd)
-    }
-
     pub(crate) fn shutdown(&self, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
         self.seam.pass(Call::Shutdown as usize)?;
         SockRef::from(&fd).shutdown(how)

@@ -14,6 +14,7 @@ use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use crate::op::{Buffer, Kind, Socket};
+use crate::ring;
 use crate::{Chunk, Context, Proactor, UringDriver};
 
 /// Listens for TCP connections.
@@ -84,7 +85,7 @@ impl<T> Hold<T> {
         })
         .await;
         let socket = self.socket.take().expect("taken only at the end");
-        Rc::into_inner(socket).map_or_else(|| Err(closed()), |socket| self.context.close(socket.into_fd()))
+        Rc::into_inner(socket).map_or_else(|| Err(closed()), |socket| ring::close(&self.context.seam, socket.into_fd()))
     }
 }
 
@@ -107,7 +108,7 @@ impl<T> Drop for Hold<T> {
         let Some(socket) = self.socket.take() else { return };
         self.context.release(&socket);
         match Rc::try_unwrap(socket) {
-            Ok(socket) => drop(self.context.close(socket.into_fd())),
+            Ok(socket) => drop(ring::close(&self.context.seam, socket.into_fd())),
             Err(busy) => {
                 let _ = self.context.shutdown(busy.as_fd(), Shutdown::Both);
             }

@@ -330,7 +330,7 @@ pub(crate) struct Operations {
     /// Operations to cancel when there is room.
     cancels: Vec<Key>,
     /// Operations pushed and not finally completed.
-    in_kernel: usize,
+    pub(crate) in_kernel: usize,
     /// How many may be: so many that their completions fit the queue.
     limit: usize,
     /// Everything is being cancelled: nothing is started any more, or gone on with.
@@ -379,10 +379,6 @@ impl Operations {
             features,
             stats: new_stats(),
         }
-    }
-
-    pub(crate) fn in_kernel(&self) -> usize {
-        self.in_kernel
     }
 
     fn start(&mut self, kind: Kind) -> Key {

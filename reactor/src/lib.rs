@@ -81,8 +81,8 @@ pub use crate::pool::Chunk;
 pub use crate::source::Direction;
 pub use executor::{
     AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
-    JoinSet, ListenOptions, Listener, MissedTickBehavior, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice,
-    SpawnError, Stats, Stream, Writer, yield_now,
+    JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader, RemoteHandle, RemoteTask, Runtime,
+    Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Judge, Verdict};

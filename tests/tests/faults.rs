@@ -52,7 +52,7 @@ async fn conversation<E: Engine>(rt: E::Rt) -> io::Result<Vec<u8>> {
     }
     match server.await {
         Ok(result) => result?,
-        Err(JoinError::Panicked(payload)) => panic!("{}", panic_text(payload.as_ref())),
+        Err(JoinError::Panicked(payload)) => panic!("{}", payload.text()),
         Err(other) => panic!("{other}"),
     }
     Ok(transcript)

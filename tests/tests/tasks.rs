@@ -121,7 +121,9 @@ fn a_panic_is_the_tasks_own<E: Engine>() {
             match task.await {
                 Ok(number) => survivors += usize::from(number == n),
                 Err(JoinError::Panicked(payload)) => {
-                    assert_eq!((n, panic_text(payload.as_ref())), (50, "number 50 panics"));
+                    assert_eq!((n, payload.text().as_str()), (50, "number 50 panics"));
+                    let payload = payload.into_inner();
+                    assert_eq!(panic_text(payload.as_ref()), "number 50 panics");
                 }
                 Err(other) => panic!("{other}"),
             }
@@ -207,7 +209,7 @@ fn a_nested_block_on_panics_with_a_text_and_no_harm<E: Engine>() {
     let handle = bench.handle();
     let nested = rt.spawn(async move { handle.block_on(async {}) });
     match rt.block_on(nested) {
-        Err(JoinError::Panicked(payload)) => assert_eq!(panic_text(payload.as_ref()), TEXT),
+        Err(JoinError::Panicked(payload)) => assert_eq!(payload.text(), TEXT),
         other => panic!("{other:?}"),
     }
     assert_eq!(panics(|| rt.block_on(async { rt.block_on(async {}) })), TEXT);
