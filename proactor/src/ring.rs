@@ -229,10 +229,8 @@ impl Ring {
     /// Submits what is queued, and waits at most `timeout` for a completion (`None`: for ever).
     pub(crate) fn enter(&mut self, seam: &Seam, timeout: Option<Duration>) -> io::Result<Entered> {
         let to_submit = self.uring.submission().len();
-        let timespec = timeout.map(|timeout| libc::timespec {
-            tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
+        // Clamped to what the kernel's clock can hold; the loop sleeps again if there is time left.
+        let timespec = timeout.map(|timeout| types::Timespec::from(timeout.min(Duration::from_secs(1 << 32))));
         let arg = GetEventsArg {
             sigmask: 0,
             sigmask_size: 0,

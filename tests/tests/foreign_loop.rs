@@ -199,8 +199,36 @@ fn after_the_end<E: Engine>() {
     bench.finish();
 }
 
+/// A time beyond what the kernel's clock can hold is a long time, not an error and not a short one.
+fn the_longest_turn<E: Engine>() {
+    let bench = Bench::<E>::new();
+    let rt = bench.rt();
+    let remote = rt.remote();
+    let waker = std::thread::spawn(move || {
+        std::thread::sleep(ms(50));
+        remote.spawn(|| async {}).unwrap();
+    });
+    let start = Instant::now();
+    while !rt.turn(Some(Duration::MAX)).expect("a turn") {}
+    assert!(start.elapsed() >= ms(49));
+    assert!(rt.stats().turns <= 10, "{}", rt.stats());
+    while rt.turn(Some(Duration::ZERO)).unwrap() {}
+    waker.join().unwrap();
+    settle::<E>(rt);
+    bench.finish();
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    on_every_fallback!(suite, timers_and_tasks, sockets, much_at_once, other_threads, silence, after_the_end);
+    on_every_fallback!(
+        suite,
+        timers_and_tasks,
+        sockets,
+        much_at_once,
+        other_threads,
+        silence,
+        the_longest_turn,
+        after_the_end
+    );
     suite.run()
 }
