@@ -29,7 +29,7 @@ use futures_lite::future::or;
 
 /// How long a connection must have nothing to do, after a stop, to count as idle: time enough for what
 /// the kernel had already received when the stop came, and unnoticeable for who waits for the exit.
-const LAST_CALL: Duration = Duration::from_millis(4);
+pub const LAST_CALL: Duration = Duration::from_millis(4);
 
 /// Connections accepted before the tasks get their turn: a flood of newcomers does not keep those who
 /// are already there waiting.

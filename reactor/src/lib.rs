@@ -54,7 +54,7 @@
 //!
 //! # Kernel
 //!
-//! Linux 4.5 or later; from 5.11 on, sleeps are as fine as the clock (`epoll_pwait2`), before that they
+//! Linux 3.9 or later; from 5.11 on, sleeps are as fine as the clock (`epoll_pwait2`), before that they
 //! are rounded up to milliseconds.
 
 mod async_fd;

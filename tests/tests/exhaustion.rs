@@ -138,6 +138,16 @@ fn start_and_serve<E: Engine>() -> std::io::Result<()> {
     })
 }
 
+/// The next three accepts fail with this errno.
+fn fail_three_accepts<E: Engine>(rt: &E::Rt, errno: i32) {
+    let base = calls(rt, "accept4");
+    let judge = move |name, before| match name {
+        "accept4" if before < base + 3 => Verdict::Fail(errno),
+        _ => Verdict::Pass,
+    };
+    E::set_judge(rt, Some(Rc::new(judge)));
+}
+
 /// These concern the one connection that was about to be accepted, and are told by accept(2) because
 /// somebody has to be.
 fn errors_of_one_connection_do_not_end_the_loop<E: Engine>() {
@@ -147,14 +157,7 @@ fn errors_of_one_connection_do_not_end_the_loop<E: Engine>() {
     run::<E>(async |rt| {
         let (mut listener, addr) = listen(rt);
         for errno in ERRNOS {
-            let base = calls(rt, "accept4");
-            E::set_judge(
-                rt,
-                Some(Rc::new(move |name, before| match name {
-                    "accept4" if before < base + 3 => Verdict::Fail(errno),
-                    _ => Verdict::Pass,
-                })),
-            );
+            fail_three_accepts::<E>(rt, errno);
             let _peer = TcpStream::connect(addr).unwrap();
             listener.accept().await.unwrap_or_else(|error| panic!("errno {errno} ended the loop: {error}"));
         }
@@ -167,14 +170,7 @@ fn shortages_are_waited_out<E: Engine>() {
     run::<E>(async |rt| {
         let (mut listener, addr) = listen(rt);
         for errno in [23, 105, 12, 24] {
-            let base = calls(rt, "accept4");
-            E::set_judge(
-                rt,
-                Some(Rc::new(move |name, before| match name {
-                    "accept4" if before < base + 3 => Verdict::Fail(errno),
-                    _ => Verdict::Pass,
-                })),
-            );
+            fail_three_accepts::<E>(rt, errno);
             let _peer = TcpStream::connect(addr).unwrap();
             let (start, pauses) = (Instant::now(), rt.stats().driver.accept_pauses);
             listener.accept().await.unwrap();

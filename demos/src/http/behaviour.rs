@@ -6,10 +6,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::serve::LAST_CALL;
+
 use super::corpus::{responses, statuses};
 use super::limits::{
-    BODY, HEADER_TIMEOUT, IDLE_TIMEOUT, LAST_CALL, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT, REQUESTS,
-    STALL_TIMEOUT,
+    BODY, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT, REQUESTS, STALL_TIMEOUT,
 };
 use super::simulation::{Script, Transcript};
 use super::site::Site;

@@ -30,10 +30,11 @@ use std::time::Instant;
 
 use executor::{IoBuf, Reader, Runtime, Writer};
 
+use crate::serve::LAST_CALL;
+
 use super::body::Body;
 use super::files::OpenFile;
 use super::input::Input;
-use super::limits::LAST_CALL;
 use super::patience::{Patience, Until, Waited};
 use super::request::{Framing, Parsed, Request, parse};
 use super::response::{Persistence, Response, Status};

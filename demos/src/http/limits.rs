@@ -39,9 +39,6 @@ pub const REQUESTS: u64 = 10_000;
 pub const LINGER_BYTES: usize = 64 * 1024;
 /// How long the same may take.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an idle connection still waits for a request once the runtime stops: what the kernel has
-/// received by then is answered, and nobody notices the delay.
-pub const LAST_CALL: Duration = Duration::from_millis(4);
 /// Bytes of responses to pipelined requests that are collected before they are written. No further
 /// request is looked at until they are.
 pub const PENDING_OUTPUT: usize = 64 * 1024;
