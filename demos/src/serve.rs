@@ -20,6 +20,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -106,13 +107,16 @@ where
 /// # Cancel safety
 /// That of `next`, which is dropped when the answer is `None`.
 pub async fn unless_stopping<R: Runtime, T>(rt: &R, next: impl Future<Output = T>) -> Option<T> {
-    let next = async { Some(next.await) };
-    let stopping = async {
+    let mut next = pin!(next);
+    let stopped = async {
         rt.stopped().await;
-        rt.sleep(LAST_CALL).await;
         None
     };
-    or(next, stopping).await
+    if let Some(next) = or(poll_fn(|cx| next.as_mut().poll(cx).map(Some)), stopped).await {
+        return Some(next);
+    }
+    // In a box, for it comes once, and all connections would have to have room for it all the time.
+    Box::pin(rt.timeout(LAST_CALL, next)).await.ok()
 }
 
 /// The connections that are here.

@@ -15,9 +15,10 @@ use std::sync::Arc;
 /// What an I/O call with an owned buffer gives back: the result, and the buffer.
 pub type BufResult<T, B> = (std::io::Result<T>, B);
 
-/// A buffer whose bytes can be read (sent).
-pub trait IoBuf: 'static {
-    /// The bytes. Called once for each operation.
+/// A buffer whose bytes can be read (sent). Where the bytes are must not depend on where the buffer itself
+/// is pinned (`Unpin`), so that a future can hold one without further ado.
+pub trait IoBuf: Unpin + 'static {
+    /// The bytes, the same ones at each call until the buffer is written to.
     fn bytes(&self) -> &[u8];
 
     /// The part of the buffer in `range`, still owning the whole.
@@ -37,7 +38,7 @@ pub trait IoBuf: 'static {
 /// A buffer whose bytes can be written (received into). All of them are initialised, which is what
 /// makes the trait safe to implement: a `Vec<u8>` offers its length, not its capacity.
 pub trait IoBufMut: IoBuf {
-    /// The bytes to write into. Called once for each operation.
+    /// The bytes to write into, those that [`bytes`](IoBuf::bytes) shows.
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 

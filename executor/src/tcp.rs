@@ -3,12 +3,19 @@
 //! What differs between readiness and completion is how bytes and connections get across: a
 //! [`Connection`] and an [`Acceptor`], which each runtime has in its `net.rs`. What programs rely on is
 //! here: which end closes what, what a dropped write means, and how an accept loop survives.
+//!
+//! Most methods here are no `async fn`s but return the future of the layer below, or one closure around it:
+//! an `async fn` keeps its arguments twice, and five layers of that made two thirds of what an idle connection
+//! costs.
 
 use std::fmt::Debug;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use crate::buf::{BufResult, IoBuf, IoBufMut};
@@ -32,7 +39,7 @@ pub trait Connection: AsFd + Debug + Sized + 'static {
     /// See [`Reader::read`]; the buffer is not empty.
     async fn read<B: IoBufMut>(&self, buf: B) -> BufResult<usize, B>;
     /// Sends some, or the `whole`.
-    async fn send<B: IoBuf>(&self, buf: B, whole: bool) -> BufResult<usize, B>;
+    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin;
     /// Nobody will receive any more.
     fn stop_receiving(&self);
     /// Ends one side or both.
@@ -225,22 +232,22 @@ impl<C: Connection> AsFd for TcpStream<C> {
 impl<C: Connection> Reader for TcpStream<C> {
     type Chunk = C::Chunk;
 
-    async fn recv(&mut self) -> io::Result<C::Chunk> {
-        self.read.recv().await
+    fn recv(&mut self) -> impl Future<Output = io::Result<C::Chunk>> {
+        self.read.recv()
     }
 
-    async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
-        self.read.read(buf).await
+    fn read<B: IoBufMut>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+        self.read.read(buf)
     }
 }
 
 impl<C: Connection> Writer for TcpStream<C> {
-    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
-        self.write.write(buf).await
+    fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+        self.write.write(buf)
     }
 
-    async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B> {
-        self.write.write_all(buf).await
+    fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<(), B>> {
+        self.write.write_all(buf)
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {
@@ -281,8 +288,8 @@ pub struct ReadHalf<C: Connection> {
 impl<C: Connection> Reader for ReadHalf<C> {
     type Chunk = C::Chunk;
 
-    async fn recv(&mut self) -> io::Result<C::Chunk> {
-        self.connection.recv().await
+    fn recv(&mut self) -> impl Future<Output = io::Result<C::Chunk>> {
+        self.connection.recv()
     }
 
     async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
@@ -311,27 +318,39 @@ pub struct WriteHalf<C: Connection> {
 }
 
 impl<C: Connection> WriteHalf<C> {
-    async fn send<B: IoBuf>(&mut self, buf: B, whole: bool) -> BufResult<usize, B> {
-        if self.is_broken {
-            let text = "an earlier write was dropped midway: how much of it was sent is unknown";
-            return (Err(io::Error::new(io::ErrorKind::BrokenPipe, text)), buf);
-        }
-        // It stays so if this future is dropped while it waits.
-        self.is_broken = true;
-        let result = self.connection.send(buf, whole).await;
-        self.is_broken = false;
-        result
+    /// Sends, and says with `report` how much that was.
+    fn send<B: IoBuf, T>(
+        &mut self,
+        buf: B,
+        whole: bool,
+        report: impl Fn(usize) -> T,
+    ) -> impl Future<Output = BufResult<T, B>> {
+        let WriteHalf { connection, is_broken, .. } = self;
+        let mut sending = if *is_broken { Err(Some(buf)) } else { Ok(connection.send(buf, whole)) };
+        poll_fn(move |cx| match &mut sending {
+            Ok(sending) => {
+                let polled = pin!(sending).poll(cx);
+                // It stays so if this future is dropped while it waits.
+                *is_broken = polled.is_pending();
+                let (result, buf) = ready!(polled);
+                Poll::Ready((result.map(&report), buf))
+            }
+            Err(refused) => {
+                let text = "an earlier write was dropped midway: how much of it was sent is unknown";
+                let buf = refused.take().expect("polled again after it was ready");
+                Poll::Ready((Err(io::Error::new(io::ErrorKind::BrokenPipe, text)), buf))
+            }
+        })
     }
 }
 
 impl<C: Connection> Writer for WriteHalf<C> {
-    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
-        self.send(buf, false).await
+    fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
+        self.send(buf, false, |count| count)
     }
 
-    async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B> {
-        let (result, buf) = self.send(buf, true).await;
-        (result.map(drop), buf)
+    fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<(), B>> {
+        self.send(buf, true, drop)
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
@@ -220,16 +220,27 @@ impl StreamSocket {
         Ok(StreamSocket { hold: Hold::new(proactor, fd)? })
     }
 
-    /// Starts an operation with a buffer, and waits for it.
-    async fn transfer<B: IoBuf>(&self, kind: Kind) -> BufResult<usize, B> {
-        let (result, kind) = match self.hold.context.start(kind) {
-            Ok(ticket) => ticket.await,
-            Err((error, kind)) => (Err(error), kind),
-        };
-        match kind {
-            Kind::Read { buffer, .. } | Kind::Send { buffer, .. } => (result, buffer.unstow()),
-            _ => unreachable!("only reads and sends have a buffer"),
-        }
+    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.
+    fn transfer<B: IoBuf>(
+        &self,
+        buf: B,
+        kind: impl Fn(Rc<Socket<Chunk>>, B) -> Kind + Unpin,
+    ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        let (mut buf, mut ticket) = (Some(buf), None);
+        poll_fn(move |cx| {
+            if let Some(buf) = buf.take() {
+                if buf.bytes().is_empty() {
+                    return Poll::Ready((Ok(0), buf));
+                }
+                match self.hold.context.start(kind(Rc::clone(self.hold.socket()), buf)) {
+                    Ok(started) => ticket = Some(started),
+                    Err((error, kind)) => return Poll::Ready((Err(error), kind.into_buffer())),
+                }
+            }
+            let ticket = ticket.as_mut().expect("polled again after it was ready");
+            let (result, kind) = ready!(Pin::new(ticket).poll(cx));
+            Poll::Ready((result, kind.into_buffer()))
+        })
     }
 }
 
@@ -253,18 +264,18 @@ impl Connection for StreamSocket {
         StreamSocket::new(proactor, stream.into())
     }
 
-    async fn recv(&self) -> io::Result<Chunk> {
-        let chunk = self.hold.arrival(Some(Context::fill_stream)).await.expect("filled")?;
-        Ok(chunk.unwrap_or_else(|| self.hold.context.pool.adopt(Vec::new(), 0)))
+    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> {
+        let mut arrival = self.hold.arrival(Some(Context::fill_stream));
+        poll_fn(move |cx| {
+            let chunk = ready!(Pin::new(&mut arrival).poll(cx)).expect("filled")?;
+            Poll::Ready(Ok(chunk.unwrap_or_else(|| self.hold.context.pool.adopt(Vec::new(), 0))))
+        })
     }
 
     /// Straight into the buffer, unless something has arrived before or is under way.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
-            None => {
-                let socket = Rc::clone(self.hold.socket());
-                self.transfer(Kind::Read { socket, buffer: Buffer::to_receive(buf) }).await
-            }
+            None => self.transfer(buf, |socket, buf| Kind::Read { socket, buffer: Buffer::to_receive(buf) }).await,
             Some(Ok(Some(mut chunk))) => {
                 let count = chunk.move_to(buf.bytes_mut());
                 if !chunk.is_empty() {
@@ -277,13 +288,8 @@ impl Connection for StreamSocket {
         }
     }
 
-    async fn send<B: IoBuf>(&self, buf: B, whole: bool) -> BufResult<usize, B> {
-        let mut buffer = Buffer::to_send(buf);
-        if buffer.is_empty() {
-            return (Ok(0), buffer.unstow());
-        }
-        let socket = Rc::clone(self.hold.socket());
-        self.transfer(Kind::Send { socket, buffer, sent: 0, whole }).await
+    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        self.transfer(buf, move |socket, buf| Kind::Send { socket, buffer: Buffer::to_send(buf), sent: 0, whole })
     }
 
     /// What arrives from now on is dropped, so that it takes nothing of the pool.

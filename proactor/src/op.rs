@@ -68,7 +68,11 @@ pub(crate) struct Socket<T> {
 
 /// What an operation brought and nobody has asked for yet, and who waits for it.
 pub(crate) struct Incoming<T> {
-    items: RefCell<VecDeque<T>>,
+    first: Cell<Option<T>>,
+    /// What came after the first. Few streams ever have more than one item at a time, so the others have only
+    /// room for a pointer here.
+    #[allow(clippy::box_collection)]
+    rest: RefCell<Option<Box<VecDeque<T>>>>,
     /// How the last operation ended, if that is to be known: 0 for the end of the stream, which stays;
     /// or a negative errno, which is told once.
     end: Cell<Option<i32>>,
@@ -84,7 +88,8 @@ pub(crate) struct Incoming<T> {
 impl<T> Socket<T> {
     pub(crate) fn new(fd: OwnedFd) -> Rc<Socket<T>> {
         let incoming = Incoming {
-            items: RefCell::default(),
+            first: Cell::new(None),
+            rest: RefCell::default(),
             end: Cell::default(),
             filler: Cell::default(),
             is_stopping: Cell::default(),
@@ -112,7 +117,8 @@ impl<T> AsFd for Socket<T> {
 impl<T> Incoming<T> {
     /// The next item; or the end.
     pub(crate) fn take(&self) -> Option<io::Result<Option<T>>> {
-        if let Some(item) = self.items.borrow_mut().pop_front() {
+        if let Some(item) = self.first.take() {
+            self.first.set(self.rest.borrow_mut().as_mut().and_then(|rest| rest.pop_front()));
             return Some(Ok(Some(item)));
         }
         match self.end.get()? {
@@ -126,13 +132,15 @@ impl<T> Incoming<T> {
 
     /// Puts an item back to the front, of which only a part was wanted.
     pub(crate) fn put_back(&self, item: T) {
-        self.items.borrow_mut().push_front(item);
+        if let Some(second) = self.first.replace(Some(item)) {
+            self.rest.borrow_mut().get_or_insert_default().push_front(second);
+        }
     }
 
     /// Nobody will ask again. Returns what must be cancelled, and what to drop.
-    fn release(&self) -> (Option<Key>, VecDeque<T>) {
+    fn release(&self) -> (Option<Key>, impl Sized) {
         let was_released = self.is_released.replace(true);
-        (self.filler.get().filter(|_| !was_released), self.items.take())
+        (self.filler.get().filter(|_| !was_released), (self.first.take(), self.rest.take()))
     }
 
     fn wake(&self, fired: &mut Fired) {
@@ -146,12 +154,18 @@ impl<T> Incoming<T> {
         if self.is_released.get() {
             return false;
         }
-        let mut items = self.items.borrow_mut();
-        items.push_back(item);
-        let is_enough = items.len() >= cap && !self.is_stopping.replace(items.len() >= cap);
-        drop(items);
+        let mut len = 1;
+        if let Some(first) = self.first.replace(None) {
+            let mut rest = self.rest.borrow_mut();
+            let rest = rest.get_or_insert_default();
+            rest.push_back(item);
+            len += rest.len();
+            self.first.set(Some(first));
+        } else {
+            self.first.set(Some(item));
+        }
         self.wake(fired);
-        is_enough
+        len >= cap && !self.is_stopping.replace(true)
     }
 
     /// The operation ended, with 0, a negative errno, or something that needn't be known.
@@ -225,12 +239,8 @@ impl Buffer {
         }
     }
 
-    pub(crate) fn is_empty(&mut self) -> bool {
-        self.place().1 == 0
-    }
-
     /// The user's buffer again.
-    pub(crate) fn unstow<B: IoBuf>(self) -> B {
+    fn unstow<B: IoBuf>(self) -> B {
         let mut buffer: Option<B> = None;
         let any: &mut dyn Any = &mut buffer;
         match self {
@@ -289,6 +299,14 @@ impl Kind {
             Kind::Connect { socket, addr } => {
                 opcode::Connect::new(socket.entry_fd(), addr.as_ptr().cast(), addr.len()).build()
             }
+        }
+    }
+
+    /// The user's buffer again, of an operation that had one.
+    pub(crate) fn into_buffer<B: IoBuf>(self) -> B {
+        match self {
+            Kind::Read { buffer, .. } | Kind::Send { buffer, .. } => buffer.unstow(),
+            _ => unreachable!("only reads and sends have a buffer"),
         }
     }
 

@@ -46,7 +46,7 @@ impl Pool {
             let made = self.made.get();
             let more = made.max(FIRST).min(BufferRing::PLACES - made);
             for _ in 0..more {
-                ring.give(vec![0; CHUNK_SIZE]).expect("there are no more buffers than places");
+                ring.give(Memory::new(vec![0; CHUNK_SIZE], true));
             }
             self.made.set(made + more);
         }
@@ -56,18 +56,21 @@ impl Pool {
     /// The buffer a completion named, with `len` bytes in it.
     pub(crate) fn take(self: &Rc<Self>, number: u16, len: usize) -> Option<Chunk> {
         let memory = self.ring.borrow_mut().as_mut()?.take(number)?;
-        Some(self.lend(memory, len, true))
+        Some(self.lend(memory, len))
     }
 
     /// A chunk in memory of its own.
-    pub(crate) fn adopt(self: &Rc<Self>, memory: Vec<u8>, len: usize) -> Chunk {
-        self.lend(memory, len, false)
+    pub(crate) fn adopt(self: &Rc<Self>, bytes: Vec<u8>, len: usize) -> Chunk {
+        self.lend(Memory::new(bytes, false), len)
     }
 
-    fn lend(self: &Rc<Self>, memory: Vec<u8>, len: usize, is_pooled: bool) -> Chunk {
-        assert!(len <= memory.len(), "the kernel wrote more than it was given room for");
+    fn lend(self: &Rc<Self>, mut memory: Box<Memory>, len: usize) -> Chunk {
+        assert!(len <= memory.bytes.len(), "the kernel wrote more than it was given room for");
         self.lent.set(self.lent.get() + 1);
-        Chunk { memory, start: 0, end: len, is_pooled, pool: Rc::clone(self) }
+        memory.start = 0;
+        memory.end = len;
+        memory.pool = Some(Rc::clone(self));
+        Chunk(Some(memory))
     }
 
     pub(crate) fn lent(&self) -> u64 {
@@ -88,32 +91,50 @@ impl fmt::Debug for Pool {
 
 /// Bytes that were received, in memory the runtime lends. It goes home when this is dropped, also when
 /// the runtime is gone by then.
-pub struct Chunk {
-    memory: Vec<u8>,
+///
+/// It is one pointer, because every task, stream and operation that waits has places for one: what it
+/// points to waits with the kernel, and is allocated once.
+pub struct Chunk(Option<Box<Memory>>);
+
+/// A buffer of the pool, or one that was adopted, and what of it is filled.
+pub(crate) struct Memory {
+    pub(crate) bytes: Vec<u8>,
     start: usize,
     end: usize,
     is_pooled: bool,
-    pool: Rc<Pool>,
+    /// While it is lent.
+    pool: Option<Rc<Pool>>,
+}
+
+impl Memory {
+    fn new(bytes: Vec<u8>, is_pooled: bool) -> Box<Memory> {
+        Box::new(Memory { bytes, start: 0, end: 0, is_pooled, pool: None })
+    }
 }
 
 impl Chunk {
+    fn memory(&self) -> &Memory {
+        self.0.as_ref().expect("taken only in drop")
+    }
+
     /// Copies as much as fits to `space`, and forgets it. Returns how much that was.
     pub(crate) fn move_to(&mut self, space: &mut [u8]) -> usize {
         let count = space.len().min(self.len());
         space[..count].copy_from_slice(&self[..count]);
-        self.start += count;
+        self.0.as_mut().expect("taken only in drop").start += count;
         count
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.pool.lent.set(self.pool.lent.get() - 1);
-        if self.is_pooled
-            && let Some(ring) = self.pool.ring.borrow_mut().as_mut()
+        let mut memory = self.0.take().expect("dropped once");
+        let pool = memory.pool.take().expect("lent");
+        pool.lent.set(pool.lent.get() - 1);
+        if memory.is_pooled
+            && let Some(ring) = pool.ring.borrow_mut().as_mut()
         {
-            let memory = std::mem::take(&mut self.memory);
-            ring.give(memory).expect("there are no more buffers than places");
+            ring.give(memory);
         }
     }
 }
@@ -122,7 +143,8 @@ impl Deref for Chunk {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.memory[self.start..self.end]
+        let Memory { bytes, start, end, .. } = self.memory();
+        &bytes[*start..*end]
     }
 }
 

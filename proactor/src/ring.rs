@@ -13,6 +13,7 @@ use std::time::Duration;
 use executor::{Seam, Unpark};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
+use crate::pool::Memory;
 use crate::setup::{Feature, Features};
 
 /// The calls, in the order of [`NAMES`], which are those strace prints.
@@ -314,7 +315,7 @@ pub(crate) struct BufferRing {
     entries: Box<EntriesCell>,
     tail: u16,
     /// By buffer number: the memory the kernel has.
-    given: Vec<Option<Vec<u8>>>,
+    given: Vec<Option<Box<Memory>>>,
     /// Buffer numbers that are not in use.
     unused: Vec<u16>,
 }
@@ -343,10 +344,14 @@ impl BufferRing {
         }
     }
 
-    /// Gives memory to the kernel; hands it back if all places are taken.
-    pub(crate) fn give(&mut self, mut memory: Vec<u8>) -> Result<(), Vec<u8>> {
-        let Some(number) = self.unused.pop() else { return Err(memory) };
-        let (address, len) = (memory.as_mut_ptr() as u64, u32::try_from(memory.len()).expect("a chunk"));
+    /// Gives memory to the kernel.
+    ///
+    /// # Panics
+    /// If all [`PLACES`](Self::PLACES) are taken.
+    pub(crate) fn give(&mut self, mut memory: Box<Memory>) {
+        let number = self.unused.pop().expect("there are no more buffers than places");
+        let bytes = &mut memory.bytes;
+        let (address, len) = (bytes.as_mut_ptr() as u64, u32::try_from(bytes.len()).expect("a chunk"));
         let place = usize::from(self.tail % ENTRIES);
         // SAFETY: `place` is below ENTRIES, and free: there are no more places in use than numbers. The
         // kernel looks at it only after the store below.
@@ -362,11 +367,10 @@ impl BufferRing {
         let tail = unsafe { &*tail.cast::<AtomicU16>() };
         // Release: the entry is written before the kernel sees the new tail.
         tail.store(self.tail, Ordering::Release);
-        Ok(())
     }
 
     /// Takes back the memory of the buffer a completion named.
-    pub(crate) fn take(&mut self, number: u16) -> Option<Vec<u8>> {
+    pub(crate) fn take(&mut self, number: u16) -> Option<Box<Memory>> {
         let memory = self.given.get_mut(usize::from(number))?.take()?;
         self.unused.push(number);
         Some(memory)

@@ -1,9 +1,11 @@
 //! TCP over readiness: try, and wait while it would block. What programs see of it is in `executor`'s
 //! `tcp.rs`.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep};
@@ -160,14 +162,13 @@ impl Connection for StreamSocket {
         StreamSocket::new(reactor, stream.into())
     }
 
-    async fn recv(&self) -> io::Result<Chunk> {
-        let pool = &self.registration.reactor().context.pool;
+    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> {
         let recv = || {
-            let mut chunk = pool.lend();
+            let mut chunk = self.registration.reactor().context.pool.lend();
             let count = self.try_recv(chunk.space())?;
             Ok(chunk.filled(count))
         };
-        self.registration.io(Direction::Read, recv).await
+        self.registration.io(Direction::Read, recv)
     }
 
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
@@ -176,19 +177,22 @@ impl Connection for StreamSocket {
         (result, buf)
     }
 
-    async fn send<B: IoBuf>(&self, buf: B, whole: bool) -> BufResult<usize, B> {
-        let (bytes, mut sent) = (buf.bytes(), 0);
-        while sent < bytes.len() {
-            let rest = &bytes[sent..];
-            match self.registration.io(Direction::Write, || self.try_send(rest)).await {
-                Ok(count) => sent += count,
-                Err(error) => return (Err(error), buf),
-            }
-            if !whole {
-                break;
-            }
-        }
-        (Ok(sent), buf)
+    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        let mut place = self.registration.place(Direction::Write);
+        let (mut buf, mut sent) = (Some(buf), 0);
+        poll_fn(move |cx| {
+            let bytes = buf.as_ref().expect("polled again after it was ready").bytes();
+            let result = loop {
+                if sent == bytes.len() || (sent > 0 && !whole) {
+                    break Ok(sent);
+                }
+                match ready!(place.poll(cx, || self.try_send(&bytes[sent..]))) {
+                    Ok(count) => sent += count,
+                    Err(error) => break Err(error),
+                }
+            };
+            Poll::Ready((result, buf.take().expect("just seen")))
+        })
     }
 
     /// Nothing is under way unless somebody asked.

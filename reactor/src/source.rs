@@ -28,10 +28,9 @@
 //! reported, for these may lie behind the short read and will not be reported again.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -247,11 +246,18 @@ impl Registration {
     /// "wait until readable" to misuse.
     ///
     /// One waiter per direction: callers are `&mut` above this.
-    pub(crate) fn io<T, F>(&self, direction: Direction, call: F) -> Io<'_, F>
-    where
-        F: FnMut() -> io::Result<T>,
-    {
-        Io { registration: self, direction, call, parked: false }
+    pub(crate) fn io<T>(
+        &self,
+        direction: Direction,
+        mut call: impl FnMut() -> io::Result<T>,
+    ) -> impl Future<Output = io::Result<T>> {
+        let mut place = self.place(direction);
+        poll_fn(move |cx| place.poll(cx, &mut call))
+    }
+
+    /// The same, for those who write the future around it themselves.
+    pub(crate) fn place(&self, direction: Direction) -> Place<'_> {
+        Place { registration: self, direction, is_parked: false }
     }
 
     /// Takes the source from the driver. What it held is dropped by the caller, outside of the borrow.
@@ -280,20 +286,20 @@ impl Drop for Registration {
     }
 }
 
-/// The future of [`Registration::io`].
-pub(crate) struct Io<'a, F> {
+/// The place of whoever does I/O in one direction, given up on drop.
+pub(crate) struct Place<'a> {
     registration: &'a Registration,
     direction: Direction,
-    call: F,
-    parked: bool,
+    is_parked: bool,
 }
 
-impl<F> Unpin for Io<'_, F> {}
-
-impl<T, F: FnMut() -> io::Result<T>> Future for Io<'_, F> {
-    type Output = io::Result<T>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+impl Place<'_> {
+    /// See [`Registration::io`].
+    pub(crate) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut() -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
         let (registration, direction) = (self.registration, self.direction);
         let source = registration.source();
         let streak = &source.streak[direction as usize];
@@ -314,7 +320,7 @@ impl<T, F: FnMut() -> io::Result<T>> Future for Io<'_, F> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match (self.call)() {
+            match call() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     source.set_ready(direction, false);
                 }
@@ -326,11 +332,9 @@ impl<T, F: FnMut() -> io::Result<T>> Future for Io<'_, F> {
             }
         }
     }
-}
 
-impl<F> Io<'_, F> {
     fn park(&mut self, cx: &mut Context<'_>) {
-        self.parked = true;
+        self.is_parked = true;
         let source = self.registration.source();
         source.waiting[self.direction as usize].set(cx.waker());
         let unasked = source.trigger == Trigger::Level && !source.armed.get()[self.direction as usize];
@@ -340,10 +344,10 @@ impl<F> Io<'_, F> {
     }
 }
 
-impl<F> Drop for Io<'_, F> {
+impl Drop for Place<'_> {
     /// Nobody waits any longer. What epoll was asked stays; an event that finds nobody takes it back.
     fn drop(&mut self) {
-        if self.parked {
+        if self.is_parked {
             drop(self.registration.source().waiting[self.direction as usize].take());
         }
     }

@@ -1,0 +1,106 @@
+//! Goal: a connection at work allocates nothing, and one that is idle costs little.
+//!
+//! Method: an allocator that counts what this thread, which is the runtime's, asks for. Peers are std's
+//! blocking streams on a thread of their own. Counts, not resident pages: those belong to a benchmark.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
+
+use allocation_counter::{AllocationInfo, measure};
+use executor::{IoBuf, Listener, Reader, Writer};
+use tests::net::listen;
+use tests::{Bench, Engine, Suite, on_every_engine};
+
+/// Bytes of heap for an idle connection: its task, its socket, its places in the tables.
+const IDLE_BYTES: i64 = 600;
+const IDLE: usize = 500;
+
+async fn echo<S: Reader + Writer>(mut stream: S) {
+    while let Ok(chunk) = stream.recv().await {
+        if chunk.bytes().is_empty() || stream.write_all(chunk).await.0.is_err() {
+            return;
+        }
+    }
+}
+
+/// A bench with an echo server.
+fn server<E: Engine>() -> (Bench<E>, SocketAddr) {
+    let bench = Bench::<E>::new();
+    let rt = bench.rt().clone();
+    let (mut listener, addr) = listen(&rt);
+    let runtime = rt.clone();
+    let accepting = async move {
+        while let Ok(stream) = listener.accept().await {
+            runtime.spawn(echo(stream)).detach();
+        }
+    };
+    rt.spawn(accepting).detach();
+    (bench, addr)
+}
+
+/// Runs the runtime while `peer` does its part on another thread, and counts what it allocates.
+fn count<E: Engine, T: Send + 'static>(
+    bench: &Bench<E>,
+    peer: impl FnOnce() -> T + Send + 'static,
+) -> (AllocationInfo, T) {
+    let rt = bench.rt();
+    let remote = rt.remote();
+    let (go, start) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        start.recv().unwrap();
+        let output = peer();
+        remote.stop();
+        output
+    });
+    let stopped = rt.stopped();
+    let info = measure(|| {
+        go.send(()).unwrap();
+        rt.block_on(stopped);
+    });
+    (info, thread.join().unwrap())
+}
+
+fn say_and_hear(stream: &mut TcpStream, times: usize) {
+    let mut answer = [0; 64];
+    for _ in 0..times {
+        stream.write_all(&[7; 64]).unwrap();
+        stream.read_exact(&mut answer).unwrap();
+    }
+}
+
+/// All that the same client does twice as often costs not one allocation more.
+fn round_trips_allocate_nothing<E: Engine>() {
+    let allocations = [100, 1100].map(|times| {
+        let (bench, addr) = server::<E>();
+        let run = move || say_and_hear(&mut TcpStream::connect(addr).unwrap(), times);
+        let (info, ()) = count(&bench, run);
+        bench.finish();
+        info.count_total
+    });
+    assert!(allocations[1] <= allocations[0] + 2, "for 100 and 1,100 round trips: {allocations:?}");
+    assert!(allocations[0] > 0, "a connection was made, and that allocates");
+}
+
+fn idle_connections_are_small<E: Engine>() {
+    let bytes = [IDLE, 2 * IDLE].map(|number| {
+        let (bench, addr) = server::<E>();
+        let open = move || {
+            let mut peers: Vec<_> = (0..number).map(|_| TcpStream::connect(addr).unwrap()).collect();
+            peers.iter_mut().for_each(|peer| say_and_hear(peer, 1));
+            peers
+        };
+        let (info, peers) = count(&bench, open);
+        drop(peers);
+        bench.finish();
+        info.bytes_current
+    });
+    let each = (bytes[1] - bytes[0]) / i64::try_from(IDLE).unwrap();
+    assert!((1..=IDLE_BYTES).contains(&each), "{each} bytes for each idle connection");
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    on_every_engine!(suite, round_trips_allocate_nothing, idle_connections_are_small);
+    suite.run()
+}
