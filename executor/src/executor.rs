@@ -68,6 +68,10 @@ pub struct Config {
     pub max_tasks: usize,
     /// How long the end of the runtime may wait for the kernel. Default: 5 s.
     pub shutdown_deadline: Duration,
+    /// How long the loop keeps looking for work before it sleeps. What comes in this time is served without
+    /// the cost of falling asleep and being woken, which is most of what a single slow conversation costs; the
+    /// price is a processor that is busy for so long after each thing that happened. Default: zero.
+    pub spin: Duration,
     /// Called with the payload when a task nobody awaits panics. The others run on. The default does
     /// nothing more, because the panic has been reported by then: std's panic hook, which the program
     /// can replace, prints to stderr.
@@ -76,7 +80,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { max_tasks: 1 << 20, shutdown_deadline: Duration::from_secs(5), on_task_panic: Rc::new(|_payload| {}) }
+        Config {
+            max_tasks: 1 << 20,
+            shutdown_deadline: Duration::from_secs(5),
+            spin: Duration::ZERO,
+            on_task_panic: Rc::new(|_payload| {}),
+        }
     }
 }
 
@@ -85,6 +94,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("max_tasks", &self.max_tasks)
             .field("shutdown_deadline", &self.shutdown_deadline)
+            .field("spin", &self.spin)
             .finish_non_exhaustive()
     }
 }
@@ -130,6 +140,8 @@ struct Shared<D> {
     running: Cell<bool>,
     /// Empty between turns; kept for the room it has, so that a turn allocates nothing.
     fired: Cell<Fired>,
+    /// Since when there is nothing to do, while the loop spins.
+    idle_since: Cell<Option<Instant>>,
     counts: Counts,
     /// The driver's counters as they were at the end.
     last_driver_stats: RefCell<DriverStats>,
@@ -193,6 +205,7 @@ impl<D: Driver> Executor<D> {
             phase: Cell::new(Phase::Open),
             running: Cell::new(false),
             fired: Cell::default(),
+            idle_since: Cell::new(None),
             counts: Counts::default(),
             last_driver_stats: RefCell::default(),
         };
@@ -436,6 +449,9 @@ impl<D: Driver> Shared<D> {
         }
         self.act(&mut fired);
         self.fired.set(fired);
+        if !self.queue.is_empty() {
+            self.idle_since.set(None);
+        }
         Ok(())
     }
 
@@ -453,10 +469,21 @@ impl<D: Driver> Shared<D> {
             (Some(timer), Some(max)) => Some(timer.min(max)),
             (one, other) => one.or(other),
         };
-        if timeout != Some(Duration::ZERO) && !self.inbox.fall_asleep() {
+        if timeout != Some(Duration::ZERO) && (self.is_spinning() || !self.inbox.fall_asleep()) {
             return Some(Duration::ZERO);
         }
         timeout
+    }
+
+    /// Whether it is too early to sleep: see [`Config::spin`].
+    fn is_spinning(&self) -> bool {
+        if self.config.spin.is_zero() {
+            return false;
+        }
+        let now = Instant::now();
+        let since = self.idle_since.get().unwrap_or(now);
+        self.idle_since.set(Some(since));
+        now - since < self.config.spin
     }
 
     /// Does what other threads asked for.

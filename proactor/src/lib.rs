@@ -73,6 +73,7 @@ use std::net::Shutdown;
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use executor::{Executor, Seam};
 use socket2::SockRef;
@@ -184,6 +185,12 @@ impl Builder {
     /// Limits and hooks that every runtime has.
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;
+        self
+    }
+
+    /// Looks for work for so long before it sleeps: see [`Config::spin`].
+    pub fn spin(mut self, spin: Duration) -> Builder {
+        self.config.spin = spin;
         self
     }
 

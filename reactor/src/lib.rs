@@ -68,6 +68,7 @@ use std::cell::Cell;
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
+use std::time::Duration;
 
 use executor::Executor;
 
@@ -163,6 +164,12 @@ impl Builder {
     /// Limits and hooks that every runtime has.
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;
+        self
+    }
+
+    /// Looks for work for so long before it sleeps: see [`Config::spin`].
+    pub fn spin(mut self, spin: Duration) -> Builder {
+        self.config.spin = spin;
         self
     }
 
