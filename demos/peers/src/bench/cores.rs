@@ -109,9 +109,8 @@ mod tests {
     fn steal_is_counted_on_the_used_processors() {
         let before = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 10 0 10 70 0 0 0 10 5 0\ncpu1 50 0 0 50 0 0 0 0 0 0\nintr 1 2\n";
         let after = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 20 0 20 130 0 0 0 30 9 0\ncpu1 90 0 0 60 0 0 0 50 0 0\nintr 1 2\n";
-        let stolen = |is_used: fn(usize) -> bool| {
-            Ticks::parse(after, is_used).stolen_since(Ticks::parse(before, is_used))
-        };
+        let stolen =
+            |is_used: fn(usize) -> bool| Ticks::parse(after, is_used).stolen_since(Ticks::parse(before, is_used));
         assert_eq!(stolen(|core| core == 0), 0.2);
         assert_eq!(stolen(|core| core == 1), 0.5);
         assert_eq!(stolen(|_| true), 0.35);

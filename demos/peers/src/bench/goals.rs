@@ -60,7 +60,8 @@ pub struct Outcome {
 }
 
 const ECHO_HTTP: &[&str] = &["echo-64", "echo-1000", "http-64", "http-1000"];
-const SATURATING: &[&str] = &["echo-64", "echo-1000", "http-64", "http-1000", "echo-64-16k", "echo-64-p16", "http-64-p16"];
+const SATURATING: &[&str] =
+    &["echo-64", "echo-1000", "http-64", "http-1000", "echo-64-16k", "echo-64-p16", "http-64-p16"];
 const EVERYWHERE: &[&str] = &[
     "echo-1",
     "echo-64",

@@ -88,9 +88,9 @@ fn add_scenario(results: &Results, measured: &Measured, page: &mut Page) -> anyh
         let median = |server: &str| speed(server).map_or(0.0, |speed| speed.median);
         median(other).total_cmp(&median(one))
     });
-    let speeds = speeds.into_iter().filter_map(|server| {
-        Some(bar(server, &speed(server)?, tables::requests_per_second(results, name, server)))
-    });
+    let speeds = speeds
+        .into_iter()
+        .filter_map(|server| Some(bar(server, &speed(server)?, tables::requests_per_second(results, name, server))));
     let axis = "requests/s, in brackets if not the server's limit";
     plots.push(bars(title, axis, speed(BASE).map(|speed| speed.median), speeds.collect())?);
     plots.push(distribution(title, measured)?);
@@ -180,7 +180,8 @@ fn add_micro(results: &Results, page: &mut Page) -> anyhow::Result<()> {
             .map(|figure| (figure, Summary { median: figure.median, least: figure.min, greatest: figure.max }))
             .collect();
         figures.sort_by(|(_, one), (_, other)| one.median.total_cmp(&other.median));
-        let bars = figures.iter().map(|(figure, summary)| bar(&figure.runtime, summary, tables::decimal(summary.median)));
+        let bars =
+            figures.iter().map(|(figure, summary)| bar(&figure.runtime, summary, tables::decimal(summary.median)));
         let axis = Axis::Log(format!("{benchmark}, {unit}"));
         let bars = Bars { title: benchmark.to_owned(), axis, reference: None, bars: bars.collect() };
         plots.push(drawn(bars.plot())?);

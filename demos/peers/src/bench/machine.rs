@@ -23,7 +23,17 @@ const LOCK: &str = include_str!("../../Cargo.lock");
 
 /// Those of the libraries in it that are compared, or that others which are compared stand on.
 const PEERS: &[&str] = &[
-    "tokio", "mio", "smol", "async-io", "async-executor", "polling", "monoio", "compio", "glommio", "hyper", "httparse",
+    "tokio",
+    "mio",
+    "smol",
+    "async-io",
+    "async-executor",
+    "polling",
+    "monoio",
+    "compio",
+    "glommio",
+    "hyper",
+    "httparse",
     "io-uring",
 ];
 

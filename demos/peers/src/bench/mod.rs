@@ -23,6 +23,9 @@ mod runner;
 mod tables;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

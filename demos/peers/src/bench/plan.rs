@@ -63,21 +63,14 @@ const ECHO: Scenario = Scenario {
     members: Members::Demos,
 };
 
-const HTTP: Scenario =
-    Scenario { name: "http-64", title: "HTTP, 64 connections", service: Service::Http, ..ECHO };
+const HTTP: Scenario = Scenario { name: "http-64", title: "HTTP, 64 connections", service: Service::Http, ..ECHO };
 
 /// A point of the curve that is no scenario for everybody.
 const POINT: Scenario = Scenario { members: Members::Curve, ..ECHO };
 
 /// Everything that is measured, in the order of the report.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "echo-1",
-        title: "Echo, 1 connection, 64 B",
-        connections: 1,
-        members: Members::Spinning,
-        ..ECHO
-    },
+    Scenario { name: "echo-1", title: "Echo, 1 connection, 64 B", connections: 1, members: Members::Spinning, ..ECHO },
     ECHO,
     Scenario {
         name: "echo-1000",
@@ -147,16 +140,8 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// The points of the curve over the number of connections.
-pub const CURVE: &[&str] = &[
-    "echo-1",
-    "curve-4",
-    "curve-16",
-    "echo-64",
-    "curve-256",
-    "echo-1000",
-    "curve-4000",
-    "curve-10000",
-];
+pub const CURVE: &[&str] =
+    &["echo-1", "curve-4", "curve-16", "echo-64", "curve-256", "echo-1000", "curve-4000", "curve-10000"];
 
 /// The microbenchmarks, where scenarios are chosen by name.
 pub const MICRO: &str = "micro";

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::cores::{Cores, Role};
 use super::plan::{MEASURED, Scenario, Shape, WARM_UP};
-use super::results::Outcome;
+use crate::load;
 use crate::servers::Service;
 
 /// How long a server may take to start or to end.
@@ -62,7 +62,7 @@ impl Server {
 }
 
 /// Loads the server from a process on the client's processor.
-pub fn load(cores: &Cores, scenario: &Scenario, server: &Server) -> anyhow::Result<Outcome> {
+pub fn load(cores: &Cores, scenario: &Scenario, server: &Server) -> anyhow::Result<load::Outcome> {
     let mut command = command(["load", &server.address.to_string(), "--json"])?;
     command.args(["--server-pid", &server.process.child.id().to_string()]);
     command.args(arguments(scenario)).stdin(Stdio::null());
@@ -98,18 +98,6 @@ fn arguments(scenario: &Scenario) -> Vec<String> {
     }
     arguments.extend(more.map(|(option, value)| (option, value.to_string())));
     arguments.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect()
-}
-
-/// Runs `peers micro --json` on all processors, as some of its benchmarks need two, and returns what it
-/// printed.
-pub fn micro(limit: Duration) -> anyhow::Result<String> {
-    let mut command = command(["micro", "--json"])?;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut process = Process::new(command.spawn().context("cannot start a process")?);
-    let text = process.read_until(None, limit)?;
-    let status = process.end(PATIENCE)?;
-    ensure!(status.success(), "{}", process.complaint().unwrap_or(format!("they ended with {status}")));
-    Ok(text)
 }
 
 fn command<const N: usize>(arguments: [&str; N]) -> anyhow::Result<Command> {

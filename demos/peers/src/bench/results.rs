@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use crate::{load, micro};
 
 /// The form of the saved figures. It grows when files of before can no longer be read.
 pub const FORMAT: u32 = 1;
@@ -16,7 +17,7 @@ pub struct Results {
     /// Whether servers and client had a processor each.
     pub is_pinned: bool,
     pub scenarios: Vec<Measured>,
-    pub micro: Vec<MicroFigure>,
+    pub micro: Vec<micro::Row>,
     /// Servers that cannot run here.
     pub missing: Vec<Missing>,
     /// Runs that went wrong.
@@ -43,49 +44,7 @@ pub struct Run {
     pub round: usize,
     /// The part of the processors' time that the hypervisor gave to others meanwhile.
     pub stolen: f64,
-    pub outcome: Outcome,
-}
-
-/// What the client prints, as far as it is of use here.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Outcome {
-    pub requests: u64,
-    pub elapsed_ns: u64,
-    pub latency_ns: Latency,
-    /// Quantiles from 0 to 1, each with its latency in ns.
-    #[serde(default)]
-    pub distribution: Vec<(f64, f64)>,
-    pub server_cpu_ns: Option<u64>,
-    pub server_rss_bytes: Option<u64>,
-    pub server_voluntary_switches: Option<u64>,
-    #[serde(default)]
-    pub idle_bytes_per_connection: Option<f64>,
-}
-
-/// Latencies in ns.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Latency {
-    pub p50: u64,
-    pub p99: u64,
-    pub p99_9: u64,
-}
-
-/// One figure of the microbenchmarks, by runtime and benchmark.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct MicroFigure {
-    pub runtime: String,
-    pub benchmark: String,
-    pub unit: String,
-    pub median: f64,
-    pub min: f64,
-    pub max: f64,
-    pub samples: u64,
-}
-
-/// What `peers micro --json` prints.
-#[derive(Debug, Deserialize)]
-pub struct MicroFigures {
-    pub micro: Vec<MicroFigure>,
+    pub outcome: load::Outcome,
 }
 
 /// A server that cannot run here.
@@ -217,7 +176,7 @@ impl Results {
     }
 
     pub fn micro(&self, runtime: &str, benchmark: &str) -> Option<Summary> {
-        let is_it = |figure: &&MicroFigure| figure.runtime == runtime && figure.benchmark == benchmark;
+        let is_it = |figure: &&micro::Row| figure.runtime == runtime && figure.benchmark == benchmark;
         let figure = self.micro.iter().find(is_it)?;
         Some(Summary { median: figure.median, least: figure.min, greatest: figure.max })
     }
@@ -240,7 +199,8 @@ impl Measured {
         let runs = self.runs(server);
         let Some(first) = runs.first() else { return Vec::new() };
         let at = |quantile: f64| {
-            let known = |run: &Run| run.outcome.distribution.iter().find(|(other, _)| *other == quantile).map(|at| at.1);
+            let known =
+                |run: &Run| Some(run.outcome.distribution.iter().find(|(other, _)| *other == quantile)?.1 as f64);
             Summary::new(runs.iter().filter_map(known)).map(|latency| (quantile, latency.median))
         };
         first.outcome.distribution.iter().filter_map(|(quantile, _)| at(*quantile)).collect()

@@ -11,16 +11,15 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::cores::Cores;
 use super::machine::Machine;
-use super::plan::{Entry, Plan, Scenario};
+use super::plan::{Entry, MICRO, Plan, Scenario};
 use super::process::{self, Server};
-use super::results::{FORMAT, Failure, Measured, MicroFigures, Missing, Results, Run, ServerRuns};
+use super::results::{FORMAT, Failure, Measured, Missing, Results, Run, ServerRuns};
+use crate::micro;
 
 /// A run from which others took more than this part of the time is taken again ...
 pub const MOST_STOLEN: f64 = 0.02;
 /// ... so many times at most. The least disturbed one counts.
 const AGAIN: usize = 2;
-/// How many times the estimate the microbenchmarks may take before they count as hanging.
-const MICRO_PATIENCE: u32 = 8;
 
 /// Measures all of it.
 pub fn run(mut plan: Plan) -> anyhow::Result<Results> {
@@ -40,10 +39,10 @@ pub fn run(mut plan: Plan) -> anyhow::Result<Results> {
     let progress = progress_bar(&plan)?;
     results.scenarios = plan.entries.iter().map(empty).collect();
     if plan.has_micro {
-        progress.set_message(super::plan::MICRO);
-        match micro(&plan) {
-            Ok(figures) => results.micro = figures.micro,
-            Err(error) => results.failures.push(failure(super::plan::MICRO, "all", 0, &error)),
+        let on_pair = &mut |pair: &str| progress.set_message(format!("{MICRO}: {pair}"));
+        match micro::measure(&[], &[], false, on_pair) {
+            Ok(rows) => results.micro = rows,
+            Err(error) => results.failures.push(failure(MICRO, "all", 0, &error)),
         }
         progress.inc(milliseconds(plan.micro_time()));
     }
@@ -100,11 +99,6 @@ fn missing(cores: &Cores, plan: &mut Plan) -> Vec<Missing> {
         plan.remove(server);
     }
     missing
-}
-
-fn micro(plan: &Plan) -> anyhow::Result<MicroFigures> {
-    let text = process::micro(plan.micro_time() * MICRO_PATIENCE)?;
-    serde_json::from_str(&text).context("the figures of the microbenchmarks cannot be read")
 }
 
 fn empty(entry: &Entry) -> Measured {

@@ -72,8 +72,19 @@ pub fn scenario(results: &Results, measured: &Measured) -> Table {
     let mut table = Table::new(
         1,
         [
-            "server", "CPU, ns", "spread", &base, "spread", "requests/s", "spread", "busy", "p50, µs", "p99, µs", "p99.9, µs",
-            "memory, MiB", "sleeps",
+            "server",
+            "CPU, ns",
+            "spread",
+            &base,
+            "spread",
+            "requests/s",
+            "spread",
+            "busy",
+            "p50, µs",
+            "p99, µs",
+            "p99.9, µs",
+            "memory, MiB",
+            "sleeps",
         ],
     );
     for (server, cpu) in measured.by_cpu() {
@@ -123,7 +134,8 @@ pub fn curve(results: &Results, figure: Figure) -> Table {
     let mut table = Table { header, words: 1, rows: Vec::new() };
     for server in CURVE_SERVERS {
         let summaries = points.iter().map(|scenario| results.summary(scenario.name, server, figure));
-        let cells: Vec<_> = summaries.map(|value| value.map_or(NONE.to_owned(), |value| grouped(value.median))).collect();
+        let cells: Vec<_> =
+            summaries.map(|value| value.map_or(NONE.to_owned(), |value| grouped(value.median))).collect();
         if cells.iter().any(|cell| cell != NONE) {
             table.row(Some(kind(server)), [(*server).to_owned()].into_iter().chain(cells));
         }
@@ -177,16 +189,16 @@ pub fn micro(results: &Results) -> Table {
             Some(figure) => format!("{} ±{}", decimal(figure.median), percent(figure.spread())),
             None => NONE.to_owned(),
         });
-        table.row(None, [benchmark.to_owned(), unit.to_owned()].into_iter().chain(cells));
+        table.row(None, [benchmark.to_owned(), unit].into_iter().chain(cells));
     }
     table
 }
 
 /// Names and units of the microbenchmarks, in the order in which they were measured.
-pub fn benchmarks(results: &Results) -> Vec<(&str, &str)> {
-    let mut benchmarks: Vec<(&str, &str)> = Vec::new();
+pub fn benchmarks(results: &Results) -> Vec<(&str, String)> {
+    let mut benchmarks: Vec<(&str, String)> = Vec::new();
     for figure in &results.micro {
-        let benchmark = (figure.benchmark.as_str(), figure.unit.as_str());
+        let benchmark = (figure.benchmark.as_str(), figure.unit.to_string());
         if !benchmarks.contains(&benchmark) {
             benchmarks.push(benchmark);
         }
@@ -206,7 +218,8 @@ pub fn is_curve_only(scenario: &str) -> bool {
 
 /// Servers and runs that are not in the figures, and why.
 pub fn problems(results: &Results) -> Vec<String> {
-    let missing = results.missing.iter().map(|missing| format!("{} cannot run here: {}", missing.server, missing.reason));
+    let missing =
+        results.missing.iter().map(|missing| format!("{} cannot run here: {}", missing.server, missing.reason));
     let failures = results.failures.iter().map(|failure| {
         let super::results::Failure { scenario, server, round, reason } = failure;
         format!("{scenario}, {server}, round {}: {reason}", round + 1)
