@@ -126,7 +126,7 @@ pub struct ServerArgs {
 #[command(after_help = "\
 Examples:
   demos compare
-  demos compare --seconds 60 --json result.json")]
+  demos compare --seconds 60 --html report.html --json report.json")]
 pub struct CompareArgs {
     /// How long it may take in all, about, but some 2 seconds at least.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
@@ -135,6 +135,10 @@ pub struct CompareArgs {
     /// Also write all figures to FILE.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+
+    /// Also write plots and tables to FILE, a page for any browser.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// Says which engines can run here, what the kernel offers, and how to open what is closed.

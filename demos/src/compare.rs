@@ -10,11 +10,12 @@
 //! before and after, while no request is on its way, so they belong to the counted requests alone.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
+use demos::plot::Destination;
 use indicatif::{ProgressBar, ProgressStyle};
 use reactor::{Reactor, Trigger};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -27,6 +28,7 @@ use crate::engine::{self, Engine};
 use crate::limits;
 use crate::measure::{Figures, SCENARIOS, Scenario, Service};
 use crate::output;
+use crate::page;
 use crate::report::{Contender, Report};
 
 /// Rounds in a run of usual length: the least with a median worth the name.
@@ -58,21 +60,23 @@ const HTTP: &[&str] = &["http", "--max-requests", "18446744073709551615"];
 
 /// Compares, and prints what came of it.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let open = |file: &Option<PathBuf>| file.as_deref().map(Destination::open).transpose();
+    let (json, html) = (open(&args.json)?, open(&args.html)?);
     limits::raise_open_files();
     let report = Comparison::new(args.seconds)?.run()?;
     output::print(&report.table())?;
-    for (engine, reason) in &report.missing {
-        output::print(&format!("{engine} did not take part: {reason}. `demos doctor` tells more."))?;
+    for missing in report.missing() {
+        output::print(&missing)?;
     }
-    if let Some(file) = &args.json {
-        save(file, &report)?;
+    if let Some(file) = json {
+        let json = serde_json::to_string_pretty(&report.json()).context("the figures do not fit into JSON")?;
+        file.write(&(json + "\n")).context("cannot write the file given with --json")?;
+    }
+    if let Some(file) = html {
+        let html = page::html(&report).context("the plots cannot be drawn")?;
+        file.write(&html).context("cannot write the file given with --html")?;
     }
     Ok(())
-}
-
-fn save(file: &Path, report: &Report) -> anyhow::Result<()> {
-    let json = serde_json::to_string_pretty(&report.json()).context("the figures do not fit into JSON")?;
-    std::fs::write(file, json + "\n").with_context(|| format!("cannot write {}", file.display()))
 }
 
 struct Comparison {

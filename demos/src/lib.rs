@@ -6,6 +6,7 @@
 //! | [`http`] | HTTP/1.1 |
 //! | [`serve`] | what both need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
+//! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!
 //! Nothing here names an engine, or asks the system for sockets or timers: all comes from the
 //! [`executor::Runtime`] that is passed in.
@@ -15,4 +16,5 @@
 pub mod echo;
 pub mod http;
 pub mod mailbox;
+pub mod plot;
 pub mod serve;

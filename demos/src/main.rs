@@ -6,7 +6,7 @@
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server`, `signals`, `limits`, `output` | what the server commands share |
 //! | `echo_client` | `demos echo --client` |
-//! | `compare`, `child`, `control`, `client`, `measure`, `report` | `demos compare`: runs servers, drives them, prints a table |
+//! | `compare`, `child`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
 //! | `doctor` | `demos doctor`: what this machine offers |
 
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod engine;
 mod limits;
 mod measure;
 mod output;
+mod page;
 mod report;
 mod server;
 mod signals;

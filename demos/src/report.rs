@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use comfy_table::{Attribute, Cell, CellAlignment, Table, presets};
+use demos::plot::grouped;
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
@@ -47,7 +48,7 @@ impl Contender {
 
 /// How many digits a row shows, and whether it is worth a ratio.
 #[derive(Clone, Copy)]
-enum Style {
+pub enum Style {
     /// Whole numbers, and the ratio to the first engine.
     Compared,
     /// Three decimals.
@@ -76,6 +77,11 @@ impl Report {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
+        format!("{table}\n{}", self.note())
+    }
+
+    /// How it was measured, and what that means.
+    pub fn note(&self) -> String {
         let cores = if self.is_pinned {
             "servers on one processor, the client on another"
         } else {
@@ -90,13 +96,19 @@ impl Report {
             _ => String::new(),
         };
         format!(
-            "{table}\n{} answers, every byte checked. Medians of {} rounds; {cores}. Server CPU, calls, polls \
+            "{} answers, every byte checked. Medians of {} rounds; {cores}. Server CPU, calls, polls \
              and wakes are per request, ratios to the first column; depth is the number of requests a \
              connection sends at once. Connections wait for their answers, so requests/s show the slower of \
              server and client, and server CPU the server alone.{disturbed}",
             grouped(self.answers as f64),
             self.rounds
         )
+    }
+
+    /// Engines that did not take part, each with the reason.
+    pub fn missing(&self) -> impl Iterator<Item = String> {
+        let text = |(engine, reason)| format!("{engine} did not take part: {reason}. `demos doctor` tells more.");
+        self.missing.iter().map(|(engine, reason)| (*engine, reason)).map(text)
     }
 
     /// The part of the time in which somebody else had the processors, where server and client have one
@@ -146,7 +158,7 @@ impl Report {
 }
 
 /// Name, style and values of the rows of a scenario.
-fn rows(engines: &[Figures]) -> Vec<(String, Style, Vec<f64>)> {
+pub fn rows(engines: &[Figures]) -> Vec<(String, Style, Vec<f64>)> {
     let of = |figure: &dyn Fn(&Figures) -> f64| engines.iter().map(figure).collect::<Vec<_>>();
     let mut rows = vec![
         ("requests/s".to_owned(), Style::Compared, of(&|figures| figures.requests_per_second)),
@@ -166,7 +178,7 @@ fn rows(engines: &[Figures]) -> Vec<(String, Style, Vec<f64>)> {
     rows
 }
 
-fn row(name: &str, style: Style, values: &[f64]) -> Vec<String> {
+pub fn row(name: &str, style: Style, values: &[f64]) -> Vec<String> {
     let first = values.first().copied().unwrap_or_default();
     let cell = |(place, value): (usize, &f64)| match style {
         Style::Counted if *value == 0.0 => "-".to_owned(),
@@ -175,27 +187,4 @@ fn row(name: &str, style: Style, values: &[f64]) -> Vec<String> {
         Style::Compared => format!("{} {:>5.2}×", grouped(*value), value / first),
     };
     [format!("  {name}")].into_iter().chain(values.iter().enumerate().map(cell)).collect()
-}
-
-/// A whole number with its thousands apart.
-fn grouped(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_kept_apart() {
-        assert_eq!([0.0, 999.4, 1000.0, 1234567.0].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-    }
 }

@@ -44,6 +44,8 @@ fn bad_options_are_refused_with_their_remedy() {
         ("http --max-connections none", 2, "invalid value"),
         ("compare --seconds 0s", 2, "give a number of seconds"),
         ("compare --on proactor", 2, "unexpected argument"),
+        ("compare --seconds 3600 --html /nowhere/at/all.html", 1, "give a file in a folder that exists"),
+        ("compare --seconds 3600 --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
         ("echo --on reactor-edge --listen 0.0.0.0:0", 1, "--allow-remote"),
         ("http --on reactor-edge --listen [::]:0", 1, "--allow-remote"),
         ("echo --on reactor-edge --listen 192.0.2.1:0 --allow-remote", 1, "--listen"),
@@ -272,13 +274,18 @@ fn doctor_tells_what_runs_by_text_json_and_exit_code() {
 
 #[test]
 fn compare_measures_every_engine_that_runs() {
-    let file = std::env::temp_dir().join(format!("demos-compare-{}.json", std::process::id()));
-    let ended = demos(&format!("compare --seconds 1 --json {}", file.display()));
+    let [json, html] =
+        ["json", "html"].map(|kind| std::env::temp_dir().join(format!("demos-compare-{}.{kind}", std::process::id())));
+    let ended = demos(&format!("compare --seconds 1 --json {} --html {}", json.display(), html.display()));
     assert!(ended.status.success(), "{ended:?}");
-    let json = std::fs::read_to_string(&file).unwrap();
-    std::fs::remove_file(&file).unwrap();
+    let [json, html] = [json, html].map(|file| {
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        text
+    });
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     let expected = engines();
+    page_holds_everything(&html, &report, &expected);
     for scenario in report["scenarios"].as_array().unwrap() {
         let measured = scenario["engines"].as_array().unwrap();
         let names: Vec<_> = measured.iter().map(|engine| engine["engine"].as_str().unwrap()).collect();
@@ -292,6 +299,28 @@ fn compare_measures_every_engine_that_runs() {
     }
     for engine in expected {
         assert!(ended.stdout.contains(&engine), "{}", ended.stdout);
+    }
+}
+
+/// The page needs nothing from elsewhere, and shows every engine in every scenario.
+fn page_holds_everything(html: &str, report: &serde_json::Value, engines: &[String]) {
+    // The only address in it is the name of SVG, which nobody loads.
+    let html = html.replace("http://www.w3.org/2000/svg", "");
+    for foreign in ["://", "src=", "<script", "<link", "@import", "url("] {
+        assert!(!html.contains(foreign), "{foreign} in {html}");
+    }
+    let sections: Vec<_> = html.split("<h2 ").skip(1).collect();
+    let scenarios = report["scenarios"].as_array().unwrap();
+    // One more for the memory of idle connections.
+    assert_eq!(sections.len(), scenarios.len() + 1);
+    for (section, scenario) in sections.iter().zip(scenarios) {
+        assert!(section.contains(scenario["name"].as_str().unwrap()), "{section}");
+    }
+    for engine in engines {
+        for section in &sections {
+            // In a plot and in the table.
+            assert!(section.contains("<svg ") && section.matches(engine.as_str()).count() >= 2, "{engine}: {section}");
+        }
     }
 }
 

@@ -1,0 +1,29 @@
+//! What the reports say beside the figures.
+
+/// What the page is about, before everything else.
+pub const INTRODUCTION: &str = "The same echo server and the same tiny HTTP server on this project's runtimes, on \
+    other runtimes, and as loops written by hand on the bare kernel interface, which show what can be had at all. \
+    All are loaded by the same client on the same machine, and every byte is checked.";
+
+/// How it was measured.
+pub const METHOD: &[&str] = &[
+    "Every run has a fresh server process, on the last processor that may be used, and a fresh client process, on \
+     the first. The client never sleeps, so no server pays for waking it. Everything goes through 127.0.0.1, with \
+     TCP_NODELAY.",
+    "Servers take turns within a round, and each round begins with another one. A run warms up for 0.2 s and counts \
+     for 0.5 s. If the hypervisor took more than 2 % of the processors' time meanwhile, it is taken again, twice at \
+     most.",
+    "The main figure is the server's processor time per request, kernel included: it can be compared even where the \
+     client is the slower one. Requests/s tell about the server only where it is busy at least 98 % of the time; \
+     elsewhere they stand in brackets.",
+    "Figures are medians of the rounds. A ratio is taken within each round, and its median is shown: machines change \
+     their speed from minute to minute, and what is measured one after the other shares it. A ratio of processor time \
+     is the other's over the own, so more than 1 is better. The spread is half of the way from the least to the \
+     greatest round.",
+    "Closed loops send the next requests of a connection when it has its answers. The open loop sends at a fixed \
+     rate, and its latency counts from the moment when a request should have been sent. Depth is the number of \
+     requests that a connection sends at once.",
+];
+
+/// What was measured once and left out, with the reason.
+pub const LEFT_OUT: &[&str] = &[];
