@@ -128,20 +128,27 @@ impl Client {
             }
             self.watch(now)?;
             let due = (self.heard + self.patience).min(shape.due());
-            self.ring.turn(Duration::from_nanos(due.saturating_sub(now)))?;
-            while let Some(received) = self.ring.next()? {
-                let now = self.now();
-                self.heard = now;
-                let slot = received.slot;
-                let talk = &mut self.talks[slot];
-                let was_open = talk.open > 0;
-                let checked = self.dialogue.check(talk, self.ring.bytes(&received));
-                let answers = checked.with_context(|| format!("connection {slot}: a wrong answer"))?;
-                self.waiting -= usize::from(was_open && talk.open == 0);
-                self.ring.recycle(received);
-                shape.arrived(self, slot, answers, now)?;
+            if self.ring.turn(Duration::from_nanos(due.saturating_sub(now)))? {
+                self.take(shape)?;
             }
         }
+    }
+
+    /// Checks what came in. No more comes meanwhile: that needs a turn of the ring.
+    fn take(&mut self, shape: &mut impl Shape) -> anyhow::Result<()> {
+        while let Some(received) = self.ring.next()? {
+            let now = self.now();
+            self.heard = now;
+            let slot = received.slot;
+            let talk = &mut self.talks[slot];
+            let was_open = talk.open > 0;
+            let checked = self.dialogue.check(talk, self.ring.bytes(&received));
+            let answers = checked.with_context(|| format!("connection {slot}: a wrong answer"))?;
+            self.waiting -= usize::from(was_open && talk.open == 0);
+            self.ring.recycle(received);
+            shape.arrived(self, slot, answers, now)?;
+        }
+        Ok(())
     }
 
     /// Fails if the server is silent. It owes nothing while nobody waits.
