@@ -168,6 +168,20 @@ pub trait Stream: Reader + Writer {
     /// Two owned halves, for two tasks. The connection closes when both are dropped.
     fn split(self) -> (Self::ReadHalf, Self::WriteHalf);
 
+    /// Writes the whole buffer, then waits for the next bytes, as [`write_all`](Writer::write_all) and
+    /// [`recv`](Reader::recv) one after the other do: a server's step from one request to the next.
+    ///
+    /// To say both at once saves something where the kernel is told what to do: on a proactor the task
+    /// sleeps once instead of twice, which is a third of what a request costs under light load.
+    ///
+    /// # Errors
+    /// Those of both.
+    ///
+    /// # Cancel safety
+    /// No received byte is lost: the next `recv` or `read` gets it. But whether the buffer was sent is
+    /// unknown, so later writes fail.
+    async fn exchange<B: IoBuf>(&mut self, buf: B) -> BufResult<Self::Chunk, B>;
+
     /// The address of the other end.
     ///
     /// # Errors

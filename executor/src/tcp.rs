@@ -22,6 +22,18 @@ use crate::buf::{BufResult, IoBuf, IoBufMut};
 use crate::runtime::{ListenOptions, Listener, Reader, Stream, Writer};
 use crate::timer::Sleep;
 
+/// How much is sent, and what the task that sends does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// Some of it.
+    Some,
+    /// The whole.
+    Whole,
+    /// The whole, and then the task receives from the same connection. It need not be woken when the buffer
+    /// is sent, if what arrives next wakes it.
+    BeforeRecv,
+}
+
 /// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send are
 /// under way at a time.
 pub trait Connection: AsFd + Debug + Sized + 'static {
@@ -35,11 +47,11 @@ pub trait Connection: AsFd + Debug + Sized + 'static {
     /// See [`TcpStream::from_std`].
     fn from_std(runtime: &Self::Runtime, stream: std::net::TcpStream) -> io::Result<Self>;
     /// See [`Reader::recv`].
-    async fn recv(&self) -> io::Result<Self::Chunk>;
+    fn recv(&self) -> impl Future<Output = io::Result<Self::Chunk>> + Unpin;
     /// See [`Reader::read`]; the buffer is not empty.
     async fn read<B: IoBufMut>(&self, buf: B) -> BufResult<usize, B>;
-    /// Sends some, or the `whole`.
-    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin;
+    /// See [`Sending`].
+    fn send<B: IoBuf>(&self, buf: B, sending: Sending) -> impl Future<Output = BufResult<usize, B>> + Unpin;
     /// Nobody will receive any more.
     fn stop_receiving(&self);
     /// Ends one side or both.
@@ -263,6 +275,22 @@ impl<C: Connection> Stream for TcpStream<C> {
         (self.read, self.write)
     }
 
+    fn exchange<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<C::Chunk, B>> {
+        let connection = &*self.read.connection;
+        let mut phase = Exchange::Sending(self.write.send(buf, Sending::BeforeRecv, drop));
+        poll_fn(move |cx| {
+            if let Exchange::Sending(sending) = &mut phase {
+                match ready!(pin!(sending).poll(cx)) {
+                    (Ok(()), buf) => phase = Exchange::Receiving(connection.recv(), Some(buf)),
+                    (Err(error), buf) => return Poll::Ready((Err(error), buf)),
+                }
+            }
+            let Exchange::Receiving(receiving, buf) = &mut phase else { unreachable!("the send is over") };
+            let received = ready!(pin!(receiving).poll(cx));
+            Poll::Ready((received, buf.take().expect("polled again after it was ready")))
+        })
+    }
+
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.read.connection.peer_addr()
     }
@@ -277,6 +305,12 @@ impl<C: Connection> Stream for TcpStream<C> {
         drop(self);
         Rc::into_inner(connection).expect("the halves were together").close().await
     }
+}
+
+/// Where a [`Stream::exchange`] stands.
+enum Exchange<S, R, B> {
+    Sending(S),
+    Receiving(R, Option<B>),
 }
 
 /// The reading side of a stream.
@@ -322,11 +356,11 @@ impl<C: Connection> WriteHalf<C> {
     fn send<B: IoBuf, T>(
         &mut self,
         buf: B,
-        whole: bool,
-        report: impl Fn(usize) -> T,
-    ) -> impl Future<Output = BufResult<T, B>> {
+        sending: Sending,
+        report: impl Fn(usize) -> T + Unpin,
+    ) -> impl Future<Output = BufResult<T, B>> + Unpin {
         let WriteHalf { connection, is_broken, .. } = self;
-        let mut sending = if *is_broken { Err(Some(buf)) } else { Ok(connection.send(buf, whole)) };
+        let mut sending = if *is_broken { Err(Some(buf)) } else { Ok(connection.send(buf, sending)) };
         poll_fn(move |cx| match &mut sending {
             Ok(sending) => {
                 let polled = pin!(sending).poll(cx);
@@ -346,11 +380,11 @@ impl<C: Connection> WriteHalf<C> {
 
 impl<C: Connection> Writer for WriteHalf<C> {
     fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-        self.send(buf, false, |count| count)
+        self.send(buf, Sending::Some, |count| count)
     }
 
     fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<(), B>> {
-        self.send(buf, true, drop)
+        self.send(buf, Sending::Whole, drop)
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {

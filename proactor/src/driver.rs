@@ -89,7 +89,8 @@ impl Driver for UringDriver {
         self.arm_wake(operations);
         operations.flush(seam)?;
         let ring = operations.ring.as_mut().ok_or_else(closed)?;
-        let timeout = if ring.has_completions() { Some(Duration::ZERO) } else { timeout };
+        let must_look = operations.is_quiet_awaited || ring.has_completions();
+        let timeout = if must_look { Some(Duration::ZERO) } else { timeout };
         if timeout != Some(Duration::ZERO) || ring.has_business() {
             let entered = ring.enter(seam, timeout)?;
             self.bear_with(entered)?;
@@ -104,6 +105,7 @@ impl Driver for UringDriver {
             ring.enter(seam, Some(Duration::ZERO))?;
             self.reap(operations, fired);
         }
+        operations.end_quiet(fired);
         // What this turn has dealt with need not end a foreign loop's sleep. What came meanwhile must.
         if self.wake_fd.clear_outer(seam)
             && let Some(ring) = operations.ring.as_mut()

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
+use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sending, Sleep, closed};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use crate::op::{Buffer, Kind, Socket};
 use crate::ring;
-use crate::{Chunk, Context, Proactor, UringDriver};
+use crate::{Chunk, Context, Feature, Proactor, UringDriver};
 
 /// Listens for TCP connections.
 pub type TcpListener = executor::TcpListener<ListenSocket>;
@@ -60,6 +60,20 @@ impl<T> Hold<T> {
             return Err(closed());
         }
         Ok(Hold { socket: Some(Socket::new(fd)), context: Rc::clone(&proactor.context) })
+    }
+
+    /// Has what arrives next wake the task, and has it brought if nothing is under way to do so. Returns
+    /// false if nothing needs to be waited for.
+    fn await_arrival(&self, fill: Fill<T>, cx: &mut TaskContext<'_>) -> bool {
+        let incoming = &self.socket().incoming;
+        if self.context.is_closed.get() || incoming.has_arrived() {
+            return false;
+        }
+        if incoming.filler.get().is_none() {
+            fill(&self.context, self.socket());
+        }
+        incoming.waiting.set(cx.waker());
+        true
     }
 
     fn socket(&self) -> &Rc<Socket<T>> {
@@ -220,10 +234,12 @@ impl StreamSocket {
         Ok(StreamSocket { hold: Hold::new(proactor, fd)? })
     }
 
-    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.
+    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it; or, if it
+    /// `is_patient`, for what is received, and looks at the operation only then.
     fn transfer<B: IoBuf>(
         &self,
         buf: B,
+        is_patient: bool,
         kind: impl Fn(Rc<Socket<Chunk>>, B) -> Kind + Unpin,
     ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
         let (mut buf, mut ticket) = (Some(buf), None);
@@ -238,6 +254,9 @@ impl StreamSocket {
                 }
             }
             let ticket = ticket.as_mut().expect("polled again after it was ready");
+            if is_patient && !ticket.is_done() && self.hold.await_arrival(Context::fill_stream, cx) {
+                return Poll::Pending;
+            }
             let (result, kind) = ready!(Pin::new(ticket).poll(cx));
             Poll::Ready((result, kind.into_buffer()))
         })
@@ -264,7 +283,7 @@ impl Connection for StreamSocket {
         StreamSocket::new(proactor, stream.into())
     }
 
-    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> {
+    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> + Unpin {
         let mut arrival = self.hold.arrival(Some(Context::fill_stream));
         poll_fn(move |cx| {
             let chunk = ready!(Pin::new(&mut arrival).poll(cx)).expect("filled")?;
@@ -275,7 +294,9 @@ impl Connection for StreamSocket {
     /// Straight into the buffer, unless something has arrived before or is under way.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
-            None => self.transfer(buf, |socket, buf| Kind::Read { socket, buffer: Buffer::to_receive(buf) }).await,
+            None => {
+                self.transfer(buf, false, |socket, buf| Kind::Read { socket, buffer: Buffer::to_receive(buf) }).await
+            }
             Some(Ok(Some(mut chunk))) => {
                 let count = chunk.move_to(buf.bytes_mut());
                 if !chunk.is_empty() {
@@ -288,8 +309,13 @@ impl Connection for StreamSocket {
         }
     }
 
-    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        self.transfer(buf, move |socket, buf| Kind::Send { socket, buffer: Buffer::to_send(buf), sent: 0, whole })
+    fn send<B: IoBuf>(&self, buf: B, sending: Sending) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        let whole = sending != Sending::Some;
+        let is_quiet = whole && self.hold.context.features.has(Feature::QuietSend);
+        self.transfer(buf, sending == Sending::BeforeRecv, move |socket, buf| {
+            let buffer = Buffer::to_send(buf);
+            Kind::Send { socket, buffer, sent: 0, whole, is_quiet }
+        })
     }
 
     /// What arrives from now on is dropped, so that it takes nothing of the pool.

@@ -24,6 +24,19 @@
 //! Operations that fill a socket (receive, accept; `Filler`) have no ticket at all: what they bring
 //! goes to the socket's [`Incoming`], where `recv` and `accept` find it.
 //!
+//! # Quiet sends
+//!
+//! A socket mostly has room for what is sent. Such a send is over before `io_uring_enter` begins to wait,
+//! and its completion would end that wait: two calls for each message. So a whole buffer is first sent
+//! *quietly*: with MSG_DONTWAIT, which the kernel executes while it takes the submission and never keeps, and
+//! with SKIP_SUCCESS, so that it completes only if it failed or sent a part (then it is sent again, as usual).
+//! When the kernel has taken all submissions, and all completions that were posted by then are dealt with,
+//! those quiet sends that did not complete are over: [`Operations::end_quiet`]. For them this is the final
+//! completion of the one rule.
+//!
+//! Somebody who waits for nothing but the send must be told at once, so then the enter does not wait. Who sends
+//! and then receives (`exchange`) need not be told: one call, and one wake, for each message.
+//!
 //! # What may point where
 //!
 //! The table's slots move when it grows, so nothing the kernel points at lies in one. The bytes of a
@@ -128,6 +141,14 @@ impl<T> Incoming<T> {
                 Some(Err(io::Error::from_raw_os_error(-errno)))
             }
         }
+    }
+
+    /// Whether there is anything to take.
+    pub(crate) fn has_arrived(&self) -> bool {
+        let first = self.first.take();
+        let has_first = first.is_some();
+        self.first.set(first);
+        has_first || self.end.get().is_some()
     }
 
     /// Puts an item back to the front, of which only a part was wanted.
@@ -264,8 +285,8 @@ pub(crate) enum Kind {
     Accept { socket: Rc<Socket<OwnedFd>>, is_multishot: bool },
     /// Receives once, into the user's buffer.
     Read { socket: Rc<Socket<Chunk>>, buffer: Buffer },
-    /// Sends. If `whole`, goes on until all is sent.
-    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool },
+    /// Sends. If `whole`, goes on until all is sent; see the module's text for `is_quiet`.
+    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool, is_quiet: bool },
     /// Connects. The address lies on the heap.
     Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
 }
@@ -290,11 +311,15 @@ impl Kind {
                 let (start, len) = buffer.place();
                 opcode::Recv::new(socket.entry_fd(), start, clamp(len)).build()
             }
-            Kind::Send { socket, buffer, sent, whole } => {
+            Kind::Send { socket, buffer, sent, whole, is_quiet } => {
                 let (start, len) = buffer.place();
-                let flags = libc::MSG_NOSIGNAL | if *whole { libc::MSG_WAITALL } else { 0 };
                 let rest = opcode::Send::new(socket.entry_fd(), start.wrapping_add(*sent), clamp(len - *sent));
-                rest.flags(flags).build()
+                let whole = if *whole { libc::MSG_WAITALL } else { 0 };
+                let (quiet, skip) = match is_quiet {
+                    true => (libc::MSG_DONTWAIT, squeue::Flags::SKIP_SUCCESS),
+                    false => (0, squeue::Flags::empty()),
+                };
+                rest.flags(libc::MSG_NOSIGNAL | whole | quiet).build().flags(skip)
             }
             Kind::Connect { socket, addr } => {
                 opcode::Connect::new(socket.entry_fd(), addr.as_ptr().cast(), addr.len()).build()
@@ -347,6 +372,10 @@ pub(crate) struct Operations {
     backlog: VecDeque<Key>,
     /// Operations to cancel when there is room.
     cancels: Vec<Key>,
+    /// Quiet sends that were pushed and may not be over.
+    quiet: Vec<Key>,
+    /// Somebody waits for one of these.
+    pub(crate) is_quiet_awaited: bool,
     /// Operations pushed and not finally completed.
     pub(crate) in_kernel: usize,
     /// How many may be: so many that their completions fit the queue.
@@ -390,6 +419,8 @@ impl Operations {
             table: Table::default(),
             backlog: VecDeque::new(),
             cancels: Vec::new(),
+            quiet: Vec::new(),
+            is_quiet_awaited: false,
             in_kernel: 0,
             limit: entries - RESERVE.min(entries / 4),
             is_ending: false,
@@ -425,6 +456,10 @@ impl Operations {
             assert!(pushed, "the queue was not full");
             operation.state = State::InFlight;
             self.in_kernel += 1;
+            if matches!(operation.kind, Kind::Send { is_quiet: true, .. }) {
+                self.quiet.push(key);
+                self.is_quiet_awaited |= operation.waker.is_some();
+            }
         }
     }
 
@@ -496,15 +531,44 @@ impl Operations {
             }
             None => completion.result,
         };
+        self.finish(key, result, fired);
+    }
+
+    /// The operation is over.
+    fn finish(&mut self, key: Key, result: i32, fired: &mut Fired) {
+        let Some(operation) = self.table.get_mut(key) else { return };
         if operation.state == State::Orphaned {
             let operation = self.table.remove(key).expect("found above");
             self.settle(operation.kind, result, fired);
-        } else {
-            operation.state = State::Done(result);
-            if let Some(waker) = operation.waker.take() {
-                fired.wake(waker);
+            return;
+        }
+        operation.state = State::Done(result);
+        match (operation.waker.take(), &operation.kind) {
+            (Some(waker), _) => fired.wake(waker),
+            // Who exchanges waits only for what is received, and may wait for ever now.
+            (None, Kind::Send { socket, .. }) if result < 0 => socket.incoming.wake(fired),
+            _ => {}
+        }
+    }
+
+    /// The kernel has taken what was submitted, and what completed was dealt with: the quiet sends that did
+    /// not complete are over.
+    pub(crate) fn end_quiet(&mut self, fired: &mut Fired) {
+        if !self.ring.as_mut().is_some_and(Ring::is_through) {
+            return;
+        }
+        self.is_quiet_awaited = false;
+        let mut quiet = std::mem::take(&mut self.quiet);
+        for key in quiet.drain(..) {
+            let Some(Operation { state, kind: Kind::Send { is_quiet: true, .. }, .. }) = self.table.get(key) else {
+                continue;
+            };
+            if matches!(state, State::InFlight | State::Orphaned) {
+                self.in_kernel -= 1;
+                self.finish(key, 0, fired);
             }
         }
+        self.quiet = quiet;
     }
 
     /// Puts the result of an operation nobody waits for where it belongs.
@@ -556,6 +620,7 @@ impl Operations {
             State::Queued => -libc::ECANCELED,
             State::InFlight => {
                 operation.state = State::Orphaned;
+                self.is_quiet_awaited = true;
                 count(&mut self.stats.orphans);
                 self.cancels.push(key);
                 return waker;
@@ -570,6 +635,7 @@ impl Operations {
     /// The runtime ends: cancels everything. What the kernel hasn't seen is over at once.
     pub(crate) fn cancel_all(&mut self, fired: &mut Fired) {
         self.is_ending = true;
+        self.is_quiet_awaited = true;
         for key in std::mem::take(&mut self.backlog) {
             let Some(operation) = self.table.get_mut(key) else { continue };
             if operation.kind.is_ticketed() {
@@ -601,8 +667,10 @@ fn advance(kind: &mut Kind, result: i32) -> Option<i32> {
     if result == -libc::EINTR && !matches!(kind, Kind::Connect { .. }) {
         return None;
     }
-    let Kind::Send { buffer, sent, whole: true, .. } = kind else { return Some(result) };
+    let Kind::Send { buffer, sent, whole: true, is_quiet, .. } = kind else { return Some(result) };
+    let was_quiet = std::mem::take(is_quiet);
     match usize::try_from(result) {
+        Err(_) if was_quiet && result == -libc::EAGAIN => None,
         Err(_) => Some(result),
         // Asked to send something, the kernel never takes nothing. If it did, it would do so for ever.
         Ok(0) => Some(-libc::EPIPE),
@@ -726,6 +794,15 @@ impl Operations {
     }
 }
 
+impl Ticket {
+    /// Whether the operation is over.
+    pub(crate) fn is_done(&self) -> bool {
+        let operations = self.context.operations.borrow();
+        let operation = self.key.and_then(|key| operations.table.get(key));
+        operation.is_some_and(|operation| matches!(operation.state, State::Done(_)))
+    }
+}
+
 impl Future for Ticket {
     /// The result, as the kernel gave it, and what belonged to the operation.
     type Output = (io::Result<usize>, Kind);
@@ -751,7 +828,10 @@ impl Future for Ticket {
             });
             return Poll::Ready((result, kind));
         }
-        if operation.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        let is_quiet = matches!(operation.kind, Kind::Send { is_quiet: true, .. });
+        let is_known = operation.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        operations.is_quiet_awaited |= is_quiet;
+        if is_known {
             return Poll::Pending;
         }
         drop(operations);

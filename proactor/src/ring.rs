@@ -120,6 +120,9 @@ impl Ring {
         if !ring.uring.params().is_feature_no_iowait() {
             features.remove(Feature::NoIowait);
         }
+        if !ring.uring.params().is_feature_skip_cqe_on_success() {
+            features.remove(Feature::QuietSend);
+        }
         if features.has(Feature::NoIowait) {
             ring.enter_flags |= ENTER_NO_IOWAIT;
         }
@@ -220,6 +223,12 @@ impl Ring {
     pub(crate) fn has_business(&mut self) -> bool {
         let queue = self.uring.submission();
         !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Whether the kernel has taken all submissions, and all completions posted until then were taken.
+    pub(crate) fn is_through(&mut self) -> bool {
+        let queue = self.uring.submission();
+        queue.is_empty() && !queue.cq_overflow()
     }
 
     /// Whether completions lie in the kernel because the queue was full. Only an enter brings them.

@@ -29,6 +29,8 @@ pub enum Feature {
     RegisteredRing,
     /// Waiting isn't counted as waiting for a disk (6.15).
     NoIowait,
+    /// A send that goes as usual needs no completion (5.17).
+    QuietSend,
     /// The kernel picks a receive buffer when bytes arrive (5.19).
     BufferRing,
     /// One request receives again and again (6.0).
@@ -40,12 +42,18 @@ pub enum Feature {
 }
 
 /// Name, kernel and fallback of each [`Feature`], in their order.
-const TABLE: [(Feature, &str, &str, &str); 9] = [
+const TABLE: [(Feature, &str, &str, &str); 10] = [
     (Feature::DeferTaskrun, "single issuer, deferred task run", "6.1", "completions interrupt the thread"),
     (Feature::SubmitAll, "submit all", "5.18", "the rest of a batch goes with the next call"),
     (Feature::NoSqArray, "no submission array", "6.6", "submissions go through the array"),
     (Feature::RegisteredRing, "registered ring", "5.18", "the descriptor is looked up at each call"),
     (Feature::NoIowait, "no iowait", "6.15", "an idle runtime is shown as waiting for I/O"),
+    (
+        Feature::QuietSend,
+        "no completion of success",
+        "5.17",
+        "each send completes, and ends the wait for what is received",
+    ),
     (Feature::BufferRing, "buffer ring", "5.19", "each receive takes memory of its own along"),
     (Feature::MultishotRecv, "multishot receive", "6.0", "each receive is a request of its own"),
     (Feature::MultishotAccept, "multishot accept", "5.19", "each accept is a request of its own"),

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep};
+use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sending, Sleep};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::epoll::Sys;
@@ -162,7 +162,7 @@ impl Connection for StreamSocket {
         StreamSocket::new(reactor, stream.into())
     }
 
-    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> {
+    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> + Unpin {
         let recv = || {
             let mut chunk = self.registration.reactor().context.pool.lend();
             let count = self.try_recv(chunk.space())?;
@@ -177,13 +177,13 @@ impl Connection for StreamSocket {
         (result, buf)
     }
 
-    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+    fn send<B: IoBuf>(&self, buf: B, sending: Sending) -> impl Future<Output = BufResult<usize, B>> + Unpin {
         let mut place = self.registration.place(Direction::Write);
         let (mut buf, mut sent) = (Some(buf), 0);
         poll_fn(move |cx| {
             let bytes = buf.as_ref().expect("polled again after it was ready").bytes();
             let result = loop {
-                if sent == bytes.len() || (sent > 0 && !whole) {
+                if sent == bytes.len() || (sent > 0 && sending == Sending::Some) {
                     break Ok(sent);
                 }
                 match ready!(place.poll(cx, || self.try_send(&bytes[sent..]))) {

@@ -249,8 +249,8 @@ impl Registration {
     pub(crate) fn io<T>(
         &self,
         direction: Direction,
-        mut call: impl FnMut() -> io::Result<T>,
-    ) -> impl Future<Output = io::Result<T>> {
+        mut call: impl FnMut() -> io::Result<T> + Unpin,
+    ) -> impl Future<Output = io::Result<T>> + Unpin {
         let mut place = self.place(direction);
         poll_fn(move |cx| place.poll(cx, &mut call))
     }
