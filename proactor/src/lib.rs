@@ -60,6 +60,7 @@
 //!
 //! Linux 5.11 or later. What newer ones add is probed and used: see [`Feature`].
 
+mod cores;
 mod driver;
 mod net;
 mod op;
@@ -81,14 +82,14 @@ use crate::op::Operations;
 use crate::pool::Pool;
 use crate::ring::Call;
 
-pub use crate::driver::UringDriver;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::setup::{Feature, Features, Gate, SetupError};
+pub use crate::{cores::run_on_each_core, driver::UringDriver};
 pub use executor::{
     AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
     JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader, RemoteHandle, RemoteTask, Runtime,
-    Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
+    Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Judge, Verdict};

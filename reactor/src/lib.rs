@@ -58,6 +58,7 @@
 //! are rounded up to milliseconds.
 
 mod async_fd;
+mod cores;
 mod driver;
 mod epoll;
 mod net;
@@ -75,14 +76,14 @@ use crate::epoll::{Epoll, Sys};
 use crate::pool::Pool;
 
 pub use crate::async_fd::AsyncFd;
-pub use crate::driver::EpollDriver;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::source::Direction;
+pub use crate::{cores::run_on_each_core, driver::EpollDriver};
 pub use executor::{
     AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
     JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader, RemoteHandle, RemoteTask, Runtime,
-    Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
+    Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Judge, Verdict};
