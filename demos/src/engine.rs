@@ -66,8 +66,15 @@ pub fn run<P: Program>(engine: Option<Engine>, program: P) -> anyhow::Result<(P:
     run_as(None, engine, program)
 }
 
-/// What a worker leaves behind: its core, what its program returned, and the counters of its runtime.
-pub type Ended<T> = (usize, T, Stats);
+/// What a worker leaves behind.
+pub struct Ended<T> {
+    /// The kernel's number of the core it was kept on.
+    pub core: usize,
+    /// What its program returned.
+    pub output: T,
+    /// The counters of its runtime.
+    pub stats: Stats,
+}
 
 /// Runs one program on each core, as `make` makes it on the worker's thread, with the helper of the
 /// engine's crate. A program that fails ends the others.
@@ -83,7 +90,7 @@ where
 {
     let main = |worker: &Worker| {
         let (output, stats) = run_as(Some(worker), engine, make(worker)?)?;
-        Ok((worker.core(), output?, stats))
+        Ok(Ended { core: worker.core(), output: output?, stats })
     };
     match engine.unwrap_or(Engine::Proactor) {
         Engine::ReactorLevel | Engine::ReactorEdge => reactor::run_on_each_core(workers, main),

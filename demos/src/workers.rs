@@ -117,8 +117,8 @@ fn try_to_reserve(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
 fn summary(workers: &[Ended<Served>]) -> String {
     let mut all = Vec::new();
     let mut lines = Vec::new();
-    for (number, (core, served, stats)) in workers.iter().enumerate() {
-        let counters = counters(*served, stats);
+    for (number, Ended { core, output, stats }) in workers.iter().enumerate() {
+        let counters = counters(*output, stats);
         lines.push(format!("worker={number} core={core} {}", words(&counters)));
         for (name, value) in counters {
             match all.iter_mut().find(|(known, _)| *known == name) {

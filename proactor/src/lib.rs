@@ -39,12 +39,13 @@
 //! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
-//! memory that `recv` lends, `setup.rs` finds out what the kernel can do.
+//! memory that `recv` lends, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
+//! runtime on each of several cores.
 //!
 //! # Threads
 //!
 //! A runtime stays on the thread that built it, with all that belongs to it; other threads have its
-//! [`RemoteHandle`].
+//! [`RemoteHandle`]. For several cores: [`run_on_each_core`].
 //!
 //! ```compile_fail
 //! fn crosses_threads<T: Send>() {}

@@ -35,12 +35,12 @@
 //! Dispatcher: `driver.rs`. Handle: the source, `source.rs`, which also holds everything that differs
 //! between [`Trigger::Level`] and [`Trigger::Edge`]. Event handler: the waker of the task that waits.
 //! `net.rs` makes TCP out of it, `pool.rs` the memory that `recv` lends, `async_fd.rs` lets any
-//! pollable descriptor in.
+//! pollable descriptor in, `cores.rs` puts a runtime on each of several cores.
 //!
 //! # Threads
 //!
 //! A runtime stays on the thread that built it, with all that belongs to it; other threads have its
-//! [`RemoteHandle`].
+//! [`RemoteHandle`]. For several cores: [`run_on_each_core`].
 //!
 //! ```compile_fail
 //! fn crosses_threads<T: Send>() {}
