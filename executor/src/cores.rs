@@ -32,7 +32,8 @@ use crate::table::{Key, Table};
 /// `reactor` and `proactor` have this function with a `pin` that takes the cores the process is allowed
 /// in turn, and starts over when there are more workers than cores.
 ///
-/// A worker that returns `Ok` leaves the others running. To end all, call [`StopHandle::stop`].
+/// A worker that returns `Ok` leaves the others running. To end all, call [`StopHandle::stop`]. A thread
+/// that a worker starts is kept on the same core.
 ///
 /// # A server on every core
 ///

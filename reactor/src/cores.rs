@@ -24,7 +24,7 @@ use executor::Worker;
 /// }
 ///
 /// fn main() -> std::io::Result<()> {
-///     let _ended: Vec<()> = reactor::run_on_each_core(std::thread::available_parallelism()?, |worker| {
+///     reactor::run_on_each_core(std::thread::available_parallelism()?, |worker| -> std::io::Result<()> {
 ///         let rt = Rt::new()?;
 ///         worker.block_on(&rt, async {
 ///             let options = ListenOptions { reuse_port: true, ..ListenOptions::default() };
