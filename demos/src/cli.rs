@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ Examples:
   demos echo                                   serve on 127.0.0.1:8080
   demos echo --on reactor-level --listen [::1]:0
   demos echo --listen 0.0.0.0:7000 --allow-remote
+  demos echo --workers 4                       serve on four cores
   demos echo --client 127.0.0.1:8080           talk to it
   echo hi | demos echo --client localhost:8080")]
 pub struct EchoArgs {
@@ -65,13 +67,14 @@ pub struct EchoArgs {
 ///
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. It
 /// has /, /plaintext, /json, /sleep?ms=NUMBER, /stats, POST /echo, and with --root the files below
-/// /files/.
+/// /files/. With several workers /stats tells of the one that answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   demos http                                   serve on 127.0.0.1:8080
   curl http://127.0.0.1:8080/plaintext         ask it
   demos http --on reactor-level --listen [::1]:0
+  demos http --workers 4                       serve on four cores
   demos http --root ./public                   curl http://127.0.0.1:8080/files/NAME
   demos http --listen 0.0.0.0:8000 --allow-remote --grace 30")]
 pub struct HttpCommand {
@@ -104,12 +107,21 @@ pub struct ServerArgs {
     #[arg(long)]
     pub allow_remote: bool,
 
+    /// Threads that serve, each with a runtime and a listener of its own on the one port, 1,024 at most.
+    ///
+    /// With more than one, each is kept on one of the cores this process may use, in turn; more workers
+    /// than cores share them. The kernel spreads the connections by a hash of their addresses, so a few
+    /// connections spread unevenly, and each stays with its worker. At the end each worker prints one
+    /// line of counters before the sum.
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = workers)]
+    pub workers: NonZeroU16,
+
     /// Seconds that connections have to finish after SIGINT or SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub grace: Duration,
 
     /// Connections at the same time; more wait until one ends. Default: 10,000, or what the limit of
-    /// open files allows.
+    /// open files allows. Several workers share it in equal parts, rounded up.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
 
@@ -159,6 +171,15 @@ pub struct DoctorArgs {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
     found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
+}
+
+/// The most workers that can be given: more cores than any machine of today has.
+const MOST_WORKERS: u16 = 1024;
+
+/// Parses a number of workers.
+fn workers(text: &str) -> Result<NonZeroU16, String> {
+    let workers = text.parse().ok().filter(|workers: &NonZeroU16| workers.get() <= MOST_WORKERS);
+    workers.ok_or_else(|| format!("give a number from 1 to {MOST_WORKERS}, such as the number of cores"))
 }
 
 /// The longest time that can be given: a day.

@@ -189,7 +189,7 @@ impl Comparison {
         let engine = self.report.contenders[place].engine;
         self.progress.set_message(format!("{engine}: idle connections"));
         let mut server = self.cores.start(ECHO, engine)?;
-        let number = IDLE_CONNECTIONS.min(limits::connections() / 2).next_multiple_of(IDLE_GROUP);
+        let number = IDLE_CONNECTIONS.min(limits::connections(1) / 2).next_multiple_of(IDLE_GROUP);
         let first = self.open_idle(&server, FIRST_TALK)?;
         let before = server.snapshot()?;
         let groups = (0..number / IDLE_GROUP).map(|_| self.open_idle(&server, Duration::ZERO));

@@ -179,7 +179,7 @@ fn seccomp(closed: Option<Gate>) -> Finding {
 fn open_files() -> Finding {
     let before = getrlimit(Resource::Nofile);
     limits::raise_open_files();
-    let connections = limits::connections();
+    let connections = limits::connections(1);
     let text = format!(
         "{} (hard {}): {connections} connections at the same time",
         number(before.current),

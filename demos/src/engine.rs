@@ -4,10 +4,11 @@
 //! `match`: a [`Program`] is generic over the runtime, and each arm compiles it once for its engine.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 
 use anyhow::anyhow;
 use clap::ValueEnum;
-use executor::{Runtime, Stats};
+use executor::{Runtime, Stats, Worker};
 use proactor::{Proactor, SetupError};
 use reactor::{Reactor, Trigger};
 
@@ -62,15 +63,55 @@ pub trait Program {
 /// Runs the program on the engine, and the proactor if none was chosen. The counters are those after
 /// the end of the runtime.
 pub fn run<P: Program>(engine: Option<Engine>, program: P) -> anyhow::Result<(P::Output, Stats)> {
+    run_as(None, engine, program)
+}
+
+/// What a worker leaves behind.
+pub struct Ended<T> {
+    /// The kernel's number of the core it was kept on.
+    pub core: usize,
+    /// What its program returned.
+    pub output: T,
+    /// The counters of its runtime.
+    pub stats: Stats,
+}
+
+/// Runs one program on each core, as `make` makes it on the worker's thread, with the helper of the
+/// engine's crate. A program that fails ends the others.
+pub fn run_on_each_core<T, P, M>(
+    engine: Option<Engine>,
+    workers: NonZeroUsize,
+    make: M,
+) -> anyhow::Result<Vec<Ended<T>>>
+where
+    T: Send,
+    P: Program<Output = anyhow::Result<T>>,
+    M: Fn(&Worker) -> anyhow::Result<P> + Sync,
+{
+    let main = |worker: &Worker| {
+        let (output, stats) = run_as(Some(worker), engine, make(worker)?)?;
+        Ok(Ended { core: worker.core(), output: output?, stats })
+    };
+    match engine.unwrap_or(Engine::Proactor) {
+        Engine::ReactorLevel | Engine::ReactorEdge => reactor::run_on_each_core(workers, main),
+        Engine::Proactor => proactor::run_on_each_core(workers, main),
+    }
+}
+
+fn run_as<P: Program>(
+    worker: Option<&Worker>,
+    engine: Option<Engine>,
+    program: P,
+) -> anyhow::Result<(P::Output, Stats)> {
     let reactor = |trigger| {
         reactor(trigger).map_err(|error| anyhow!("the reactor cannot be set up: {error}; see `demos doctor`"))
     };
     match engine.unwrap_or(Engine::Proactor) {
-        Engine::ReactorLevel => Ok(run_on(reactor(Trigger::Level)?, program)),
-        Engine::ReactorEdge => Ok(run_on(reactor(Trigger::Edge)?, program)),
+        Engine::ReactorLevel => Ok(run_on(reactor(Trigger::Level)?, worker, program)),
+        Engine::ReactorEdge => Ok(run_on(reactor(Trigger::Edge)?, worker, program)),
         Engine::Proactor => {
             let proactor = Proactor::new().map_err(|error| refusal(engine, &error))?;
-            Ok(run_on(proactor, program))
+            Ok(run_on(proactor, worker, program))
         }
     }
 }
@@ -80,9 +121,13 @@ pub fn reactor(trigger: Trigger) -> std::io::Result<Reactor> {
     reactor::Builder::new().trigger(trigger).build()
 }
 
-fn run_on<R: Runtime, P: Program>(owner: R, program: P) -> (P::Output, Stats) {
+fn run_on<R: Runtime, P: Program>(owner: R, worker: Option<&Worker>, program: P) -> (P::Output, Stats) {
     let handle = owner.clone();
-    let output = owner.block_on(program.main(handle.clone()));
+    let main = program.main(handle.clone());
+    let output = match worker {
+        None => owner.block_on(main),
+        Some(worker) => worker.block_on(&owner, main),
+    };
     drop(owner);
     (output, handle.stats())
 }

@@ -5,6 +5,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Descriptors left for everything that is no connection: the engine's own, the standard streams,
 /// files that are being served.
 pub const RESERVED: usize = 64;
+/// Descriptors of each further worker: what its runtime sleeps on and is woken by, its listener, the
+/// directory it serves, and one connection for the limit that is rounded up.
+const RESERVED_PER_WORKER: usize = 8;
 /// Connections a demonstration needs at most. Each costs memory here and in the kernel.
 pub const MOST_CONNECTIONS: usize = 10_000;
 
@@ -15,8 +18,9 @@ pub fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// Connections this process can hold at the same time, at least one.
-pub fn connections() -> usize {
+/// Connections this process can hold at the same time with so many workers, at least one.
+pub fn connections(workers: usize) -> usize {
+    let reserved = RESERVED + RESERVED_PER_WORKER * workers.saturating_sub(1);
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
-    files.map_or(MOST_CONNECTIONS, |files| files.saturating_sub(RESERVED).clamp(1, MOST_CONNECTIONS))
+    files.map_or(MOST_CONNECTIONS, |files| files.saturating_sub(reserved).clamp(1, MOST_CONNECTIONS))
 }

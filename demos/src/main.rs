@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cli` | the command line |
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
-//! | `server`, `signals`, `limits`, `output` | what the server commands share |
+//! | `server`, `workers`, `signals`, `limits`, `output` | what the server commands share |
 //! | `echo_client` | `demos echo --client` |
 //! | `compare`, `child`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
 //! | `doctor` | `demos doctor`: what this machine offers |
@@ -26,6 +26,7 @@ mod page;
 mod report;
 mod server;
 mod signals;
+mod workers;
 
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -61,7 +62,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn echo(args: EchoArgs) -> anyhow::Result<()> {
     match args.client {
         Some(server) => echo_client::run(args.engine.on, &server),
-        None => server::run(args.engine.on, args.server, Echo),
+        None => server::run(args.engine.on, &args.server, || Ok(Echo)),
     }
 }
 
@@ -75,8 +76,10 @@ impl server::Service for Echo {
 }
 
 fn http(args: HttpCommand) -> anyhow::Result<()> {
-    let site = args.http.site().context("cannot open the directory given with --root")?;
-    server::run(args.engine.on, args.server, Http { site: Rc::new(site) })
+    server::run(args.engine.on, &args.server, || {
+        let site = args.http.site().context("cannot open the directory given with --root")?;
+        Ok(Http { site: Rc::new(site) })
+    })
 }
 
 struct Http {

@@ -12,11 +12,12 @@ use executor::{ListenOptions, Listener, Runtime};
 
 use crate::cli::ServerArgs;
 use crate::engine::{self, Engine, Program};
+use crate::workers::{self, Team};
 use crate::{control, limits, output, signals};
 
 /// How long a killed process may hold an address at most; it was seen to take some milliseconds.
-const TAKEDOWN: Duration = Duration::from_millis(200);
-const TAKEDOWN_STEP: Duration = Duration::from_millis(2);
+pub const TAKEDOWN: Duration = Duration::from_millis(200);
+pub const TAKEDOWN_STEP: Duration = Duration::from_millis(2);
 
 /// What a server does with its connections.
 pub trait Service: 'static {
@@ -24,8 +25,13 @@ pub trait Service: 'static {
     fn connection<R: Runtime>(service: Rc<Self>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
 }
 
-/// Runs a server until it is told to stop, and prints what it did.
-pub fn run<S: Service>(engine: Option<Engine>, args: ServerArgs, service: S) -> anyhow::Result<()> {
+/// Runs a server until it is told to stop, and prints what it did. Each worker serves with a service of
+/// its own, made on its thread.
+pub fn run<S, M>(engine: Option<Engine>, args: &ServerArgs, service: M) -> anyhow::Result<()>
+where
+    S: Service,
+    M: Fn() -> anyhow::Result<S> + Sync,
+{
     if !args.listen.ip().is_loopback() && !args.allow_remote {
         bail!(
             "{} can be reached from other machines, and this is a demonstration: \
@@ -34,31 +40,44 @@ pub fn run<S: Service>(engine: Option<Engine>, args: ServerArgs, service: S) -> 
         );
     }
     limits::raise_open_files();
-    let (served, stats) = engine::run(engine, Server { args, service })?;
-    let Served { connections, cut } = served?;
-    output::print(&format!("served connections={connections} cut={cut} {stats}"))
+    let summary = if args.workers.get() == 1 {
+        let (served, stats) = engine::run(engine, Server { args, service: service()?, team: None })?;
+        let Served { connections, cut } = served?;
+        format!("served connections={connections} cut={cut} {stats}")
+    } else {
+        workers::run(engine, args, service)?
+    };
+    output::print(&summary)
 }
 
-struct Server<S> {
-    args: ServerArgs,
-    service: S,
+/// A server on one runtime: alone, or one of a team.
+pub struct Server<'a, S> {
+    pub args: &'a ServerArgs,
+    pub service: S,
+    pub team: Option<&'a Team>,
 }
 
-impl<S: Service> Program for Server<S> {
+impl<S: Service> Program for Server<'_, S> {
     type Output = anyhow::Result<Served>;
 
     async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<Served> {
-        let Server { args, service } = self;
-        signals::stop_on_signals(rt.remote()).context("cannot watch for signals")?;
-        let listener = listen(&rt, args.listen)
-            .await
-            .map_err(|error| anyhow!("cannot listen on {}: {error}{}", args.listen, remedy(&error)))?;
-        output::print(&format!("listening on {} ({})", listener.local_addr()?, rt.engine()))?;
+        let Server { args, service, team } = self;
+        let (address, options) = match team {
+            Some(team) => (team.address(), ListenOptions { reuse_port: true, ..ListenOptions::default() }),
+            None => {
+                let remote = rt.remote();
+                signals::stop_on_signals(move || remote.stop()).context("cannot watch for signals")?;
+                (args.listen, ListenOptions::default())
+            }
+        };
+        let listener = listen(&rt, address, &options).await.map_err(|error| refusal(address, &error))?;
+        if team.is_none_or(Team::is_complete) {
+            output::print(&format!("listening on {} ({})", listener.local_addr()?, rt.engine()))?;
+        }
         if args.control {
             control::answer(&rt)?;
         }
-        let most = args.max_connections.map_or(usize::MAX, |most| most as usize);
-        let limits = Limits { connections: most.min(limits::connections()), grace: args.grace };
+        let limits = Limits { connections: connections(args), grace: args.grace };
         let service = Rc::new(service);
         let runtime = rt.clone();
         let connection = move |stream| S::connection(Rc::clone(&service), runtime.clone(), stream);
@@ -66,19 +85,31 @@ impl<S: Service> Program for Server<S> {
     }
 }
 
+/// The connections each worker may have at the same time: its part of all.
+fn connections(args: &ServerArgs) -> usize {
+    let workers = usize::from(args.workers.get());
+    let most = args.max_connections.map_or(usize::MAX, |most| most as usize);
+    most.min(limits::connections(workers)).div_ceil(workers)
+}
+
 /// Listens. An address in use is tried again for a moment: when a process that uses io_uring is killed,
 /// the kernel takes its ring down in the background, and the ring holds its listener until then, which
 /// SO_REUSEADDR doesn't help against. Without this a server that is killed and started again would fail.
-async fn listen<R: Runtime>(rt: &R, address: SocketAddr) -> io::Result<R::Listener> {
+async fn listen<R: Runtime>(rt: &R, address: SocketAddr, options: &ListenOptions) -> io::Result<R::Listener> {
     let give_up = rt.now() + TAKEDOWN;
     loop {
-        match rt.listen(address, &ListenOptions::default()) {
+        match rt.listen(address, options) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && rt.now() < give_up => {
                 rt.sleep(TAKEDOWN_STEP).await;
             }
             result => return result,
         }
     }
+}
+
+/// Says where it is impossible to listen, why, and what to do about it.
+pub fn refusal(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    anyhow!("cannot listen on {address}: {error}{}", remedy(error))
 }
 
 /// What to do about an address that cannot be listened on.

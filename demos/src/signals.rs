@@ -1,22 +1,21 @@
 //! SIGINT and SIGTERM: the first asks the program to end, the second ends it.
 //!
 //! A signal handler may do next to nothing, so signal-hook's only writes to a pipe, and a thread of
-//! ours reads it. The thread reaches the runtime as any other thread would.
+//! ours reads it. The thread reaches the runtimes as any other thread would.
 
-use executor::RemoteHandle;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// By convention the exit code of a program that a signal ended: this plus the signal's number.
 const ENDED_BY_SIGNAL: i32 = 128;
 
-/// From now on the first signal stops the runtime, and the next one exits at once.
-pub fn stop_on_signals(remote: RemoteHandle) -> std::io::Result<()> {
+/// From now on the first signal calls `stop`, and the next one exits at once.
+pub fn stop_on_signals(stop: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut signals = signals.forever();
         signals.next();
-        remote.stop();
+        stop();
         if let Some(signal) = signals.next() {
             std::process::exit(ENDED_BY_SIGNAL + signal);
         }

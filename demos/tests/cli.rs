@@ -3,6 +3,7 @@
 //! that runs here.
 
 mod process;
+mod workers;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

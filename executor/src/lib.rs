@@ -31,6 +31,7 @@
 //! crosses_threads::<executor::RemoteHandle>();
 //! crosses_threads::<executor::RemoteTask>();
 //! crosses_threads::<executor::AbortHandle>();
+//! crosses_threads::<executor::StopHandle>();
 //! crosses_threads::<executor::JoinError>();
 //! ```
 //!
@@ -50,7 +51,7 @@
 //!
 //! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`. The
 //! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `group.rs` a
-//! `JoinSet`, `seam.rs` the place where tests get between a driver and the kernel.
+//! `JoinSet`, `cores.rs` one runtime on each core, `seam.rs` the place where tests get between a driver and the kernel.
 
 #![forbid(unsafe_code)]
 // The futures of the traits here need not be `Send`: a runtime, its tasks and its streams live on one
@@ -58,6 +59,7 @@
 #![allow(async_fn_in_trait)]
 
 mod buf;
+mod cores;
 mod driver;
 mod executor;
 mod group;
@@ -80,6 +82,7 @@ pub use seam::{Judge, Verdict};
 pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice},
+    cores::{StopHandle, Worker, run_on_each_core},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
     group::JoinSet,

@@ -39,12 +39,13 @@
 //! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
-//! memory that `recv` lends, `setup.rs` finds out what the kernel can do.
+//! memory that `recv` lends, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
+//! runtime on each of several cores.
 //!
 //! # Threads
 //!
 //! A runtime stays on the thread that built it, with all that belongs to it; other threads have its
-//! [`RemoteHandle`].
+//! [`RemoteHandle`]. For several cores: [`run_on_each_core`].
 //!
 //! ```compile_fail
 //! fn crosses_threads<T: Send>() {}
@@ -60,6 +61,7 @@
 //!
 //! Linux 5.11 or later. What newer ones add is probed and used: see [`Feature`].
 
+mod cores;
 mod driver;
 mod net;
 mod op;
@@ -82,14 +84,14 @@ use crate::op::Operations;
 use crate::pool::Pool;
 use crate::ring::Call;
 
-pub use crate::driver::UringDriver;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::setup::{Feature, Features, Gate, SetupError};
+pub use crate::{cores::run_on_each_core, driver::UringDriver};
 pub use executor::{
     AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
     JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader, RemoteHandle, RemoteTask, Runtime,
-    Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
+    Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Judge, Verdict};

@@ -35,12 +35,12 @@
 //! Dispatcher: `driver.rs`. Handle: the source, `source.rs`, which also holds everything that differs
 //! between [`Trigger::Level`] and [`Trigger::Edge`]. Event handler: the waker of the task that waits.
 //! `net.rs` makes TCP out of it, `pool.rs` the memory that `recv` lends, `async_fd.rs` lets any
-//! pollable descriptor in.
+//! pollable descriptor in, `cores.rs` puts a runtime on each of several cores.
 //!
 //! # Threads
 //!
 //! A runtime stays on the thread that built it, with all that belongs to it; other threads have its
-//! [`RemoteHandle`].
+//! [`RemoteHandle`]. For several cores: [`run_on_each_core`].
 //!
 //! ```compile_fail
 //! fn crosses_threads<T: Send>() {}
@@ -58,6 +58,7 @@
 //! are rounded up to milliseconds.
 
 mod async_fd;
+mod cores;
 mod driver;
 mod epoll;
 mod net;
@@ -76,14 +77,14 @@ use crate::epoll::{Epoll, Sys};
 use crate::pool::Pool;
 
 pub use crate::async_fd::AsyncFd;
-pub use crate::driver::EpollDriver;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::source::Direction;
+pub use crate::{cores::run_on_each_core, driver::EpollDriver};
 pub use executor::{
     AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
     JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader, RemoteHandle, RemoteTask, Runtime,
-    Sleep, Slice, SpawnError, Stats, Stream, Writer, yield_now,
+    Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Judge, Verdict};

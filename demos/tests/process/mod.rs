@@ -71,9 +71,14 @@ impl Demos {
         self.stdout.recv_timeout(PATIENCE).expect("a line on stdout")
     }
 
+    /// Whether it prints a line, rather than ending without one.
+    pub fn says_something(&self) -> bool {
+        self.stdout.recv_timeout(PATIENCE).is_ok()
+    }
+
     /// Sends SIGTERM when it has printed a line or ended.
     pub fn signal_when_started(&self) {
-        if self.stdout.recv_timeout(PATIENCE).is_ok() {
+        if self.says_something() {
             self.signal(Signal::TERM);
         }
     }
