@@ -24,7 +24,10 @@ pub fn run(service: Service, listener: TcpListener) -> anyhow::Result<()> {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => compio::runtime::spawn(connection(service, stream)).detach(),
-                Err(error) => rest_or_fail(error)?,
+                Err(error) => {
+                    rest_or_fail(error)?;
+                    futures_lite::future::yield_now().await;
+                }
             }
         }
     })

@@ -22,7 +22,10 @@ pub fn run(service: Service, listener: TcpListener) -> anyhow::Result<()> {
         loop {
             match listener.accept().await {
                 Ok(stream) => drop(glommio::spawn_local(connection(service, stream)).detach()),
-                Err(error) => rest_or_fail(io::Error::from(error))?,
+                Err(error) => {
+                    rest_or_fail(io::Error::from(error))?;
+                    futures_lite::future::yield_now().await;
+                }
             }
         }
     })

@@ -28,7 +28,10 @@ pub fn run(_http: Service, listener: TcpListener) -> anyhow::Result<()> {
                     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(hello));
                     drop(tokio::spawn(connection));
                 }
-                Err(error) => rest_or_fail(error)?,
+                Err(error) => {
+                    rest_or_fail(error)?;
+                    tokio::task::yield_now().await;
+                }
             }
         }
     })

@@ -168,10 +168,11 @@ fn announce(address: io::Result<SocketAddr>) -> anyhow::Result<()> {
 const BUFFER: usize = 16 * 1024;
 
 /// How long accepting rests when there are no descriptors left.
-const REST: Duration = Duration::from_millis(10);
+const REST: Duration = Duration::from_millis(1);
 
 /// What to do about an accept that failed: go on, after a rest if need be, or give up, if it won't pass.
 /// The rest is one for all connections: not all runtimes come with timers, and it is an emergency.
+/// Tasks have to yield after it, or nobody else gets a turn: the next accept fails at once.
 fn rest_or_fail(error: io::Error) -> io::Result<()> {
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN) => {

@@ -34,7 +34,10 @@ fn serve(service: Service, listener: TcpListener, builder: RuntimeBuilder<IoUrin
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(monoio::spawn(connection(service, stream))),
-                Err(error) => rest_or_fail(error)?,
+                Err(error) => {
+                    rest_or_fail(error)?;
+                    futures_lite::future::yield_now().await;
+                }
             }
         }
     })

@@ -16,7 +16,10 @@ pub fn run(service: Service, listener: TcpListener) -> anyhow::Result<()> {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => executor.spawn(connection(service, stream)).detach(),
-                Err(error) => rest_or_fail(error)?,
+                Err(error) => {
+                    rest_or_fail(error)?;
+                    smol::future::yield_now().await;
+                }
             }
         }
     }))

@@ -19,7 +19,10 @@ pub fn run(service: Service, listener: TcpListener) -> anyhow::Result<()> {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(connection(service, stream))),
-                Err(error) => rest_or_fail(error)?,
+                Err(error) => {
+                    rest_or_fail(error)?;
+                    tokio::task::yield_now().await;
+                }
             }
         }
     })
