@@ -28,6 +28,10 @@ const BODY: &[u8] = b"Hello, World!";
 const ON_URING: [&str; 9] =
     ["uring", "uring-direct", "uring-spin", "proactor", "demo-proactor", "monoio", "monoio-defer", "compio", "glommio"];
 
+/// Descriptors a server may have, fewer than connections come and go: who leaks them runs out. Direct
+/// descriptors, which can't be counted from outside, are as many.
+const FILES: usize = 300;
+
 /// A running server. Dropping it kills it.
 struct Server {
     process: Child,
@@ -36,8 +40,9 @@ struct Server {
 
 impl Server {
     fn start(name: &str, service: &str) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_peers"));
-        let command = command.args(["serve", name, "--service", service]);
+        let script = format!("ulimit -n {FILES}; exec \"$0\" serve {name} --service {service}");
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_peers")]);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
@@ -315,6 +320,34 @@ fn what_is_no_http_is_refused() {
         let mut stream = BufReader::new(server.connect());
         stream.get_mut().write_all(REQUEST).unwrap();
         expect_response(&mut stream);
+    });
+}
+
+/// Of so many connections one is tried: meanwhile some servers are slow.
+const SAMPLE: usize = 16;
+
+/// More come than there are descriptors for. Those who got in are served; the others when those have left.
+fn too_many(server: &Server, exchange: impl Fn(&mut TcpStream)) {
+    let mut inside: Vec<_> = (0..FILES).map(|_| server.connect()).collect();
+    let mut waiting = inside.split_off(FILES / 2);
+    inside.iter_mut().step_by(SAMPLE).for_each(&exchange);
+    // Time to find that there are none left, again and again.
+    thread::sleep(Duration::from_millis(50));
+    inside.iter_mut().step_by(SAMPLE).for_each(&exchange);
+    drop(inside);
+    waiting.iter_mut().step_by(SAMPLE).for_each(&exchange);
+}
+
+#[test]
+fn who_finds_no_descriptor_left_waits() {
+    with_each("echo", |name, server| {
+        // The kernel resets whom it has no direct descriptor for.
+        if name != "uring-direct" {
+            too_many(server, |stream| {
+                stream.write_all(b"once").unwrap();
+                expect_echo(stream, b"once");
+            });
+        }
     });
 }
 

@@ -1,8 +1,8 @@
 //! A server ends when its stdin does, so that it never outlives who started it.
 //!
-//! A thread that waits in `read` would be simpler, and would cost every server a few per cent: a process
-//! of two threads has to count the users of a descriptor in each system call, where a process of one
-//! need not. So the kernel is asked to send a signal (SIGIO) when something happens to stdin.
+//! A thread that waits in `read` would be simpler, but these are to be servers of one thread: in a process
+//! of two, the kernel has to count the users of a descriptor in each system call. So it is asked to send
+//! a signal (SIGIO) when something happens to stdin.
 
 use std::io::{self, IsTerminal};
 

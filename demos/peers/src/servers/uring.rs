@@ -8,7 +8,8 @@
 //!
 //! A send completes silently if it sends everything (SKIP_SUCCESS), and that is not only to save a
 //! completion: a send on a socket with room is over before `io_uring_enter` begins to wait, so its
-//! completion would end that wait, and each batch would cost a second enter, to find nothing.
+//! completion would end that wait, and each batch would cost a second enter: with one connection two
+//! per request instead of one.
 //!
 //! When is the buffer ours again, then? Sends are submitted with MSG_DONTWAIT. The kernel executes such
 //! a request while it takes it from the queue, and never keeps it: it has sent all, or completes with

@@ -1,7 +1,6 @@
 //! The memory that bytes are received into: a ring of buffers that are given to the kernel, which picks
 //! one when bytes arrive. Connections that wait have none.
 
-use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -18,8 +17,6 @@ const COUNT: u16 = 256;
 /// The distance between buffers. A power of two would put the beginnings of all, where short messages
 /// lie, into the same few sets of the cache.
 const STRIDE: usize = SIZE + 192;
-/// Memory the kernel maps has to begin on a page.
-const PAGE: usize = 4096;
 /// The group the ring is registered as.
 pub const GROUP: u16 = 0;
 
@@ -45,8 +42,8 @@ pub struct Buffers {
 impl Buffers {
     /// Registers them, and gives all to the kernel.
     pub fn new(ring: &Ring) -> io::Result<Buffers> {
-        let entries = allocate(usize::from(COUNT) * size_of::<BufRingEntry>()).cast();
-        let memory = allocate(usize::from(COUNT) * STRIDE);
+        let entries = allocate(usize::from(COUNT) * size_of::<BufRingEntry>())?.cast();
+        let memory = allocate(usize::from(COUNT) * STRIDE)?;
         // SAFETY: the entries begin on a page, are as many as said, and are never freed.
         unsafe { ring.uring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, COUNT, GROUP, 0)? };
         let mut buffers = Buffers { entries, memory, tail: 0 };
@@ -103,8 +100,14 @@ impl Buffers {
     }
 }
 
-fn allocate(size: usize) -> NonNull<u8> {
-    let layout = Layout::from_size_align(size, PAGE).expect("a few MiB");
-    // SAFETY: the size isn't zero.
-    NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+/// Zeroed memory that begins on a page, and takes room only where it is touched (the allocator of std would
+/// touch all of it).
+fn allocate(size: usize) -> io::Result<NonNull<u8>> {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: the kernel chooses a free place.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
+    if memory == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(NonNull::new(memory.cast()).expect("nothing is mapped at 0"))
 }
