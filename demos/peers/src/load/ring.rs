@@ -327,3 +327,82 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts(self.address(received.buffer), received.len) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Connections that all have bytes to receive, and those bytes' senders.
+    fn connections(ring: &mut Ring, number: usize) -> Vec<UnixStream> {
+        let open = |slot| {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.write_all(&[slot as u8]).unwrap();
+            ring.adopt(slot, theirs.as_fd()).unwrap();
+            ours
+        };
+        (0..number).map(open).collect()
+    }
+
+    /// Turns the ring until this many receives have completed, and no longer than a second.
+    fn receive(ring: &mut Ring, number: usize) -> Vec<Received> {
+        let (start, mut all) = (Instant::now(), Vec::new());
+        while all.len() < number && start.elapsed() < Duration::from_secs(1) {
+            ring.turn(Duration::from_millis(1)).unwrap();
+            all.extend(std::iter::from_fn(|| ring.next().unwrap()));
+        }
+        all
+    }
+
+    #[test]
+    fn a_receive_that_found_no_buffer_goes_on_when_there_is_one() {
+        let buffers = usize::from(BUFFERS);
+        let mut ring = Ring::new("127.0.0.1:1".parse().unwrap(), buffers + 40, 64, true).unwrap();
+        let _senders = connections(&mut ring, buffers + 40);
+        let first = receive(&mut ring, buffers);
+        assert_eq!(first.len(), buffers);
+        let mut slots: Vec<_> = first.iter().map(|received| received.slot).collect();
+        first.into_iter().for_each(|received| ring.recycle(received));
+        slots.extend(receive(&mut ring, 40).iter().map(|received| received.slot));
+        slots.sort_unstable();
+        assert_eq!(slots, (0..buffers + 40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn received_bytes_stay_as_they_are_until_the_buffer_is_given_back() {
+        let mut ring = Ring::new("127.0.0.1:1".parse().unwrap(), 2, 64, false).unwrap();
+        let mut senders = connections(&mut ring, 2);
+        let first = receive(&mut ring, 2);
+        senders.iter_mut().for_each(|sender| sender.write_all(b"later").unwrap());
+        let second = receive(&mut ring, 2);
+        for received in &first {
+            assert_eq!(ring.bytes(received), [received.slot as u8]);
+        }
+        assert!(second.len() == 2 && second.iter().all(|received| ring.bytes(received) == b"later"));
+    }
+
+    #[test]
+    fn more_entries_than_the_queue_has_are_submitted_in_between() {
+        let mut ring = Ring::new("127.0.0.1:1".parse().unwrap(), 1, 64, true).unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ring.adopt(0, theirs.as_fd()).unwrap();
+        drop(theirs);
+        let number = SUBMISSIONS as usize + 100;
+        let reader = std::thread::spawn(move || {
+            let mut bytes = vec![0; number];
+            std::io::Read::read_exact(&mut ours, &mut bytes).map(|()| bytes)
+        });
+        (0..number).for_each(|_| ring.send(0, b"x").unwrap());
+        // Those that find the socket's buffer full wait in the ring, and go on in its turns.
+        let start = Instant::now();
+        while !reader.is_finished() && start.elapsed() < Duration::from_secs(5) {
+            ring.turn(Duration::from_millis(1)).unwrap();
+        }
+        drop(ring);
+        assert_eq!(reader.join().unwrap().unwrap(), vec![b'x'; number]);
+    }
+}
