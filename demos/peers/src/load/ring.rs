@@ -5,6 +5,9 @@
 //! on that flag never sleeps, so no packet of the server has to wake it: that takes longer than serving
 //! the request, and with a network card between them it would not be the server's to pay.
 //!
+//! A process of one thread has nothing from registering the ring's own descriptor: the kernel looks it up
+//! without counting references. The connections are registered, since a request holds its file for longer.
+//!
 //! What the kernel is shown is never freed: the receive buffers, the address, and the bytes that are
 //! sent, which are `'static`. Closing a ring does not say when the kernel has let go of its memory, and a
 //! process makes few rings.
@@ -56,7 +59,8 @@ impl Operation {
     }
 }
 
-/// Bytes that arrived. They lie in a buffer until they are given to [`Ring::recycle`].
+/// Bytes that arrived. They lie in a buffer of the ring they came from, and are for that ring only, until
+/// they are given to [`Ring::recycle`].
 #[derive(Debug)]
 pub struct Received {
     /// The connection.
@@ -205,7 +209,8 @@ impl Ring {
         while let Some(entry) = self.next_completion() {
             let (operation, slot) = Operation::from_user_data(entry.user_data());
             let is_receive = matches!(operation, Operation::Receive | Operation::ReceiveOnce);
-            if entry.result() < 0 && -entry.result() != libc::ENOBUFS {
+            let has_no_buffer = operation == Operation::Receive && -entry.result() == libc::ENOBUFS;
+            if entry.result() < 0 && !has_no_buffer {
                 let error = std::io::Error::from_raw_os_error(-entry.result());
                 let action = match operation {
                     Operation::Receive | Operation::ReceiveOnce => "receive",
@@ -217,7 +222,7 @@ impl Ring {
             if operation == Operation::Receive && entry.result() != 0 && !cqueue::more(entry.flags()) {
                 self.receive(slot)?;
             }
-            if !is_receive || entry.result() < 0 {
+            if !is_receive || has_no_buffer {
                 continue;
             }
             let Some(buffer) = cqueue::buffer_select(entry.flags()).filter(|_| entry.result() > 0) else {
