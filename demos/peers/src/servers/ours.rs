@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use demos::http::{self, Site};
 use demos::serve::{self, serve};
-use executor::{IoBuf, Listener, Reader, Runtime, Writer};
+use executor::{IoBuf, Listener, Reader, Runtime, Stream};
 use proactor::Proactor;
 use reactor::{Reactor, Trigger};
 use rustix::process::{Resource, getrlimit};
@@ -80,30 +80,24 @@ fn plain<R: Runtime>(rt: &R, service: Service, mut listener: R::Listener) -> any
 // How a connection ends is of no interest to either.
 
 async fn echo<R: Runtime>(mut stream: R::Stream) {
-    while let Ok(chunk) = stream.recv().await {
-        if chunk.bytes().is_empty() {
-            break;
-        }
-        let (written, _chunk) = stream.write_all(chunk).await;
-        if written.is_err() {
-            break;
-        }
+    let mut received = stream.recv().await;
+    while let Ok(chunk) = received
+        && !chunk.bytes().is_empty()
+    {
+        (received, _) = stream.exchange(chunk).await;
     }
 }
 
 async fn hello<R: Runtime>(mut stream: R::Stream) {
     let (mut requests, mut output) = (Requests::default(), Vec::new());
-    while let Ok(chunk) = stream.recv().await {
-        output.clear();
-        if chunk.bytes().is_empty() || requests.answer(chunk.bytes(), &mut output).is_err() {
-            break;
-        }
+    let mut received = stream.recv().await;
+    while let Ok(chunk) = received
+        && !chunk.bytes().is_empty()
+        && requests.answer(chunk.bytes(), &mut output).is_ok()
+    {
         drop(chunk);
-        let written;
-        (written, output) = stream.write_all(output).await;
-        if written.is_err() {
-            break;
-        }
+        (received, output) = stream.exchange(output).await;
+        output.clear();
     }
 }
 
