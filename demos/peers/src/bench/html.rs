@@ -54,20 +54,29 @@ pub fn verdict(results: &Results) -> String {
 }
 
 /// How quiet it was.
-fn conditions(results: &Results) -> String {
+pub fn conditions(results: &Results) -> String {
     let (worst, runs) = results.stolen(MOST_STOLEN);
     let shared = if results.is_pinned { "" } else { " There was one processor only, which server and client shared." };
     let stolen = match runs {
         0 => "Nobody took the processors away for more than 2 % of any run.".to_owned(),
         _ => format!("In {runs} runs the hypervisor took more than 2 % of the time, up to {:.0} %.", worst * 100.0),
     };
-    format!("{} rounds. {stolen}{shared}", results.rounds)
+    let waited = match results.waited() {
+        Some(waited) if waited.median > MOST_STOLEN => format!(
+            " Other programs were running: in the middle run, the server waited for its processor for {:.0} % of the \
+             time. Do not trust these figures.",
+            waited.median * 100.0
+        ),
+        _ => String::new(),
+    };
+    format!("{} rounds. {stolen}{waited}{shared}", results.rounds)
 }
 
 fn add_goals(results: &Results, page: &mut Page) {
     page.section("Goals");
-    for (title, table) in tables::goals(results) {
-        page.heading(&title);
+    for (family, table) in tables::goals(results) {
+        page.heading(family.about);
+        page.text(family.measure.about());
         page.table(&table);
     }
 }
@@ -110,6 +119,7 @@ fn distribution(title: &str, measured: &Measured) -> anyhow::Result<Plot> {
     // Spinning is all about latency.
     names.extend(measured.servers.iter().map(|runs| runs.server.as_str()).filter(|name| name.ends_with("-spin")));
     let curves = Curves {
+        caption: "latency by quantile: lower is better".to_owned(),
         title: format!("{title}: latency by quantile"),
         x: Axis::Nines("answers that came faster".to_owned()),
         y: Axis::Log("latency, µs".to_owned()),
@@ -138,7 +148,8 @@ fn add_curves(results: &Results, page: &mut Page) -> anyhow::Result<()> {
             (!points.is_empty()).then(|| Curve { name: (*server).to_owned(), kind: kind(server), points })
         };
         let curves = Curves {
-            title: title.to_owned(),
+            caption: title.to_owned(),
+            title: format!("{title}, over the number of connections"),
             x: Axis::Log("connections".to_owned()),
             y: axis(title.to_owned()),
             marks: true,

@@ -44,6 +44,8 @@ pub struct Run {
     pub round: usize,
     /// The part of the processors' time that the hypervisor gave to others meanwhile.
     pub stolen: f64,
+    /// The part of the time in which the server could have run, but others had its processor.
+    pub waited: f64,
     pub outcome: load::Outcome,
 }
 
@@ -179,6 +181,12 @@ impl Results {
         let is_it = |figure: &&micro::Row| figure.runtime == runtime && figure.benchmark == benchmark;
         let figure = self.micro.iter().find(is_it)?;
         Some(Summary { median: figure.median, least: figure.min, greatest: figure.max })
+    }
+
+    /// How long servers waited for their processors, as a part of the time.
+    pub fn waited(&self) -> Option<Summary> {
+        let runs = self.scenarios.iter().flat_map(|measured| &measured.servers).flat_map(|server| &server.runs);
+        Summary::new(runs.map(|run| run.waited))
     }
 
     /// The greatest part of a run that was taken by others, and in how many runs it was too much.

@@ -4,7 +4,7 @@
 //! part of another's figures. Servers take turns, A B C, then B C A, so that a machine that slows down
 //! meanwhile slows down all of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
@@ -80,12 +80,14 @@ fn measure(cores: &Cores, scenario: &Scenario, name: &str, round: usize) -> anyh
 }
 
 fn measure_once(cores: &Cores, scenario: &Scenario, name: &str, round: usize) -> anyhow::Result<Run> {
-    let server = Server::start(cores, name, scenario.service).context("the server did not start")?;
-    let before = cores.ticks();
-    let outcome = process::load(cores, scenario, &server)?;
+    let mut server = Server::start(cores, name, scenario.service).context("the server did not start")?;
+    let (before, waited, start) = (cores.ticks(), server.waited(), Instant::now());
+    let outcome = process::load(cores, scenario, &server).map_err(|error| server.explain(error))?;
+    let elapsed = start.elapsed();
     let stolen = cores.ticks().stolen_since(before);
+    let waited = server.waited().saturating_sub(waited).as_secs_f64() / elapsed.as_secs_f64();
     server.end()?;
-    Ok(Run { round, stolen, outcome })
+    Ok(Run { round, stolen, waited, outcome })
 }
 
 /// Starts every server once. Those that cannot run here are taken out of the plan.

@@ -2,26 +2,29 @@
 
 use demos::plot::{Table, grouped};
 
-use super::goals::{GOALS, Outcome};
+use super::goals::{Family, GOALS, Outcome};
 use super::plan::{BASE, CURVE, CURVE_SERVERS, Scenario, kind};
 use super::results::{Figure, Measured, Results, Run, Summary};
 
 /// What stands where there is no figure.
 const NONE: &str = "–";
 
-/// Goals, as a title and a table for each family.
-pub fn goals(results: &Results) -> Vec<(String, Table)> {
-    let table = |family: &super::goals::Family| {
-        let mut table = Table::new(4, ["", "over", "where", "verdict", "median", "goal", "spread"]);
+/// Goals, as a table for each family.
+pub fn goals(results: &Results) -> Vec<(&'static Family, Table)> {
+    let table = |family: &'static Family| {
+        let mut table = Table::new(3, ["whose", "where", "verdict", "median", "goal", "spread", "over"]);
         for outcome in family.outcomes(results) {
             let Outcome { server, other, place, summary, .. } = outcome;
             let median = summary.map_or(NONE.to_owned(), |summary| family.text(summary.median));
             let spread = summary.map_or(NONE.to_owned(), |summary| percent(summary.spread()));
             let other = if other.is_empty() { NONE } else { other };
-            let cells = [server, other, place, verdict(&outcome)].map(str::to_owned);
-            table.row(Some(kind(server)), cells.into_iter().chain([median, family.bound.to_string(), spread]));
+            let cells = [server, place, verdict(&outcome)].map(str::to_owned);
+            table.row(
+                Some(kind(server)),
+                cells.into_iter().chain([median, family.bound.to_string(), spread, other.to_owned()]),
+            );
         }
-        (format!("{} ({})", family.about, family.measure.about()), table)
+        (family, table)
     };
     GOALS.iter().map(table).collect()
 }
@@ -66,16 +69,16 @@ pub fn speed_ratio(results: &Results, scenario: &str, server: &str) -> Option<Su
     results.ratio((scenario, server), (scenario, BASE), Run::requests_per_second)
 }
 
-/// All figures of a scenario, least processor time first.
+/// All figures of a scenario, least processor time first. The ratio is the base's processor time over the
+/// server's.
 pub fn scenario(results: &Results, measured: &Measured) -> Table {
-    let base = format!("{BASE}'s CPU / own");
     let mut table = Table::new(
         1,
         [
             "server",
             "CPU, ns",
             "spread",
-            &base,
+            "ratio",
             "spread",
             "requests/s",
             "spread",

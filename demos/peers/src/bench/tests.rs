@@ -31,7 +31,7 @@ fn run(round: usize, cpu: f64, busy: f64) -> Run {
         "overload": 0,
         "errors": 0,
     });
-    Run { round, stolen: 0.0, outcome: serde_json::from_value(outcome).unwrap() }
+    Run { round, stolen: 0.0, waited: 0.01, outcome: serde_json::from_value(outcome).unwrap() }
 }
 
 /// Results of one scenario: for each server the processor time in each round.
