@@ -6,23 +6,32 @@
 //! | `uring.rs` | a hand-written loop on io_uring: the limit of `proactor` |
 //! | `uring/ring.rs`, `uring/buffers.rs` | its queues and its memory |
 //! | `ours.rs` | this project's runtimes, and its `demos` servers |
-//! | all others | one runtime of somebody else's each, named as the file |
 //! | `http.rs` | the HTTP that all of them speak, but for `hyper` and `demos` |
+//! | `futures_io.rs` | the connections of `smol` and `glommio` |
 //! | `stdin.rs` | how a server ends |
+//! | all others | one peer each, named as the file |
 //!
 //! A server runs in a process of its own, `peers serve NAME`, on one thread (but for `threads`). They
 //! all get the same listening socket, and differ in nothing but what the benchmark is about.
 
+mod compio;
 mod epoll;
+mod futures_io;
+mod glommio;
 mod http;
+mod hyper;
+mod monoio;
 mod ours;
+mod smol;
 mod stdin;
+mod threads;
 mod tokio;
 mod uring;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -64,60 +73,36 @@ const BOTH: &[Service] = &[Service::Echo, Service::Http];
 
 /// All servers: the hand-written loops, ours, the peers.
 pub const ALL: &[Server] = &[
-    Server {
-        name: "epoll-level",
-        about: "hand-written loop, epoll, level-triggered",
-        services: BOTH,
-        run: epoll::level,
-    },
-    Server { name: "epoll-edge", about: "hand-written loop, epoll, edge-triggered", services: BOTH, run: epoll::edge },
-    Server {
-        name: "epoll-edge-spin",
-        about: "the same, polls a while before it sleeps",
-        services: BOTH,
-        run: epoll::edge_spin,
-    },
-    Server {
-        name: "uring",
-        about: "hand-written loop, io_uring, plain descriptors",
-        services: BOTH,
-        run: uring::plain,
-    },
-    Server {
-        name: "uring-direct",
-        about: "hand-written loop, io_uring, direct descriptors",
-        services: BOTH,
-        run: uring::direct,
-    },
-    Server {
-        name: "uring-spin",
-        about: "as uring, polls a while before it sleeps",
-        services: BOTH,
-        run: uring::plain_spin,
-    },
-    Server {
-        name: "reactor-level",
-        about: "this project's reactor, level-triggered",
-        services: BOTH,
-        run: ours::reactor_level,
-    },
-    Server {
-        name: "reactor-edge",
-        about: "this project's reactor, edge-triggered",
-        services: BOTH,
-        run: ours::reactor_edge,
-    },
-    Server { name: "proactor", about: "this project's proactor", services: BOTH, run: ours::proactor },
-    Server {
-        name: "demo-reactor-level",
-        about: "this project's demo servers, with all their limits",
-        services: BOTH,
-        run: ours::demo_reactor_level,
-    },
-    Server { name: "demo-reactor-edge", about: "the same", services: BOTH, run: ours::demo_reactor_edge },
-    Server { name: "demo-proactor", about: "the same", services: BOTH, run: ours::demo_proactor },
-    Server { name: "tokio", about: "tokio, current_thread", services: BOTH, run: tokio::run },
+    server("epoll-level", "a loop by hand on epoll, level-triggered", BOTH, epoll::level),
+    server("epoll-edge", "a loop by hand on epoll, edge-triggered", BOTH, epoll::edge),
+    server("epoll-edge-spin", "the same, but it polls a while before it sleeps", BOTH, epoll::edge_spin),
+    server("uring", "a loop by hand on io_uring, plain descriptors", BOTH, uring::plain),
+    server("uring-direct", "a loop by hand on io_uring, direct descriptors", BOTH, uring::direct),
+    server("uring-spin", "as uring, but it polls a while before it sleeps", BOTH, uring::plain_spin),
+    server("reactor-level", "this project's reactor, level-triggered", BOTH, ours::reactor_level),
+    server("reactor-edge", "this project's reactor, edge-triggered", BOTH, ours::reactor_edge),
+    server("proactor", "this project's proactor", BOTH, ours::proactor),
+    server("demo-reactor-level", "this project's demo servers on reactor-level", BOTH, ours::demo_reactor_level),
+    server("demo-reactor-edge", "this project's demo servers on reactor-edge", BOTH, ours::demo_reactor_edge),
+    server("demo-proactor", "this project's demo servers on proactor", BOTH, ours::demo_proactor),
+    server("tokio", "tokio, current_thread", BOTH, tokio::run),
+    server("smol", "smol, LocalExecutor", BOTH, smol::run),
+    server("monoio", "monoio on io_uring, as documented", BOTH, monoio::run),
+    server("monoio-defer", "the same with SINGLE_ISSUER and DEFER_TASKRUN", BOTH, monoio::run_defer),
+    server("compio", "compio on io_uring, with DEFER_TASKRUN", BOTH, compio::run),
+    server("glommio", "glommio, LocalExecutor", BOTH, glommio::run),
+    server("hyper", "hyper on tokio, current_thread", &[Service::Http], hyper::run),
+    server("threads", "a thread per connection", BOTH, threads::run),
 ];
+
+const fn server(
+    name: &'static str,
+    about: &'static str,
+    services: &'static [Service],
+    run: fn(Service, TcpListener) -> anyhow::Result<()>,
+) -> Server {
+    Server { name, about, services, run }
+}
 
 /// Serves on a free port of 127.0.0.1 until stdin ends.
 #[derive(Debug, Args)]
@@ -182,15 +167,20 @@ fn announce(address: io::Result<SocketAddr>) -> anyhow::Result<()> {
 /// Bytes of the buffer that a connection has on runtimes which want one of each.
 const BUFFER: usize = 16 * 1024;
 
-/// What to do about an accept that failed: the time to rest before the next, or the error, if that won't
-/// pass.
-fn rest_or_fail(error: io::Error) -> io::Result<Duration> {
+/// How long accepting rests when there are no descriptors left.
+const REST: Duration = Duration::from_millis(10);
+
+/// What to do about an accept that failed: go on, after a rest if need be, or give up, if it won't pass.
+/// The rest is one for all connections: not all runtimes come with timers, and it is an emergency.
+fn rest_or_fail(error: io::Error) -> io::Result<()> {
     match error.raw_os_error() {
-        // Connections that end give theirs back.
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Ok(Duration::from_millis(100)),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN) => {
+            thread::sleep(REST);
+            Ok(())
+        }
         Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP) | None => Err(error),
         // The connection was gone before it was accepted.
-        Some(_) => Ok(Duration::ZERO),
+        Some(_) => Ok(()),
     }
 }
 

@@ -12,14 +12,14 @@ use super::{BUFFER, Service, announce, rest_or_fail};
 /// Serves on tokio.
 pub fn run(service: Service, listener: TcpListener) -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         announce(listener.local_addr())?;
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(connection(service, stream))),
-                Err(error) => tokio::time::sleep(rest_or_fail(error)?).await,
+                Err(error) => rest_or_fail(error)?,
             }
         }
     })
