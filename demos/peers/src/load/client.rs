@@ -11,8 +11,6 @@ use super::dialogue::{Dialogue, Talk};
 use super::ring::Ring;
 use super::{Load, Service};
 
-/// How long the server may leave everybody without an answer.
-pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of an HTTP response, about; the size of receive buffers depends on it.
 const RESPONSE: usize = 160;
 
@@ -38,6 +36,8 @@ pub struct Client {
     dialogue: Dialogue,
     talks: Vec<Talk>,
     start: Instant,
+    /// How long the server may be silent, in ns.
+    patience: u64,
     /// Connections that wait for answers.
     waiting: usize,
     /// When the last bytes came, in ns on the client's clock.
@@ -58,6 +58,7 @@ impl Client {
             dialogue,
             talks: std::iter::repeat_with(Talk::default).take(load.connections).collect(),
             start: Instant::now(),
+            patience: u64::try_from(load.patience.as_nanos())?,
             waiting: 0,
             heard: 0,
         })
@@ -68,6 +69,11 @@ impl Client {
         u64::try_from(self.start.elapsed().as_nanos()).expect("584 years")
     }
 
+    /// Whether there are answers to come.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting > 0
+    }
+
     /// A connection's part.
     pub fn talk(&self, slot: usize) -> &Talk {
         &self.talks[slot]
@@ -76,7 +82,7 @@ impl Client {
     /// Opens a connection.
     pub fn open(&mut self, slot: usize) -> anyhow::Result<()> {
         let server = self.load.server;
-        let stream = TcpStream::connect_timeout(&server, PATIENCE);
+        let stream = TcpStream::connect_timeout(&server, self.load.patience);
         let stream = stream.with_context(|| format!("cannot connect to {server}: is the server running?"))?;
         let socket = prepared(stream.into())?;
         // The ring keeps the connection open; the descriptor has done its part.
@@ -121,21 +127,28 @@ impl Client {
                 return Ok(());
             }
             self.watch(now)?;
-            let due = self.heard.saturating_add(PATIENCE.as_nanos() as u64).min(shape.due());
-            self.ring.turn(Duration::from_nanos(due.saturating_sub(now)))?;
-            while let Some(received) = self.ring.next()? {
-                let now = self.now();
-                self.heard = now;
-                let slot = received.slot;
-                let talk = &mut self.talks[slot];
-                let was_open = talk.open > 0;
-                let checked = self.dialogue.check(talk, self.ring.bytes(&received));
-                let answers = checked.with_context(|| format!("connection {slot}: a wrong answer"))?;
-                self.waiting -= usize::from(was_open && talk.open == 0);
-                self.ring.recycle(received);
-                shape.arrived(self, slot, answers, now)?;
+            let due = (self.heard + self.patience).min(shape.due());
+            if self.ring.turn(Duration::from_nanos(due.saturating_sub(now)))? {
+                self.take(shape)?;
             }
         }
+    }
+
+    /// Checks what came in. No more comes meanwhile: that needs a turn of the ring.
+    fn take(&mut self, shape: &mut impl Shape) -> anyhow::Result<()> {
+        while let Some(received) = self.ring.next()? {
+            let now = self.now();
+            self.heard = now;
+            let slot = received.slot;
+            let talk = &mut self.talks[slot];
+            let was_open = talk.open > 0;
+            let checked = self.dialogue.check(talk, self.ring.bytes(&received));
+            let answers = checked.with_context(|| format!("connection {slot}: a wrong answer"))?;
+            self.waiting -= usize::from(was_open && talk.open == 0);
+            self.ring.recycle(received);
+            shape.arrived(self, slot, answers, now)?;
+        }
+        Ok(())
     }
 
     /// Fails if the server is silent. It owes nothing while nobody waits.
@@ -143,8 +156,8 @@ impl Client {
         if self.waiting == 0 {
             self.heard = now;
         }
-        if now.saturating_sub(self.heard) >= PATIENCE.as_nanos() as u64 {
-            bail!("the server is silent for {PATIENCE:?}, and {} connections wait for answers", self.waiting);
+        if now.saturating_sub(self.heard) >= self.patience {
+            bail!("the server said nothing for {:?}, and {} connections wait for it", self.load.patience, self.waiting);
         }
         Ok(())
     }

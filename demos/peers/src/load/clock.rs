@@ -6,6 +6,10 @@ use std::io;
 use anyhow::{Context, bail};
 use rustix::time::{ClockId, clock_gettime};
 
+/// Process numbers are smaller (`PID_MAX_LIMIT` of the kernel). A clock's number has no room for larger ones,
+/// and would mean another clock.
+const PIDS: libc::pid_t = 4 * 1024 * 1024;
+
 /// The process under load.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerProcess {
@@ -18,7 +22,7 @@ pub struct ServerProcess {
 impl ServerProcess {
     /// The process with this number.
     pub fn new(pid: u32) -> anyhow::Result<ServerProcess> {
-        let Some(number) = libc::pid_t::try_from(pid).ok().filter(|number| *number > 0) else {
+        let Some(number) = libc::pid_t::try_from(pid).ok().filter(|number| (1..PIDS).contains(number)) else {
             bail!("--server-pid {pid} is no process: give the number of the server's process");
         };
         let mut clock = 0;
@@ -93,8 +97,8 @@ mod tests {
     fn sleeping_is_a_voluntary_switch() {
         let this = ServerProcess::new(std::process::id()).unwrap();
         let switches = || {
-            let path = format!("/proc/thread-self/status");
-            number(&fs::read_to_string(path).unwrap(), "voluntary_ctxt_switches:").unwrap()
+            let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+            number(&status, "voluntary_ctxt_switches:").unwrap()
         };
         let before = switches();
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -104,8 +108,8 @@ mod tests {
 
     #[test]
     fn a_process_that_is_not_there_is_an_error() {
-        assert!(ServerProcess::new(0).is_err());
-        assert!(ServerProcess::new(u32::MAX).is_err());
-        assert!(ServerProcess::new(i32::MAX as u32).is_err());
+        for pid in [0, PIDS as u32 - 1, i32::MAX as u32, u32::MAX] {
+            assert!(ServerProcess::new(pid).is_err(), "{pid}");
+        }
     }
 }

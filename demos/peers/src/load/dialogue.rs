@@ -40,8 +40,10 @@ impl Dialogue {
     /// Echo messages of `message` bytes, `depth` in a batch.
     pub fn echo(message: usize, depth: u32) -> Dialogue {
         let batch = message * depth as usize;
-        let block = std::iter::repeat_with(|| fastrand::u8(..)).take(batch + PLACES).collect();
-        Dialogue::Echo(Echo { block: Vec::leak(block), message, depth, batch })
+        let mut random = fastrand::Rng::new();
+        let block = Vec::leak(vec![0; batch + PLACES]);
+        random.fill(block);
+        Dialogue::Echo(Echo { block, random, message, depth, batch })
     }
 
     /// `GET path`, `depth` in a batch.
@@ -76,6 +78,7 @@ impl Dialogue {
 /// Sends pieces of `block`, and expects them back.
 pub struct Echo {
     block: &'static [u8],
+    random: fastrand::Rng,
     message: usize,
     depth: u32,
     /// Bytes of a batch.
@@ -84,7 +87,7 @@ pub struct Echo {
 
 impl Echo {
     fn ask(&mut self, talk: &mut Talk) -> &'static [u8] {
-        let start = fastrand::usize(..=self.block.len() - self.batch);
+        let start = self.random.usize(..=self.block.len() - self.batch);
         talk.open = self.depth;
         talk.expected = start..start + self.batch;
         &self.block[talk.expected.clone()]

@@ -13,7 +13,7 @@
 //! | idle | many connections are open, a part of them is used as in `closed` | a message and its answer |
 //!
 //! Every byte of every answer is checked. A wrong one, a connection that ends, and a server that is silent
-//! for five seconds end the run with an error, so figures are of right answers only.
+//! for too long end the run with an error, so figures are of right answers only.
 
 mod client;
 mod clock;
@@ -21,6 +21,8 @@ mod dialogue;
 mod ring;
 mod shapes;
 mod table;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::net::SocketAddr;
@@ -111,6 +113,10 @@ pub struct Load {
     /// Seconds that are measured.
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
     pub seconds: Duration,
+
+    /// Seconds that the server may leave everybody without an answer.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub patience: Duration,
 
     /// The server's process, to report its processor time, its memory and its sleeps.
     #[arg(long, value_name = "PID")]
@@ -288,9 +294,10 @@ fn check(load: &Load) -> anyhow::Result<()> {
     let is_path = load.path.starts_with('/') && load.path.bytes().all(|byte| byte.is_ascii_graphic());
     ensure!(is_path && load.path.len() <= 1024, "--path {:?}: give one such as /plaintext", load.path);
     ensure!(!load.seconds.is_zero(), "--seconds 0: give a time to measure, such as 0.5");
+    ensure!(!load.patience.is_zero(), "--patience 0: give the server some time, such as 5");
     match (load.shape, load.rate) {
         (Shape::Open, Some(rate)) => {
-            ensure!(rate >= 1.0 && rate <= FASTEST, "--rate {rate}: give requests per second, from 1 to {FASTEST}");
+            ensure!((1.0..=FASTEST).contains(&rate), "--rate {rate}: give requests per second, from 1 to {FASTEST}");
         }
         (Shape::Open, None) => anyhow::bail!("--shape open needs a --rate, such as --rate 50000"),
         (_, Some(_)) => anyhow::bail!("--rate is for --shape open: other shapes send as fast as they are answered"),

@@ -1,4 +1,7 @@
 //! The shapes of load: how connections are opened and used.
+//!
+//! When the measured window is over they send no more, but wait for what was not yet answered, so that a
+//! connection that was left without an answer is found out even though others went on.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -66,13 +69,14 @@ impl Shape for Closed {
         if step == Step::Starts {
             (0..self.active).try_for_each(|slot| client.send(slot, now))?;
         }
-        Ok(step != Step::Ends)
+        Ok(step != Step::Ends || client.is_waiting())
     }
 
     fn arrived(&mut self, client: &mut Client, slot: usize, answers: u32, now: u64) -> anyhow::Result<()> {
         let talk = client.talk(slot);
         self.window.record(answers, talk.since, now);
-        if talk.open == 0 { client.send(slot, now) } else { Ok(()) }
+        let is_next = talk.open == 0 && !self.window.has_ended();
+        if is_next { client.send(slot, now) } else { Ok(()) }
     }
 
     fn due(&self) -> u64 {
@@ -93,13 +97,15 @@ pub struct Open {
     start: u64,
     sent: u64,
     given_up: u64,
+    /// Batches that were due at the last turn and found no free connection.
+    queue: u64,
 }
 
 impl Open {
     /// On all connections, which are open.
     pub fn new(window: Window, connections: usize, rate: f64, depth: u32) -> Open {
         let interval = f64::from(depth) / rate * 1e9;
-        Open { window, free: (0..connections).collect(), depth, interval, start: 0, sent: 0, given_up: 0 }
+        Open { window, free: (0..connections).collect(), depth, interval, start: 0, sent: 0, given_up: 0, queue: 0 }
     }
 
     fn due_at(&self, batch: u64) -> u64 {
@@ -107,7 +113,7 @@ impl Open {
     }
 
     /// Batches that are due and were not sent.
-    fn queue(&self, now: u64) -> u64 {
+    fn unsent(&self, now: u64) -> u64 {
         let due = (now.saturating_sub(self.start) as f64 / self.interval) as u64 + 1;
         due.saturating_sub(self.sent)
     }
@@ -118,9 +124,27 @@ impl Open {
         self.given_up = 0;
     }
 
+    /// Sends what is due, as far as there are free connections.
+    fn send(&mut self, client: &mut Client, now: u64) -> anyhow::Result<()> {
+        self.queue = 0;
+        while self.due_at(self.sent) <= now {
+            let Some(slot) = self.free.pop_front() else {
+                self.queue = self.unsent(now);
+                break;
+            };
+            client.send(slot, self.due_at(self.sent))?;
+            self.sent += 1;
+        }
+        let too_many = self.queue.saturating_sub(LONGEST_QUEUE);
+        self.sent += too_many;
+        self.given_up += too_many;
+        self.queue -= too_many;
+        Ok(())
+    }
+
     /// What was counted, and how many requests were due in the window but not sent by its end.
     pub fn finish(self) -> anyhow::Result<(Tally, u64)> {
-        let unsent = self.given_up * u64::from(self.depth);
+        let unsent = (self.given_up + self.queue) * u64::from(self.depth);
         Ok((self.window.finish()?, unsent))
     }
 }
@@ -132,23 +156,9 @@ impl Shape for Open {
             // Reading the clocks has taken some time, in which nothing was sent.
             Step::Counts => self.restart(client.now()),
             Step::Goes => {}
-            Step::Ends => {
-                // While a connection is free, all that was due at the turn before was sent.
-                if self.free.is_empty() {
-                    self.given_up += self.queue(now);
-                }
-                return Ok(false);
-            }
+            Step::Ends => return Ok(client.is_waiting()),
         }
-        let too_many = self.queue(now).saturating_sub(LONGEST_QUEUE);
-        self.sent += too_many;
-        self.given_up += too_many;
-        while self.due_at(self.sent) <= now
-            && let Some(slot) = self.free.pop_front()
-        {
-            client.send(slot, self.due_at(self.sent))?;
-            self.sent += 1;
-        }
+        self.send(client, now)?;
         Ok(true)
     }
 
@@ -192,7 +202,7 @@ impl Shape for Churn {
                 *socket = Some(client.connect_and_send(slot, now)?);
             }
         }
-        Ok(step != Step::Ends)
+        Ok(step != Step::Ends || client.is_waiting())
     }
 
     fn arrived(&mut self, client: &mut Client, slot: usize, _answers: u32, _now: u64) -> anyhow::Result<()> {
@@ -205,6 +215,9 @@ impl Shape for Churn {
         drop(socket);
         let now = client.now();
         self.window.record(1, client.talk(slot).since, now);
+        if self.window.has_ended() {
+            return Ok(());
+        }
         self.sockets[slot] = Some(client.connect_and_send(slot, now)?);
         Ok(())
     }

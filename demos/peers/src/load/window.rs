@@ -126,10 +126,15 @@ impl Window {
     /// When the next phase begins, in ns on the client's clock.
     pub fn due(&self) -> u64 {
         match self.phase {
-            Phase::NotBegun { .. } | Phase::Ended => 0,
+            Phase::NotBegun { .. } => 0,
+            Phase::Ended => u64::MAX,
             Phase::WarmUp { until } => until,
             Phase::Measured { since, .. } => since + self.length,
         }
+    }
+
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
     }
 
     /// Counts answers that came now to what was sent at `since`, if it is time. Latencies of what was sent
