@@ -129,16 +129,23 @@ fn distribution(title: &str, measured: &Measured) -> anyhow::Result<Plot> {
     drawn(curves.plot())
 }
 
+/// A figure over the number of connections: its title, how to get at it, and its scale.
+type OverConnections = (&'static str, Figure, fn(String) -> Axis);
+
+const CURVES: [OverConnections; 3] = [
+    ("server CPU per request, ns", Run::cpu, Axis::Linear),
+    ("requests/s", Run::requests_per_second, Axis::Linear),
+    ("latency p99, µs", Run::p99, Axis::Log),
+];
+
 fn add_curves(results: &Results, page: &mut Page) -> anyhow::Result<()> {
     page.section("Over the number of connections");
-    page.text("Echo of 64 B: the more connections, the more requests are handled per system call, until they and their buffers no longer fit into the processor's caches.");
-    let figures: [(&str, Figure, fn(String) -> Axis); 3] = [
-        ("server CPU per request, ns", Run::cpu, Axis::Linear),
-        ("requests/s", Run::requests_per_second, Axis::Linear),
-        ("latency p99, µs", Run::p99, Axis::Log),
-    ];
+    page.text(
+        "Echo of 64 B: the more connections, the more requests are handled per system call, until they and their \
+         buffers no longer fit into the processor's caches.",
+    );
     let mut plots = Vec::new();
-    for (title, figure, axis) in figures {
+    for (title, figure, axis) in CURVES {
         let curve = |server: &&str| {
             let point = |scenario: &'static super::plan::Scenario| {
                 let summary = results.summary(scenario.name, server, figure)?;
@@ -158,7 +165,7 @@ fn add_curves(results: &Results, page: &mut Page) -> anyhow::Result<()> {
         plots.push(drawn(curves.plot())?);
     }
     page.plots(&plots);
-    for (title, figure, _) in figures {
+    for (title, figure, _) in CURVES {
         page.heading(title);
         page.table(&tables::curve(results, figure));
     }
@@ -167,7 +174,10 @@ fn add_curves(results: &Results, page: &mut Page) -> anyhow::Result<()> {
 
 fn add_idle(results: &Results, page: &mut Page) -> anyhow::Result<()> {
     page.section("Memory of an idle connection");
-    page.text("Resident memory of the server for each connection that has exchanged one message and then waits. What the kernel keeps for a socket is the same for all, and not in it.");
+    page.text(
+        "Resident memory of the server for each connection that has exchanged one message and then waits. What the \
+         kernel keeps for a socket is the same for all, and not in it.",
+    );
     let idle = tables::idle(results);
     let bars = idle.iter().map(|(server, bytes)| bar(server, bytes, grouped(bytes.median))).collect();
     let bars = Bars {

@@ -123,7 +123,8 @@ fn arguments(scenario: &Scenario) -> Vec<String> {
 
 fn command<const N: usize>(arguments: [&str; N]) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
-    command.args(arguments);
+    // What they complain about is shown in a line.
+    command.args(arguments).env("RUST_LIB_BACKTRACE", "0");
     Ok(command)
 }
 
