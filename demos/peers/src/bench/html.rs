@@ -59,7 +59,11 @@ pub fn conditions(results: &Results) -> String {
     let shared = if results.is_pinned { "" } else { " There was one processor only, which server and client shared." };
     let stolen = match runs {
         0 => "Nobody took the processors away for more than 2 % of any run.".to_owned(),
-        _ => format!("In {runs} runs the hypervisor took more than 2 % of the time, up to {:.0} %.", worst * 100.0),
+        _ => format!(
+            "In {} the hypervisor took more than 2 % of the time, up to {:.0} %.",
+            tables::counted(runs, "run"),
+            worst * 100.0
+        ),
     };
     let waited = match results.waited() {
         Some(waited) if waited.median > MOST_STOLEN => format!(
@@ -69,7 +73,7 @@ pub fn conditions(results: &Results) -> String {
         ),
         _ => String::new(),
     };
-    format!("{} rounds. {stolen}{waited}{shared}", results.rounds)
+    format!("{}. {stolen}{waited}{shared}", tables::counted(results.rounds, "round"))
 }
 
 fn add_goals(results: &Results, page: &mut Page) {
@@ -197,9 +201,7 @@ fn add_micro(results: &Results, page: &mut Page) -> anyhow::Result<()> {
     let mut plots = Vec::new();
     for (benchmark, unit) in tables::benchmarks(results) {
         let figures = results.micro.iter().filter(|figure| figure.benchmark == benchmark);
-        let mut figures: Vec<_> = figures
-            .map(|figure| (figure, Summary { median: figure.median, least: figure.min, greatest: figure.max }))
-            .collect();
+        let mut figures: Vec<_> = figures.map(|figure| (figure, Summary::from(figure))).collect();
         figures.sort_by(|(_, one), (_, other)| one.median.total_cmp(&other.median));
         let bars =
             figures.iter().map(|(figure, summary)| bar(&figure.runtime, summary, tables::decimal(summary.median)));

@@ -43,7 +43,7 @@ const QUICK: &str = "peers-quick";
 
 /// Measures every server in every scenario, and writes a report.
 ///
-/// It takes about a quarter of an hour; `--quick` takes less than two minutes. Nothing else should run
+/// It takes about 20 minutes; `--quick` takes less than two. Nothing else should run
 /// on the machine meanwhile.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -120,7 +120,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     };
     println!("{} {}", html::verdict(&results), html::conditions(&results));
     let failures = results.failures.len();
-    ensure!(failures == 0, "{failures} runs went wrong; they are listed in the report");
+    ensure!(failures == 0, "{} went wrong: the report lists them", tables::counted(failures, "run"));
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::machine::Machine;
 use super::plan::{Entry, MICRO, Plan, Scenario};
 use super::process::{self, Server};
 use super::results::{FORMAT, Failure, Measured, Missing, Results, Run, ServerRuns};
+use super::tables::counted;
 use crate::micro;
 
 /// A run from which others took more than this part of the time is taken again ...
@@ -114,8 +115,8 @@ fn failure(scenario: &str, server: &str, round: usize, error: &anyhow::Error) ->
 
 /// Says what is going to happen, on stderr as the progress bar.
 fn announce(plan: &Plan, results: &Results) {
-    let time = HumanDuration(plan.time());
-    eprintln!("{} scenarios, {} runs, about {time}", plan.entries.len(), plan.runs());
+    let (scenarios, runs) = (counted(plan.entries.len(), "scenario"), counted(plan.runs(), "run"));
+    eprintln!("{scenarios}, {runs}, about {}", HumanDuration(plan.time()));
     if !results.is_pinned {
         eprintln!("there is one processor only: servers and client share it, and only processor time can be compared");
     }
