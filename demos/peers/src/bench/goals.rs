@@ -34,8 +34,8 @@ pub enum Measure {
     IdleBytes,
     /// Processor time per request over that in the named scenario, same round.
     Growth { from: &'static str },
-    /// A figure of the microbenchmarks, ns or bytes.
-    Micro,
+    /// A figure of the microbenchmarks.
+    Micro { unit: &'static str },
 }
 
 /// What the median has to be.
@@ -181,42 +181,42 @@ pub const GOALS: &[Family] = &[
     },
     Family {
         about: "Spawning a task and completing it.",
-        measure: Measure::Micro,
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(75.0),
         pairs: RUNTIMES,
         places: &["spawn"],
     },
     Family {
         about: "A task that yields, one of 1,000.",
-        measure: Measure::Micro,
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(18.0),
         pairs: RUNTIMES,
         places: &["yield-1000"],
     },
     Family {
         about: "Two tasks that hand a value to and fro, each way.",
-        measure: Measure::Micro,
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(32.0),
         pairs: RUNTIMES,
         places: &["ping-pong"],
     },
     Family {
-        about: "Bytes of an idle task.",
-        measure: Measure::Micro,
+        about: "Memory of an idle task.",
+        measure: Measure::Micro { unit: "bytes" },
         bound: Bound::AtMost(176.0),
         pairs: RUNTIMES,
         places: &["idle-bytes"],
     },
     Family {
         about: "Processor time of a timer, from setting it until it has fired, one of 1,000,000.",
-        measure: Measure::Micro,
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(700.0),
         pairs: RUNTIMES,
         places: &["timer-total"],
     },
     Family {
         about: "Cancelling a timer.",
-        measure: Measure::Micro,
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(150.0),
         pairs: RUNTIMES,
         places: &["timer-cancel"],
@@ -250,7 +250,7 @@ impl Family {
     pub fn text(&self, value: f64) -> String {
         match self.measure {
             Measure::Cpu | Measure::Speed | Measure::Growth { .. } => format!("{value:.3}"),
-            Measure::Latency | Measure::Micro => format!("{value:.1}"),
+            Measure::Latency | Measure::Micro { .. } => format!("{value:.1}"),
             Measure::IdleBytes => grouped(value),
         }
     }
@@ -265,7 +265,7 @@ impl Measure {
             Measure::Latency => "latency p50, µs",
             Measure::IdleBytes => "memory of an idle connection, bytes",
             Measure::Growth { .. } => "processor time per request, over that with 64 connections",
-            Measure::Micro => "ns, or bytes",
+            Measure::Micro { unit } => unit,
         }
     }
 
@@ -276,7 +276,7 @@ impl Measure {
             Measure::Latency => results.summary(place, server, Run::p50),
             Measure::IdleBytes => results.summary(place, server, Run::idle_bytes),
             Measure::Growth { from } => results.ratio((place, server), (from, server), Run::cpu),
-            Measure::Micro => results.micro(server, place),
+            Measure::Micro { .. } => results.micro(server, place),
         }
     }
 }

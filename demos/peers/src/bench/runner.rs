@@ -4,14 +4,16 @@
 //! part of another's figures. Servers take turns, A B C, then B C A, so that a machine that slows down
 //! meanwhile slows down all of them.
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::ValueEnum;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::cores::Cores;
 use super::machine::Machine;
-use super::plan::{Entry, MICRO, Plan, Scenario};
+use super::plan::{Entry, MICRO, MICRO_RUNTIMES, MICRO_TIME, Plan, Scenario};
 use super::process::{self, Server};
 use super::results::{FORMAT, Failure, Measured, Missing, Results, Run, ServerRuns};
 use super::tables::counted;
@@ -40,12 +42,7 @@ pub fn run(mut plan: Plan) -> anyhow::Result<Results> {
     let progress = progress_bar(&plan)?;
     results.scenarios = plan.entries.iter().map(empty).collect();
     if plan.has_micro {
-        let on_pair = &mut |pair: &str| progress.set_message(format!("{MICRO}: {pair}"));
-        match micro::measure(&[], &[], false, on_pair) {
-            Ok(rows) => results.micro = rows,
-            Err(error) => results.failures.push(failure(MICRO, "all", 0, &error)),
-        }
-        progress.inc(milliseconds(plan.micro_time()));
+        measure_micro(&mut results, &progress);
     }
     for round in 0..plan.entries.iter().map(|entry| entry.rounds).max().unwrap_or(0) {
         for (place, entry) in plan.entries.iter().enumerate().filter(|(_, entry)| round < entry.rounds) {
@@ -63,6 +60,22 @@ pub fn run(mut plan: Plan) -> anyhow::Result<Results> {
     }
     progress.finish_and_clear();
     Ok(results)
+}
+
+/// Runs the microbenchmarks pair by pair: what goes wrong with one says nothing about the others.
+fn measure_micro(results: &mut Results, progress: &ProgressBar) {
+    let benchmarks = ValueEnum::value_variants();
+    let time = MICRO_TIME / (MICRO_RUNTIMES.len() * benchmarks.len()).max(1) as u32;
+    for runtime in MICRO_RUNTIMES {
+        for benchmark in benchmarks {
+            let on_pair = &mut |pair: &str| progress.set_message(format!("{MICRO}: {pair}"));
+            match micro::measure(&[String::from(*runtime)], slice::from_ref(benchmark), false, on_pair) {
+                Ok(rows) => results.micro.extend(rows),
+                Err(error) => results.failures.push(failure(MICRO, runtime, 0, &error)),
+            }
+            progress.inc(milliseconds(time));
+        }
+    }
 }
 
 /// One run that counts: the least disturbed of up to three.
