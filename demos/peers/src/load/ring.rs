@@ -5,6 +5,9 @@
 //! on that flag never sleeps, so no packet of the server has to wake it: that takes longer than serving
 //! the request, and with a network card between them it would not be the server's to pay.
 //!
+//! A process of one thread has nothing from registering the ring's own descriptor: the kernel looks it up
+//! without counting references. The connections are registered, since a request holds its file for longer.
+//!
 //! What the kernel is shown is never freed: the receive buffers, the address, and the bytes that are
 //! sent, which are `'static`. Closing a ring does not say when the kernel has let go of its memory, and a
 //! process makes few rings.
@@ -56,7 +59,8 @@ impl Operation {
     }
 }
 
-/// Bytes that arrived. They lie in a buffer until they are given to [`Ring::recycle`].
+/// Bytes that arrived. They lie in a buffer of the ring they came from, and are for that ring only, until
+/// they are given to [`Ring::recycle`].
 #[derive(Debug)]
 pub struct Received {
     /// The connection.
@@ -205,7 +209,8 @@ impl Ring {
         while let Some(entry) = self.next_completion() {
             let (operation, slot) = Operation::from_user_data(entry.user_data());
             let is_receive = matches!(operation, Operation::Receive | Operation::ReceiveOnce);
-            if entry.result() < 0 && -entry.result() != libc::ENOBUFS {
+            let has_no_buffer = operation == Operation::Receive && -entry.result() == libc::ENOBUFS;
+            if entry.result() < 0 && !has_no_buffer {
                 let error = std::io::Error::from_raw_os_error(-entry.result());
                 let action = match operation {
                     Operation::Receive | Operation::ReceiveOnce => "receive",
@@ -217,7 +222,7 @@ impl Ring {
             if operation == Operation::Receive && entry.result() != 0 && !cqueue::more(entry.flags()) {
                 self.receive(slot)?;
             }
-            if !is_receive || entry.result() < 0 {
+            if !is_receive || has_no_buffer {
                 continue;
             }
             let Some(buffer) = cqueue::buffer_select(entry.flags()).filter(|_| entry.result() > 0) else {
@@ -325,5 +330,84 @@ impl Buffers {
         // out of the completion that names the buffer, so the kernel has it no longer, and it cannot be
         // given back while the slice borrows it.
         unsafe { std::slice::from_raw_parts(self.address(received.buffer), received.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Connections that all have bytes to receive, and those bytes' senders.
+    fn connections(ring: &mut Ring, number: usize) -> Vec<UnixStream> {
+        let open = |slot| {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.write_all(&[slot as u8]).unwrap();
+            ring.adopt(slot, theirs.as_fd()).unwrap();
+            ours
+        };
+        (0..number).map(open).collect()
+    }
+
+    /// Turns the ring until this many receives have completed, and no longer than a second.
+    fn receive(ring: &mut Ring, number: usize) -> Vec<Received> {
+        let (start, mut all) = (Instant::now(), Vec::new());
+        while all.len() < number && start.elapsed() < Duration::from_secs(1) {
+            ring.turn(Duration::from_millis(1)).unwrap();
+            all.extend(std::iter::from_fn(|| ring.next().unwrap()));
+        }
+        all
+    }
+
+    #[test]
+    fn a_receive_that_found_no_buffer_goes_on_when_there_is_one() {
+        let buffers = usize::from(BUFFERS);
+        let mut ring = Ring::new("127.0.0.1:1".parse().unwrap(), buffers + 40, 64, true).unwrap();
+        let _senders = connections(&mut ring, buffers + 40);
+        let first = receive(&mut ring, buffers);
+        assert_eq!(first.len(), buffers);
+        let mut slots: Vec<_> = first.iter().map(|received| received.slot).collect();
+        first.into_iter().for_each(|received| ring.recycle(received));
+        slots.extend(receive(&mut ring, 40).iter().map(|received| received.slot));
+        slots.sort_unstable();
+        assert_eq!(slots, (0..buffers + 40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn received_bytes_stay_as_they_are_until_the_buffer_is_given_back() {
+        let mut ring = Ring::new("127.0.0.1:1".parse().unwrap(), 2, 64, false).unwrap();
+        let mut senders = connections(&mut ring, 2);
+        let first = receive(&mut ring, 2);
+        senders.iter_mut().for_each(|sender| sender.write_all(b"later").unwrap());
+        let second = receive(&mut ring, 2);
+        for received in &first {
+            assert_eq!(ring.bytes(received), [received.slot as u8]);
+        }
+        assert!(second.len() == 2 && second.iter().all(|received| ring.bytes(received) == b"later"));
+    }
+
+    #[test]
+    fn more_entries_than_the_queue_has_are_submitted_in_between() {
+        let mut ring = Ring::new("127.0.0.1:1".parse().unwrap(), 1, 64, true).unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ring.adopt(0, theirs.as_fd()).unwrap();
+        drop(theirs);
+        let number = SUBMISSIONS as usize + 100;
+        let reader = std::thread::spawn(move || {
+            let mut bytes = vec![0; number];
+            std::io::Read::read_exact(&mut ours, &mut bytes).map(|()| bytes)
+        });
+        (0..number).for_each(|_| ring.send(0, b"x").unwrap());
+        // Those that find the socket's buffer full wait in the ring, and go on in its turns.
+        let start = Instant::now();
+        while !reader.is_finished() && start.elapsed() < Duration::from_secs(5) {
+            ring.turn(Duration::from_millis(1)).unwrap();
+        }
+        drop(ring);
+        assert_eq!(reader.join().unwrap().unwrap(), vec![b'x'; number]);
     }
 }
