@@ -172,7 +172,7 @@ pub const MEASURED: Duration = Duration::from_millis(500);
 const OVERHEAD: Duration = Duration::from_millis(90);
 const OVERHEAD_PER_CONNECTION: Duration = Duration::from_micros(60);
 /// The microbenchmarks, about.
-pub const MICRO_TIME: Duration = Duration::from_secs(150);
+pub const MICRO_TIME: Duration = Duration::from_secs(100);
 
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Default)]

@@ -189,6 +189,7 @@ pub fn micro(results: &Results) -> Table {
     let mut table = Table { header, words: 2, rows: Vec::new() };
     for (benchmark, unit) in benchmarks(results) {
         let cells = runtimes.iter().map(|runtime| match results.micro(runtime, benchmark) {
+            Some(figure) if figure.count < 2 => decimal(figure.median),
             Some(figure) => format!("{} ±{}", decimal(figure.median), spread(&figure)),
             None => NONE.to_owned(),
         });
