@@ -73,7 +73,7 @@ impl Curves {
         let points = || placed.iter().flatten();
         let x = self.x.range(points().map(|(x, _)| *x));
         let y = self.y.range(points().map(|(_, y)| *y));
-        let (x_ticks, y_ticks) = (self.x.ticks(&x), self.y.ticks(&y));
+        let (x_ticks, y_ticks) = (self.x.ticks(&x), self.y.ticks_upright(&y));
         let area = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin_top(10)
