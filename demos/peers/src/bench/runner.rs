@@ -7,7 +7,7 @@
 use std::slice;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
@@ -39,6 +39,7 @@ pub fn run(mut plan: Plan) -> anyhow::Result<Results> {
     };
     results.machine.processors = cores.count() as usize;
     announce(&plan, &results);
+    ensure!(plan.has_micro || plan.runs() > 0, "none of the servers can run here: the reasons are above");
     let progress = progress_bar(&plan)?;
     results.scenarios = plan.entries.iter().map(empty).collect();
     if plan.has_micro {
