@@ -49,7 +49,7 @@
 //!
 //! # Reading order
 //!
-//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`. The
+//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`. The
 //! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `group.rs` a
 //! `JoinSet`, `cores.rs` one runtime on each core, `seam.rs` the place where tests get between a driver and the kernel.
 
@@ -66,6 +66,7 @@ mod group;
 mod queue;
 #[cfg(all(test, loom))]
 mod queue_loom;
+mod radix;
 mod remote;
 mod runtime;
 mod seam;

@@ -18,8 +18,10 @@ pub enum Axis {
 
 /// Ticks on a linear axis, about.
 const TICKS: f64 = 4.0;
-/// Below this number of decades, a logarithmic axis also has ticks at 2 and 5.
-const FEW_DECADES: f64 = 2.5;
+/// Below this number of decades, a logarithmic axis also has ticks at 2 and 5: labels need room ...
+const FEW_DECADES: f64 = 1.3;
+/// ... of which there is more where they stand one above the other.
+const FEW_DECADES_UPRIGHT: f64 = 2.5;
 /// The least span of a logarithmic axis, in decades: equal values are drawn as equal.
 const LEAST_DECADES: f64 = 0.5;
 
@@ -54,11 +56,20 @@ impl Axis {
         }
     }
 
-    /// Where lines of the grid belong.
+    /// Where lines of the grid belong, on an axis below.
     pub(super) fn ticks(&self, range: &Range<f64>) -> Vec<f64> {
+        self.ticks_within(range, FEW_DECADES)
+    }
+
+    /// Where they belong on an axis at the side.
+    pub(super) fn ticks_upright(&self, range: &Range<f64>) -> Vec<f64> {
+        self.ticks_within(range, FEW_DECADES_UPRIGHT)
+    }
+
+    fn ticks_within(&self, range: &Range<f64>, few_decades: f64) -> Vec<f64> {
         let step = match self {
             Axis::Linear(_) => round_step((range.end - range.start) / TICKS),
-            Axis::Log(_) if range.end - range.start < FEW_DECADES => return log_ticks(range, &[1.0, 2.0, 5.0]),
+            Axis::Log(_) if range.end - range.start < few_decades => return log_ticks(range, &[1.0, 2.0, 5.0]),
             Axis::Log(_) => return log_ticks(range, &[1.0]),
             Axis::Nines(_) => 1.0,
         };
@@ -179,7 +190,8 @@ mod tests {
         let linear = Axis::Linear(String::new());
         assert_eq!(linear.ticks(&(0.0..3_800.0)), [0.0, 1_000.0, 2_000.0, 3_000.0]);
         let log = Axis::Log(String::new());
-        let labels: Vec<_> = log.ticks(&(0.9..2.2)).into_iter().map(|tick| log.label(tick)).collect();
+        assert_eq!(log.ticks(&(0.9..2.3)), [1.0, 2.0]);
+        let labels: Vec<_> = log.ticks_upright(&(0.9..2.3)).into_iter().map(|tick| log.label(tick)).collect();
         assert_eq!(labels, ["10", "20", "50", "100"]);
         assert_eq!(log.ticks(&(-0.1..4.1)), [0.0, 1.0, 2.0, 3.0, 4.0]);
         let nines = Axis::Nines(String::new());

@@ -44,7 +44,7 @@ const BELOW: u32 = 28;
 /// Room for the names.
 const NAMES: u32 = 136;
 /// Room for the values in writing.
-const VALUES: u32 = 66;
+const VALUES: u32 = 84;
 
 impl Bars {
     /// Draws them. Bars without a place on the axis, such as 0 on a logarithmic one, have no length.

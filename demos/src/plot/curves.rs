@@ -8,6 +8,8 @@ use super::{Axis, Error, FONT, GRID, INK, Kind, Plot, WIDTH};
 /// Curves over a common axis.
 #[derive(Clone, Debug)]
 pub struct Curves {
+    /// What is written above it.
+    pub caption: String,
     /// What the plot shows, for those who hear it rather than see it.
     pub title: String,
     /// The axis below.
@@ -51,7 +53,7 @@ impl Curves {
         }
         let legend = self.curves.iter().zip(&colours);
         let legend = legend.map(|(curve, colour)| (curve.kind.mark(), *colour, curve.name.clone()));
-        Ok(Plot { caption: self.title.clone(), title: self.title.clone(), svg, legend: legend.collect() })
+        Ok(Plot { caption: self.caption.clone(), title: self.title.clone(), svg, legend: legend.collect() })
     }
 
     fn placed(&self, curve: &Curve) -> Vec<(f64, f64)> {
@@ -71,7 +73,7 @@ impl Curves {
         let points = || placed.iter().flatten();
         let x = self.x.range(points().map(|(x, _)| *x));
         let y = self.y.range(points().map(|(_, y)| *y));
-        let (x_ticks, y_ticks) = (self.x.ticks(&x), self.y.ticks(&y));
+        let (x_ticks, y_ticks) = (self.x.ticks(&x), self.y.ticks_upright(&y));
         let area = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin_top(10)

@@ -171,7 +171,7 @@ mod tests {
         let curve = |kind| Curve { name: ODD.to_owned(), kind, points: points.to_vec() };
         let curves = Kind::ALL.map(curve).into();
         let (x, y) = (Axis::Nines(ODD.to_owned()), Axis::Log(ODD.to_owned()));
-        Curves { title: ODD.to_owned(), x, y, marks: true, curves }.plot().unwrap()
+        Curves { caption: ODD.to_owned(), title: ODD.to_owned(), x, y, marks: true, curves }.plot().unwrap()
     }
 
     #[test]
@@ -220,7 +220,8 @@ mod tests {
         let curve = |_| Curve { name: "x".to_owned(), kind: Kind::Ours, points: vec![(0.0, 1.0)] };
         let curves = (0..3).map(curve).collect();
         let (x, y) = (Axis::Linear(String::new()), Axis::Linear(String::new()));
-        let legend = Curves { title: String::new(), x, y, marks: false, curves }.plot().unwrap().legend;
+        let legend =
+            Curves { caption: String::new(), title: String::new(), x, y, marks: false, curves }.plot().unwrap().legend;
         assert!(legend[0].1 != legend[1].1 && legend[1].1 != legend[2].1 && legend[0].1 != legend[2].1);
     }
 }

@@ -34,8 +34,8 @@ pub enum Measure {
     IdleBytes,
     /// Processor time per request over that in the named scenario, same round.
     Growth { from: &'static str },
-    /// A figure of the microbenchmarks, ns or bytes.
-    Micro,
+    /// A figure of the microbenchmarks.
+    Micro { unit: &'static str },
 }
 
 /// What the median has to be.
@@ -82,147 +82,147 @@ const RUNTIMES: &[(&str, &str)] = &[("reactor", ""), ("proactor", "")];
 /// All goals, in the order of the report.
 pub const GOALS: &[Family] = &[
     Family {
-        about: "The reactor costs no more than 2 or 3 % over a hand-written epoll loop.",
+        about: "The reactor is to cost little more than a hand-written epoll loop.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(0.98),
         pairs: &[("reactor-edge", "epoll-edge")],
         places: ECHO_HTTP,
     },
     Family {
-        about: "The same, level-triggered.",
+        about: "Level-triggered as well.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(0.97),
         pairs: &[("reactor-level", "epoll-level")],
         places: ECHO_HTTP,
     },
     Family {
-        about: "The proactor costs no more than 3 % over a hand-written io_uring loop.",
+        about: "The proactor is to cost little more than a hand-written io_uring loop.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(0.97),
         pairs: &[("proactor", "uring"), ("proactor-direct", "uring-direct")],
         places: SATURATING,
     },
     Family {
-        about: "With plain descriptors it is not far from a loop with direct ones.",
+        about: "With plain descriptors it is not to be far from a loop with direct ones.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(0.93),
         pairs: &[("proactor", "uring-direct")],
         places: ECHO_HTTP,
     },
     Family {
-        about: "The proactor beats a hand-written epoll loop.",
+        about: "The proactor is to beat a hand-written epoll loop.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(1.04),
         pairs: &[("proactor", "epoll-edge")],
         places: ECHO_HTTP,
     },
     Family {
-        about: "At partial load and with short connections the flags of the ring decide.",
+        about: "At partial load and with short connections it is to cost less than half of a ring without flags.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(2.3),
         pairs: &[("proactor", "monoio")],
         places: &["open-50k", "churn-64"],
     },
     Family {
-        about: "At partial load the proactor costs what an epoll loop costs.",
+        about: "At partial load it is to cost what an epoll loop costs.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(0.98),
         pairs: &[("proactor", "epoll-edge")],
         places: &["open-50k"],
     },
     Family {
-        about: "With short connections it costs less.",
+        about: "With short connections it is to cost less.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(1.05),
         pairs: &[("proactor", "epoll-edge")],
         places: &["churn-64"],
     },
     Family {
-        about: "Less processor time than tokio, everywhere.",
+        about: "Less processor time than tokio is wanted everywhere.",
         measure: Measure::Cpu,
         bound: Bound::Above(1.0),
         pairs: &[("reactor-edge", "tokio"), ("proactor", "tokio")],
         places: EVERYWHERE,
     },
     Family {
-        about: "Level-triggered, not behind tokio by more than the spread.",
+        about: "Level-triggered, not to be behind tokio by more than the spread.",
         measure: Measure::Cpu,
         bound: Bound::NotBelow(1.0),
         pairs: &[("reactor-level", "tokio")],
         places: EVERYWHERE,
     },
     Family {
-        about: "With one connection, who polls a while before sleeping is three times as fast.",
+        about: "With one connection, who polls a while before sleeping is to be three times as fast.",
         measure: Measure::Speed,
         bound: Bound::AtLeast(3.0),
         pairs: &[("reactor-edge-spin", "epoll-edge"), ("proactor-spin", "epoll-edge")],
         places: &["echo-1"],
     },
     Family {
-        about: "And answers within 8 µs.",
+        about: "And to answer within 8 µs.",
         measure: Measure::Latency,
         bound: Bound::AtMost(8.0),
         pairs: &[("reactor-edge-spin", ""), ("proactor-spin", "")],
         places: &["echo-1"],
     },
     Family {
-        about: "An idle connection, its task included, takes 600 bytes at most.",
+        about: "An idle connection is to take 600 bytes at most, its task included.",
         measure: Measure::IdleBytes,
         bound: Bound::AtMost(600.0),
         pairs: ENGINES,
         places: &["idle-10k"],
     },
     Family {
-        about: "A request costs little more with 10,000 connections, a tenth of them active, than with 64.",
+        about: "A request is to cost little more with 10,000 connections, a tenth of them active, than with 64.",
         measure: Measure::Growth { from: "echo-64" },
         bound: Bound::AtMost(1.15),
         pairs: ENGINES,
         places: &["active-10k"],
     },
     Family {
-        about: "A task is spawned and completed.",
-        measure: Measure::Micro,
+        about: "Spawning a task and completing it.",
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(75.0),
         pairs: RUNTIMES,
         places: &["spawn"],
     },
     Family {
-        about: "A task yields, one of 1,000.",
-        measure: Measure::Micro,
+        about: "A task that yields, one of 1,000.",
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(18.0),
         pairs: RUNTIMES,
         places: &["yield-1000"],
     },
     Family {
-        about: "Two tasks hand a value to and fro, for each way.",
-        measure: Measure::Micro,
+        about: "Two tasks that hand a value to and fro, each way.",
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(32.0),
         pairs: RUNTIMES,
         places: &["ping-pong"],
     },
     Family {
-        about: "Bytes of an idle task.",
-        measure: Measure::Micro,
+        about: "Memory of an idle task.",
+        measure: Measure::Micro { unit: "bytes" },
         bound: Bound::AtMost(176.0),
         pairs: RUNTIMES,
         places: &["idle-bytes"],
     },
     Family {
         about: "Processor time of a timer, from setting it until it has fired, one of 1,000,000.",
-        measure: Measure::Micro,
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(700.0),
         pairs: RUNTIMES,
         places: &["timer-total"],
     },
     Family {
-        about: "A timer is cancelled.",
-        measure: Measure::Micro,
+        about: "Cancelling a timer.",
+        measure: Measure::Micro { unit: "ns" },
         bound: Bound::AtMost(150.0),
         pairs: RUNTIMES,
         places: &["timer-cancel"],
     },
     Family {
-        about: "The demo servers, with all their limits on, are not far behind loops without any.",
+        about: "The demo servers, with all their limits on, are not to be far behind loops without any.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(0.93),
         pairs: &[
@@ -250,7 +250,7 @@ impl Family {
     pub fn text(&self, value: f64) -> String {
         match self.measure {
             Measure::Cpu | Measure::Speed | Measure::Growth { .. } => format!("{value:.3}"),
-            Measure::Latency | Measure::Micro => format!("{value:.1}"),
+            Measure::Latency | Measure::Micro { .. } => format!("{value:.1}"),
             Measure::IdleBytes => grouped(value),
         }
     }
@@ -265,7 +265,7 @@ impl Measure {
             Measure::Latency => "latency p50, µs",
             Measure::IdleBytes => "memory of an idle connection, bytes",
             Measure::Growth { .. } => "processor time per request, over that with 64 connections",
-            Measure::Micro => "ns, or bytes",
+            Measure::Micro { unit } => unit,
         }
     }
 
@@ -276,7 +276,7 @@ impl Measure {
             Measure::Latency => results.summary(place, server, Run::p50),
             Measure::IdleBytes => results.summary(place, server, Run::idle_bytes),
             Measure::Growth { from } => results.ratio((place, server), (from, server), Run::cpu),
-            Measure::Micro => results.micro(server, place),
+            Measure::Micro { .. } => results.micro(server, place),
         }
     }
 }

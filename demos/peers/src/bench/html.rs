@@ -54,20 +54,33 @@ pub fn verdict(results: &Results) -> String {
 }
 
 /// How quiet it was.
-fn conditions(results: &Results) -> String {
+pub fn conditions(results: &Results) -> String {
     let (worst, runs) = results.stolen(MOST_STOLEN);
     let shared = if results.is_pinned { "" } else { " There was one processor only, which server and client shared." };
     let stolen = match runs {
         0 => "Nobody took the processors away for more than 2 % of any run.".to_owned(),
-        _ => format!("In {runs} runs the hypervisor took more than 2 % of the time, up to {:.0} %.", worst * 100.0),
+        _ => format!(
+            "In {} the hypervisor took more than 2 % of the time, up to {:.0} %.",
+            tables::counted(runs, "run"),
+            worst * 100.0
+        ),
     };
-    format!("{} rounds. {stolen}{shared}", results.rounds)
+    let waited = match results.waited() {
+        Some(waited) if waited.median > MOST_STOLEN => format!(
+            " Other programs were running: in the middle run, the server waited for its processor for {:.0} % of the \
+             time. Do not trust these figures.",
+            waited.median * 100.0
+        ),
+        _ => String::new(),
+    };
+    format!("{}. {stolen}{waited}{shared}", tables::counted(results.rounds, "round"))
 }
 
 fn add_goals(results: &Results, page: &mut Page) {
     page.section("Goals");
-    for (title, table) in tables::goals(results) {
-        page.heading(&title);
+    for (family, table) in tables::goals(results) {
+        page.heading(family.about);
+        page.text(family.measure.about());
         page.table(&table);
     }
 }
@@ -110,6 +123,7 @@ fn distribution(title: &str, measured: &Measured) -> anyhow::Result<Plot> {
     // Spinning is all about latency.
     names.extend(measured.servers.iter().map(|runs| runs.server.as_str()).filter(|name| name.ends_with("-spin")));
     let curves = Curves {
+        caption: "latency by quantile: lower is better".to_owned(),
         title: format!("{title}: latency by quantile"),
         x: Axis::Nines("answers that came faster".to_owned()),
         y: Axis::Log("latency, µs".to_owned()),
@@ -119,16 +133,23 @@ fn distribution(title: &str, measured: &Measured) -> anyhow::Result<Plot> {
     drawn(curves.plot())
 }
 
+/// A figure over the number of connections: its title, how to get at it, and its scale.
+type OverConnections = (&'static str, Figure, fn(String) -> Axis);
+
+const CURVES: [OverConnections; 3] = [
+    ("server CPU per request, ns", Run::cpu, Axis::Linear),
+    ("requests/s", Run::requests_per_second, Axis::Linear),
+    ("latency p99, µs", Run::p99, Axis::Log),
+];
+
 fn add_curves(results: &Results, page: &mut Page) -> anyhow::Result<()> {
     page.section("Over the number of connections");
-    page.text("Echo of 64 B: the more connections, the more requests are handled per system call, until they and their buffers no longer fit into the processor's caches.");
-    let figures: [(&str, Figure, fn(String) -> Axis); 3] = [
-        ("server CPU per request, ns", Run::cpu, Axis::Linear),
-        ("requests/s", Run::requests_per_second, Axis::Linear),
-        ("latency p99, µs", Run::p99, Axis::Log),
-    ];
+    page.text(
+        "Echo of 64 B: the more connections, the more requests are handled per system call, until they and their \
+         buffers no longer fit into the processor's caches.",
+    );
     let mut plots = Vec::new();
-    for (title, figure, axis) in figures {
+    for (title, figure, axis) in CURVES {
         let curve = |server: &&str| {
             let point = |scenario: &'static super::plan::Scenario| {
                 let summary = results.summary(scenario.name, server, figure)?;
@@ -138,7 +159,8 @@ fn add_curves(results: &Results, page: &mut Page) -> anyhow::Result<()> {
             (!points.is_empty()).then(|| Curve { name: (*server).to_owned(), kind: kind(server), points })
         };
         let curves = Curves {
-            title: title.to_owned(),
+            caption: title.to_owned(),
+            title: format!("{title}, over the number of connections"),
             x: Axis::Log("connections".to_owned()),
             y: axis(title.to_owned()),
             marks: true,
@@ -147,7 +169,7 @@ fn add_curves(results: &Results, page: &mut Page) -> anyhow::Result<()> {
         plots.push(drawn(curves.plot())?);
     }
     page.plots(&plots);
-    for (title, figure, _) in figures {
+    for (title, figure, _) in CURVES {
         page.heading(title);
         page.table(&tables::curve(results, figure));
     }
@@ -156,7 +178,10 @@ fn add_curves(results: &Results, page: &mut Page) -> anyhow::Result<()> {
 
 fn add_idle(results: &Results, page: &mut Page) -> anyhow::Result<()> {
     page.section("Memory of an idle connection");
-    page.text("Resident memory of the server for each connection that has exchanged one message and then waits. What the kernel keeps for a socket is the same for all, and not in it.");
+    page.text(
+        "Resident memory of the server for each connection that has exchanged one message and then waits. What the \
+         kernel keeps for a socket is the same for all, and not in it.",
+    );
     let idle = tables::idle(results);
     let bars = idle.iter().map(|(server, bytes)| bar(server, bytes, grouped(bytes.median))).collect();
     let bars = Bars {
@@ -176,9 +201,7 @@ fn add_micro(results: &Results, page: &mut Page) -> anyhow::Result<()> {
     let mut plots = Vec::new();
     for (benchmark, unit) in tables::benchmarks(results) {
         let figures = results.micro.iter().filter(|figure| figure.benchmark == benchmark);
-        let mut figures: Vec<_> = figures
-            .map(|figure| (figure, Summary { median: figure.median, least: figure.min, greatest: figure.max }))
-            .collect();
+        let mut figures: Vec<_> = figures.map(|figure| (figure, Summary::from(figure))).collect();
         figures.sort_by(|(_, one), (_, other)| one.median.total_cmp(&other.median));
         let bars =
             figures.iter().map(|(figure, summary)| bar(&figure.runtime, summary, tables::decimal(summary.median)));

@@ -88,8 +88,9 @@ mod tests {
 
     #[test]
     fn versions_come_out_of_the_lockfile() {
-        let lock = "version = 4\n\n[[package]]\nname = \"other\"\nversion = \"9.9\"\n\n[[package]]\nname = \"tokio\"\nversion = \"1.2.3\"\n";
-        assert_eq!(versions(lock), [("tokio".to_owned(), "1.2.3".to_owned())]);
+        let package = |name, version| format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n\n");
+        let lock = format!("version = 4\n\n{}{}", package("other", "9.9"), package("tokio", "1.2.3"));
+        assert_eq!(versions(&lock), [("tokio".to_owned(), "1.2.3".to_owned())]);
         let names: Vec<_> = versions(LOCK).into_iter().map(|(name, _)| name).collect();
         for name in ["tokio", "smol", "monoio", "compio", "glommio", "hyper", "httparse"] {
             assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");

@@ -11,9 +11,9 @@ pub fn report(results: &Results) -> String {
     add(&mut report, "# Peers compared");
     add(&mut report, text::INTRODUCTION);
     add(&mut report, "## Goals");
-    add(&mut report, html::verdict(results));
-    for (title, table) in tables::goals(results) {
-        add(&mut report, title);
+    add(&mut report, format_args!("{} {}", html::verdict(results), html::conditions(results)));
+    for (family, table) in tables::goals(results) {
+        add(&mut report, format_args!("{} {}:", family.about, family.measure.about()));
         add(&mut report, table.markdown());
     }
     add(&mut report, "## All in one table");

@@ -36,13 +36,14 @@ use demos::plot::Destination;
 use plan::{Choice, Plan};
 use results::{FORMAT, Results};
 
-/// Where the reports go if nothing else is said.
-const HTML: &str = "peers-report.html";
-const JSON: &str = "peers-report.json";
+/// Where the reports go if nothing else is said: those of everything, and those of the quick look. Runs of
+/// a choice leave both alone.
+const ALL: &str = "peers-report";
+const QUICK: &str = "peers-quick";
 
 /// Measures every server in every scenario, and writes a report.
 ///
-/// It takes about a quarter of an hour; `--quick` takes less than two minutes. Nothing else should run
+/// It takes about 20 minutes; `--quick` takes less than two. Nothing else should run
 /// on the machine meanwhile.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -69,11 +70,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     scenarios: Vec<String>,
 
-    /// Where the page with plots and tables goes. Default: peers-report.html.
+    /// Where the page with plots and tables goes. Default: peers-report.html, with --quick
+    /// peers-quick.html, and nowhere if servers or scenarios are chosen.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
-    /// Where all figures go. Default: peers-report.json.
+    /// Where all figures go. The default is like that of --html.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -88,7 +90,7 @@ pub struct RunArgs {
 
 /// The files that reports go to.
 struct Destinations {
-    html: (PathBuf, Destination),
+    html: Option<(PathBuf, Destination)>,
     json: Option<(PathBuf, Destination)>,
     markdown: Option<(PathBuf, Destination)>,
 }
@@ -116,9 +118,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
             results
         }
     };
-    println!("{}", html::verdict(&results));
+    println!("{} {}", html::verdict(&results), html::conditions(&results));
     let failures = results.failures.len();
-    ensure!(failures == 0, "{failures} runs went wrong; they are listed in the report");
+    ensure!(failures == 0, "{} went wrong: the report lists them", tables::counted(failures, "run"));
     Ok(())
 }
 
@@ -148,16 +150,21 @@ fn read(file: &Path) -> anyhow::Result<Results> {
 
 impl Destinations {
     fn open(args: &RunArgs) -> anyhow::Result<Destinations> {
-        let open = |path: PathBuf| Destination::open(&path).map(|file| (path, file));
-        let json = match (&args.json, &args.from) {
-            (Some(path), _) => Some(path.clone()),
-            (None, None) => Some(PathBuf::from(JSON)),
-            // What was read is what would be written.
-            (None, Some(_)) => None,
+        let is_choice = !args.servers.is_empty() || !args.scenarios.is_empty();
+        let default = match args.quick {
+            _ if is_choice => None,
+            true => Some(QUICK),
+            false => Some(ALL),
         };
+        let path = |given: &Option<PathBuf>, default: Option<&str>, ending: &str| {
+            given.clone().or_else(|| default.map(|name| PathBuf::from(name).with_extension(ending)))
+        };
+        let open = |path: PathBuf| Destination::open(&path).map(|file| (path, file));
+        // What was read is what would be written.
+        let saved = default.filter(|_| args.from.is_none());
         Ok(Destinations {
-            html: open(args.html.clone().unwrap_or_else(|| PathBuf::from(HTML)))?,
-            json: json.map(open).transpose()?,
+            html: path(&args.html, default, "html").map(open).transpose()?,
+            json: path(&args.json, saved, "json").map(open).transpose()?,
             markdown: args.markdown.clone().map(open).transpose()?,
         })
     }
@@ -170,7 +177,10 @@ impl Destinations {
         if let Some(file) = self.markdown {
             save(file, &markdown::report(results))?;
         }
-        save(self.html, &html::report(results)?)
+        if let Some(file) = self.html {
+            save(file, &html::report(results)?)?;
+        }
+        Ok(())
     }
 }
 

@@ -146,6 +146,9 @@ pub const CURVE: &[&str] =
 /// The microbenchmarks, where scenarios are chosen by name.
 pub const MICRO: &str = "micro";
 
+/// The runtimes in them, the names that `peers micro` takes.
+pub const MICRO_RUNTIMES: &[&str] = &["reactor", "proactor", "tokio", "smol", "monoio", "compio", "glommio", "threads"];
+
 /// To whom all are compared, in every scenario.
 pub const BASE: &str = "epoll-edge";
 
@@ -168,7 +171,8 @@ pub const MEASURED: Duration = Duration::from_millis(500);
 /// estimate of the time.
 const OVERHEAD: Duration = Duration::from_millis(90);
 const OVERHEAD_PER_CONNECTION: Duration = Duration::from_micros(60);
-const MICRO_TIME: Duration = Duration::from_secs(150);
+/// The microbenchmarks, about.
+pub const MICRO_TIME: Duration = Duration::from_secs(100);
 
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Default)]
@@ -293,12 +297,7 @@ impl Plan {
     pub fn time(&self) -> Duration {
         let entries = self.entries.iter();
         let time = entries.map(|entry| entry.scenario.time() * (entry.servers.len() * entry.rounds) as u32);
-        time.sum::<Duration>() + self.micro_time()
-    }
-
-    /// How long the microbenchmarks take, about.
-    pub fn micro_time(&self) -> Duration {
-        if self.has_micro { MICRO_TIME } else { Duration::ZERO }
+        time.sum::<Duration>() + if self.has_micro { MICRO_TIME } else { Duration::ZERO }
     }
 }
 

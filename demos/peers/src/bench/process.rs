@@ -1,5 +1,6 @@
 //! Servers and clients in processes of their own, started from this same binary.
 
+use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -48,6 +49,26 @@ impl Server {
             None => bail!(process.complaint().unwrap_or(format!("it said {line:?} instead of its address"))),
         };
         Ok(Server { process, stdin, address })
+    }
+
+    /// How long its main thread has waited for its processor: the second number of proc_pid_schedstat(5).
+    /// Nothing where the kernel does not tell.
+    pub fn waited(&self) -> Duration {
+        let statistics = fs::read_to_string(format!("/proc/{}/schedstat", self.process.child.id()));
+        let statistics = statistics.unwrap_or_default();
+        let waited = statistics.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok());
+        Duration::from_nanos(waited.unwrap_or(0))
+    }
+
+    /// Adds what the server says about its end, if it has ended, to an error of its client's.
+    pub fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+        match self.process.child.try_wait() {
+            Ok(Some(status)) => {
+                let complaint = self.process.complaint().unwrap_or_default();
+                error.context(format!("the server ended with {status}: {complaint}"))
+            }
+            _ => error,
+        }
     }
 
     /// Ends it, and sees that it ends well.
@@ -102,7 +123,8 @@ fn arguments(scenario: &Scenario) -> Vec<String> {
 
 fn command<const N: usize>(arguments: [&str; N]) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
-    command.args(arguments);
+    // What they complain about is shown in a line.
+    command.args(arguments).env("RUST_LIB_BACKTRACE", "0");
     Ok(command)
 }
 

@@ -44,6 +44,8 @@ pub struct Run {
     pub round: usize,
     /// The part of the processors' time that the hypervisor gave to others meanwhile.
     pub stolen: f64,
+    /// The part of the time in which the server could have run, but others had its processor.
+    pub waited: f64,
     pub outcome: load::Outcome,
 }
 
@@ -69,6 +71,8 @@ pub struct Summary {
     pub median: f64,
     pub least: f64,
     pub greatest: f64,
+    /// Of how many.
+    pub count: usize,
 }
 
 /// A figure of a run, if the run has it.
@@ -85,12 +89,18 @@ impl Summary {
         values.sort_by(f64::total_cmp);
         let (least, greatest) = (*values.first()?, *values.last()?);
         let median = values[(values.len() - 1) / 2].midpoint(values[values.len() / 2]);
-        Some(Summary { median, least, greatest })
+        Some(Summary { median, least, greatest, count: values.len() })
     }
 
-    /// Half of the way from the least to the greatest, as a part of the median.
+    /// Half of the way from the least to the greatest, as a part of the median; 0 of a single value.
     pub fn spread(&self) -> f64 {
         if self.median == 0.0 { 0.0 } else { (self.greatest - self.least) / 2.0 / self.median.abs() }
+    }
+}
+
+impl From<&micro::Row> for Summary {
+    fn from(row: &micro::Row) -> Summary {
+        Summary { median: row.median, least: row.min, greatest: row.max, count: row.samples }
     }
 }
 
@@ -177,8 +187,13 @@ impl Results {
 
     pub fn micro(&self, runtime: &str, benchmark: &str) -> Option<Summary> {
         let is_it = |figure: &&micro::Row| figure.runtime == runtime && figure.benchmark == benchmark;
-        let figure = self.micro.iter().find(is_it)?;
-        Some(Summary { median: figure.median, least: figure.min, greatest: figure.max })
+        self.micro.iter().find(is_it).map(Summary::from)
+    }
+
+    /// How long servers waited for their processors, as a part of the time.
+    pub fn waited(&self) -> Option<Summary> {
+        let runs = self.scenarios.iter().flat_map(|measured| &measured.servers).flat_map(|server| &server.runs);
+        Summary::new(runs.map(|run| run.waited))
     }
 
     /// The greatest part of a run that was taken by others, and in how many runs it was too much.

@@ -4,16 +4,19 @@
 //! part of another's figures. Servers take turns, A B C, then B C A, so that a machine that slows down
 //! meanwhile slows down all of them.
 
-use std::time::Duration;
+use std::slice;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::cores::Cores;
 use super::machine::Machine;
-use super::plan::{Entry, MICRO, Plan, Scenario};
+use super::plan::{Entry, MICRO, MICRO_RUNTIMES, MICRO_TIME, Plan, Scenario};
 use super::process::{self, Server};
 use super::results::{FORMAT, Failure, Measured, Missing, Results, Run, ServerRuns};
+use super::tables::counted;
 use crate::micro;
 
 /// A run from which others took more than this part of the time is taken again ...
@@ -36,15 +39,11 @@ pub fn run(mut plan: Plan) -> anyhow::Result<Results> {
     };
     results.machine.processors = cores.count() as usize;
     announce(&plan, &results);
+    ensure!(plan.has_micro || plan.runs() > 0, "none of the servers can run here: the reasons are above");
     let progress = progress_bar(&plan)?;
     results.scenarios = plan.entries.iter().map(empty).collect();
     if plan.has_micro {
-        let on_pair = &mut |pair: &str| progress.set_message(format!("{MICRO}: {pair}"));
-        match micro::measure(&[], &[], false, on_pair) {
-            Ok(rows) => results.micro = rows,
-            Err(error) => results.failures.push(failure(MICRO, "all", 0, &error)),
-        }
-        progress.inc(milliseconds(plan.micro_time()));
+        measure_micro(&mut results, &progress);
     }
     for round in 0..plan.entries.iter().map(|entry| entry.rounds).max().unwrap_or(0) {
         for (place, entry) in plan.entries.iter().enumerate().filter(|(_, entry)| round < entry.rounds) {
@@ -64,6 +63,22 @@ pub fn run(mut plan: Plan) -> anyhow::Result<Results> {
     Ok(results)
 }
 
+/// Runs the microbenchmarks pair by pair: what goes wrong with one says nothing about the others.
+fn measure_micro(results: &mut Results, progress: &ProgressBar) {
+    let benchmarks = ValueEnum::value_variants();
+    let time = MICRO_TIME / (MICRO_RUNTIMES.len() * benchmarks.len()).max(1) as u32;
+    for runtime in MICRO_RUNTIMES {
+        for benchmark in benchmarks {
+            let on_pair = &mut |pair: &str| progress.set_message(format!("{MICRO}: {pair}"));
+            match micro::measure(&[String::from(*runtime)], slice::from_ref(benchmark), false, on_pair) {
+                Ok(rows) => results.micro.extend(rows),
+                Err(error) => results.failures.push(failure(MICRO, runtime, 0, &error)),
+            }
+            progress.inc(milliseconds(time));
+        }
+    }
+}
+
 /// One run that counts: the least disturbed of up to three.
 fn measure(cores: &Cores, scenario: &Scenario, name: &str, round: usize) -> anyhow::Result<Run> {
     let mut best = measure_once(cores, scenario, name, round)?;
@@ -80,12 +95,14 @@ fn measure(cores: &Cores, scenario: &Scenario, name: &str, round: usize) -> anyh
 }
 
 fn measure_once(cores: &Cores, scenario: &Scenario, name: &str, round: usize) -> anyhow::Result<Run> {
-    let server = Server::start(cores, name, scenario.service).context("the server did not start")?;
-    let before = cores.ticks();
-    let outcome = process::load(cores, scenario, &server)?;
+    let mut server = Server::start(cores, name, scenario.service).context("the server did not start")?;
+    let (before, waited, start) = (cores.ticks(), server.waited(), Instant::now());
+    let outcome = process::load(cores, scenario, &server).map_err(|error| server.explain(error))?;
+    let elapsed = start.elapsed();
     let stolen = cores.ticks().stolen_since(before);
+    let waited = server.waited().saturating_sub(waited).as_secs_f64() / elapsed.as_secs_f64();
     server.end()?;
-    Ok(Run { round, stolen, outcome })
+    Ok(Run { round, stolen, waited, outcome })
 }
 
 /// Starts every server once. Those that cannot run here are taken out of the plan.
@@ -112,8 +129,8 @@ fn failure(scenario: &str, server: &str, round: usize, error: &anyhow::Error) ->
 
 /// Says what is going to happen, on stderr as the progress bar.
 fn announce(plan: &Plan, results: &Results) {
-    let time = HumanDuration(plan.time());
-    eprintln!("{} scenarios, {} runs, about {time}", plan.entries.len(), plan.runs());
+    let (scenarios, runs) = (counted(plan.entries.len(), "scenario"), counted(plan.runs(), "run"));
+    eprintln!("{scenarios}, {runs}, about {}", HumanDuration(plan.time()));
     if !results.is_pinned {
         eprintln!("there is one processor only: servers and client share it, and only processor time can be compared");
     }

@@ -2,26 +2,29 @@
 
 use demos::plot::{Table, grouped};
 
-use super::goals::{GOALS, Outcome};
+use super::goals::{Family, GOALS, Outcome};
 use super::plan::{BASE, CURVE, CURVE_SERVERS, Scenario, kind};
 use super::results::{Figure, Measured, Results, Run, Summary};
 
 /// What stands where there is no figure.
 const NONE: &str = "–";
 
-/// Goals, as a title and a table for each family.
-pub fn goals(results: &Results) -> Vec<(String, Table)> {
-    let table = |family: &super::goals::Family| {
-        let mut table = Table::new(4, ["", "over", "where", "verdict", "median", "goal", "spread"]);
+/// Goals, as a table for each family.
+pub fn goals(results: &Results) -> Vec<(&'static Family, Table)> {
+    let table = |family: &'static Family| {
+        let mut table = Table::new(3, ["whose", "where", "verdict", "median", "goal", "spread", "over"]);
         for outcome in family.outcomes(results) {
             let Outcome { server, other, place, summary, .. } = outcome;
             let median = summary.map_or(NONE.to_owned(), |summary| family.text(summary.median));
-            let spread = summary.map_or(NONE.to_owned(), |summary| percent(summary.spread()));
+            let spread = summary.map_or(NONE.to_owned(), |summary| spread(&summary));
             let other = if other.is_empty() { NONE } else { other };
-            let cells = [server, other, place, verdict(&outcome)].map(str::to_owned);
-            table.row(Some(kind(server)), cells.into_iter().chain([median, family.bound.to_string(), spread]));
+            let cells = [server, place, verdict(&outcome)].map(str::to_owned);
+            table.row(
+                Some(kind(server)),
+                cells.into_iter().chain([median, family.bound.to_string(), spread, other.to_owned()]),
+            );
         }
-        (format!("{} ({})", family.about, family.measure.about()), table)
+        (family, table)
     };
     GOALS.iter().map(table).collect()
 }
@@ -66,16 +69,16 @@ pub fn speed_ratio(results: &Results, scenario: &str, server: &str) -> Option<Su
     results.ratio((scenario, server), (scenario, BASE), Run::requests_per_second)
 }
 
-/// All figures of a scenario, least processor time first.
+/// All figures of a scenario, least processor time first. The ratio is the base's processor time over the
+/// server's.
 pub fn scenario(results: &Results, measured: &Measured) -> Table {
-    let base = format!("{BASE}'s CPU / own");
     let mut table = Table::new(
         1,
         [
             "server",
             "CPU, ns",
             "spread",
-            &base,
+            "ratio",
             "spread",
             "requests/s",
             "spread",
@@ -93,18 +96,18 @@ pub fn scenario(results: &Results, measured: &Measured) -> Table {
             results.summary(name, server, figure).map_or(NONE.to_owned(), |summary| text(summary.median))
         };
         let (ratio, ratio_spread) = match cpu_ratio(results, name, server) {
-            Some(ratio) => (format!("{:.3}", ratio.median), percent(ratio.spread())),
+            Some(ratio) => (format!("{:.3}", ratio.median), spread(&ratio)),
             None => (NONE.to_owned(), NONE.to_owned()),
         };
         let speed = results.summary(name, server, Run::requests_per_second);
         let cells = [
             server.to_owned(),
             grouped(cpu.median),
-            percent(cpu.spread()),
+            spread(&cpu),
             ratio,
             ratio_spread,
             requests_per_second(results, name, server),
-            speed.map_or(NONE.to_owned(), |speed| percent(speed.spread())),
+            speed.map_or(NONE.to_owned(), |speed| spread(&speed)),
             text(Run::utilisation, |value| format!("{value:.2}")),
             text(Run::p50, grouped),
             text(Run::p99, grouped),
@@ -186,7 +189,8 @@ pub fn micro(results: &Results) -> Table {
     let mut table = Table { header, words: 2, rows: Vec::new() };
     for (benchmark, unit) in benchmarks(results) {
         let cells = runtimes.iter().map(|runtime| match results.micro(runtime, benchmark) {
-            Some(figure) => format!("{} ±{}", decimal(figure.median), percent(figure.spread())),
+            Some(figure) if figure.count < 2 => decimal(figure.median),
+            Some(figure) => format!("{} ±{}", decimal(figure.median), spread(&figure)),
             None => NONE.to_owned(),
         });
         table.row(None, [benchmark.to_owned(), unit].into_iter().chain(cells));
@@ -224,7 +228,17 @@ pub fn problems(results: &Results) -> Vec<String> {
         let super::results::Failure { scenario, server, round, reason } = failure;
         format!("{scenario}, {server}, round {}: {reason}", round + 1)
     });
-    missing.chain(failures).collect()
+    let late = results.scenarios.iter().flat_map(|measured| {
+        measured.servers.iter().filter_map(|runs| {
+            let late = runs.runs.iter().map(|run| run.outcome.overload).max().filter(|late| *late > 0)?;
+            let late = grouped(late as f64);
+            Some(format!(
+                "{}, {}: up to {late} requests of a run were due and never sent",
+                measured.scenario, runs.server
+            ))
+        })
+    });
+    missing.chain(failures).chain(late).collect()
 }
 
 /// With one decimal where it tells something.
@@ -232,6 +246,12 @@ pub fn decimal(value: f64) -> String {
     if value < 100.0 { format!("{value:.1}") } else { grouped(value) }
 }
 
-fn percent(part: f64) -> String {
-    format!("{:.1} %", part * 100.0)
+/// A number of things, in the singular or the plural.
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number as f64), if number == 1 { "" } else { "s" })
+}
+
+/// The spread, which a single round does not have.
+fn spread(summary: &Summary) -> String {
+    if summary.count < 2 { NONE.to_owned() } else { format!("{:.1} %", summary.spread() * 100.0) }
 }

@@ -31,7 +31,7 @@ fn run(round: usize, cpu: f64, busy: f64) -> Run {
         "overload": 0,
         "errors": 0,
     });
-    Run { round, stolen: 0.0, outcome: serde_json::from_value(outcome).unwrap() }
+    Run { round, stolen: 0.0, waited: 0.01, outcome: serde_json::from_value(outcome).unwrap() }
 }
 
 /// Results of one scenario: for each server the processor time in each round.
@@ -70,7 +70,7 @@ fn assert_close(value: f64, expected: f64) {
 fn the_median_is_in_the_middle_and_the_spread_around_it() {
     assert_eq!(Summary::new([f64::NAN]), None);
     let summary = Summary::new([9.0, f64::INFINITY, 1.0, 5.0]).unwrap();
-    assert_eq!(summary, Summary { median: 5.0, least: 1.0, greatest: 9.0 });
+    assert_eq!(summary, Summary { median: 5.0, least: 1.0, greatest: 9.0, count: 3 });
     assert_eq!(summary.spread(), 0.8);
     assert_eq!(Summary::new([4.0, 1.0, 2.0, 9.0]).unwrap().median, 3.0);
     assert_eq!(Summary::new([7.0]).unwrap().spread(), 0.0);
@@ -97,6 +97,25 @@ fn a_round_that_one_of_both_missed_does_not_count() {
     results.scenarios[0].servers[1].runs.clear();
     assert_eq!(results.ratio(("echo-64", "uring"), ("echo-64", "proactor"), Run::cpu), None);
     assert_eq!(results.ratio(("nowhere", "uring"), ("echo-64", "proactor"), Run::cpu), None);
+}
+
+#[test]
+fn requests_that_were_never_sent_are_a_problem() {
+    let mut results = results("open-50k", &[("smol", &[1000.0, 1000.0])]);
+    assert!(tables::problems(&results).is_empty());
+    results.scenarios[0].servers[0].runs[1].outcome.overload = 1234;
+    let problems = tables::problems(&results).concat();
+    assert!(problems.contains("open-50k, smol") && problems.contains("1,234"), "{problems}");
+}
+
+#[test]
+fn a_single_round_has_no_spread() {
+    let of = |cpu: &[f64]| {
+        tables::scenario(&results("echo-64", &[("uring", cpu)]), &results("echo-64", &[("uring", cpu)]).scenarios[0])
+            .markdown()
+    };
+    assert!(!of(&[1000.0]).contains('%'), "{}", of(&[1000.0]));
+    assert!(of(&[1000.0, 1100.0]).contains("4.8 %"), "{}", of(&[1000.0, 1100.0]));
 }
 
 #[test]
@@ -170,7 +189,7 @@ fn goals_name_scenarios_and_bounds_that_exist() {
     for family in GOALS {
         assert!(!family.pairs.is_empty() && !family.places.is_empty(), "{}", family.about);
         for place in family.places {
-            let is_micro = family.measure == goals::Measure::Micro;
+            let is_micro = matches!(family.measure, goals::Measure::Micro { .. });
             assert_eq!(Scenario::find(place).is_none(), is_micro, "{place}");
         }
     }

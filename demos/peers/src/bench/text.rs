@@ -17,9 +17,9 @@ pub const METHOD: &[&str] = &[
      client is the slower one. Requests/s tell about the server only where it is busy at least 98 % of the time; \
      elsewhere they stand in brackets.",
     "Figures are medians of the rounds. A ratio is taken within each round, and its median is shown: machines change \
-     their speed from minute to minute, and what is measured one after the other shares it. A ratio of processor time \
-     is the other's over the own, so more than 1 is better. The spread is half of the way from the least to the \
-     greatest round.",
+     their speed from minute to minute, and what is measured one after the other shares it. In the tables of the \
+     scenarios it is epoll-edge's processor time over the server's own, so more than 1 is better. The spread is half \
+     of the way from the least to the greatest round.",
     "Closed loops send the next requests of a connection when it has its answers. The open loop sends at a fixed \
      rate, and its latency counts from the moment when a request should have been sent. Depth is the number of \
      requests that a connection sends at once.",
