@@ -42,6 +42,37 @@ fn a_thread_may_have_many_runtimes_in_turn() {
     }
 }
 
+/// The completion of a send would end the wait for the answer. Without it one call does for both.
+fn an_exchange_is_one_call() {
+    const TIMES: u64 = 200;
+    run::<ProactorFull>(async |rt| {
+        let (mut stream, mut peer) = pair::<ProactorFull>(rt).await;
+        let thread = std::thread::spawn(move || {
+            let mut byte = [0];
+            while peer.read_exact(&mut byte).is_ok() {
+                // So late that the other end sleeps.
+                std::thread::sleep(std::time::Duration::from_micros(200));
+                peer.write_all(&byte).unwrap();
+            }
+        });
+        let enters = || rt.stats().driver.system_calls.iter().find(|call| call.0 == "io_uring_enter").unwrap().1;
+        let before = enters();
+        for _ in 0..TIMES {
+            stream.exchange("x").await.0.unwrap();
+        }
+        let exchanging = enters() - before;
+        for _ in 0..TIMES {
+            stream.write_all("x").await.0.unwrap();
+            stream.recv().await.unwrap();
+        }
+        let one_by_one = enters() - before - exchanging;
+        assert!(exchanging < TIMES * 5 / 4, "{exchanging} calls for {TIMES} exchanges");
+        assert!(one_by_one > TIMES * 7 / 4, "{one_by_one} calls: the other way costs no more, then why have both?");
+        drop(stream);
+        thread.join().unwrap();
+    });
+}
+
 async fn serve_a_few(rt: &Proactor) {
     let (mut listener, addr) = listen(rt);
     let handle = rt.clone();
@@ -357,8 +388,9 @@ fn many_rings_in_a_row() {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     if suite.is_available::<ProactorFull>() {
-        let cases: [(&str, fn()); 14] = [
+        let cases: [(&str, fn()); 15] = [
             ("a_thread_may_have_many_runtimes_in_turn", a_thread_may_have_many_runtimes_in_turn),
+            ("an_exchange_is_one_call", an_exchange_is_one_call),
             ("each_feature_can_be_done_without", each_feature_can_be_done_without),
             ("operations_beyond_the_queues_wait", operations_beyond_the_queues_wait),
             ("completions_beyond_the_queue_are_fetched", completions_beyond_the_queue_are_fetched),
