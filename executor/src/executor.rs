@@ -43,7 +43,6 @@ use crate::driver::{Driver, Fired};
 use crate::queue::{Inbox, LocalQueue, Mail, TaskWaker};
 use crate::remote::RemoteHandle;
 use crate::stats::{DriverStats, Stats};
-use crate::stop::StopSignal;
 use crate::table::{Key, Table};
 use crate::task::{JoinHandle, Ran, Task, task};
 use crate::timer::{Elapsed, Interval, Sleep, Timers, timeout_at};
@@ -123,7 +122,8 @@ struct Shared<D> {
     queue: Rc<LocalQueue>,
     inbox: Arc<Inbox>,
     timers: Rc<Timers>,
-    stop: Rc<StopSignal>,
+    /// The clock of [`Executor::stopped`]. It stands still until somebody asks the program to end.
+    stop_clock: Rc<Timers>,
     config: Config,
     phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
@@ -184,7 +184,7 @@ impl<D: Driver> Executor<D> {
             queue: LocalQueue::register(&inbox),
             inbox,
             timers: Timers::new(driver.now()),
-            stop: Rc::default(),
+            stop_clock: Timers::new(driver.now()),
             driver: RefCell::new(Some(driver)),
             tasks: RefCell::default(),
             config,
@@ -322,12 +322,13 @@ impl<D: Driver> Executor<D> {
     /// # Cancel safety
     /// Dropping this future loses nothing; a stop is remembered.
     pub fn stopped(&self) -> impl Future<Output = ()> + 'static {
-        StopSignal::wait(Rc::clone(&self.shared.stop))
+        let clock = &self.shared.stop_clock;
+        Sleep::new(Rc::clone(clock), Some(clock.next_day()))
     }
 
     /// Asks the program to end: completes every [`stopped`](Self::stopped), now and later.
     pub fn stop(&self) {
-        self.shared.act(self.shared.stop.stop());
+        self.shared.act(self.shared.stop());
     }
 
     /// A handle for other threads.
@@ -455,6 +456,12 @@ impl<D: Driver> Shared<D> {
         timeout
     }
 
+    fn stop(&self) -> Fired {
+        let mut fired = Fired::default();
+        self.stop_clock.expire(self.stop_clock.next_day(), &mut fired);
+        fired
+    }
+
     /// Does what other threads asked for.
     fn deliver(&self, mail: Mail, fired: &mut Fired) {
         for waker in mail.wakes {
@@ -465,8 +472,7 @@ impl<D: Driver> Shared<D> {
             self.guard(|| remote.start(|future| self.spawn(future)));
         }
         if mail.stop {
-            let stopped = self.stop.stop();
-            fired.wakers.extend(stopped.wakers);
+            fired.wakers.extend(self.stop().wakers);
         }
     }
 
@@ -538,7 +544,7 @@ impl<D: Driver> Shared<D> {
         }
         let timers = self.timers.clear();
         self.guard(|| drop(timers));
-        let mut fired = self.stop.stop();
+        let mut fired = self.stop();
         let driver = self.driver.borrow_mut().take();
         if let Some(mut driver) = driver {
             // What could not be waited for is leaked and counted; there is nobody to tell in a drop.

@@ -48,7 +48,7 @@
 //!
 //! # Reading order
 //!
-//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`. The
+//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`. The
 //! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `group.rs` a
 //! `JoinSet`, `seam.rs` the place where tests get between a driver and the kernel.
 
@@ -64,11 +64,11 @@ mod group;
 mod queue;
 #[cfg(all(test, loom))]
 mod queue_loom;
+mod radix;
 mod remote;
 mod runtime;
 mod seam;
 mod stats;
-mod stop;
 mod sync;
 mod table;
 mod task;

@@ -1,16 +1,11 @@
 //! Time: sleeps, timeouts, intervals.
 //!
-//! All timers of a runtime lie in one ordered map, by deadline and then by the order in which they
-//! were set. The first entry bounds the driver's sleep; after each turn the entries that are due are
-//! taken out and their tasks woken. A dropped timer leaves the map at once. Deadlines are exact: a
-//! timer is never early, and the sleep before it is as fine as the kernel's (no rounding to
-//! milliseconds).
-//!
-//! A balanced tree rather than a timing wheel: at a million timers it costs a few hundred
-//! nanoseconds each, and nobody has to learn how a wheel cascades to trust it.
+//! All timers of a runtime wait in one [`RadixHeap`], by deadline and then in the order in which they were
+//! set. The first of them bounds the driver's sleep; after each turn those that are due are taken out and
+//! their tasks woken. Deadlines are exact: a timer is never early, and the sleep before it is as fine as
+//! the kernel's (no rounding to milliseconds).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -19,12 +14,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::driver::Fired;
+use crate::radix::RadixHeap;
+use crate::table::{Key, Table};
 
 /// The timers of one runtime.
 #[derive(Debug)]
 pub(crate) struct Timers {
-    waiting: RefCell<BTreeMap<(Instant, u64), Waker>>,
-    next_number: Cell<u64>,
+    heap: RefCell<RadixHeap>,
+    /// The heap's time 0.
+    start: Instant,
     /// The driver's time at the last turn. It lags behind the clock, so what it calls due is due.
     now: Cell<Instant>,
     pub(crate) fired: Cell<u64>,
@@ -32,44 +30,42 @@ pub(crate) struct Timers {
 
 impl Timers {
     pub(crate) fn new(now: Instant) -> Rc<Timers> {
-        Rc::new(Timers {
-            waiting: RefCell::default(),
-            next_number: Cell::new(0),
-            now: Cell::new(now),
-            fired: Cell::new(0),
-        })
+        Rc::new(Timers { heap: RefCell::new(RadixHeap::new()), start: now, now: Cell::new(now), fired: Cell::new(0) })
     }
 
-    fn take_number(&self) -> u64 {
-        self.next_number.replace(self.next_number.get() + 1)
+    /// A time as the heap counts it. Its numbers last for 584 years; what lies beyond stays there.
+    fn number(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn will_wake(&self, deadline: Instant, number: u64, waker: &Waker) -> bool {
-        self.waiting.borrow().get(&(deadline, number)).is_some_and(|waiting| waiting.will_wake(waker))
+    /// A time that is never reached unless somebody moves this clock there.
+    pub(crate) fn next_day(&self) -> Instant {
+        self.start + Duration::from_secs(86_400)
     }
 
-    /// The earliest deadline.
+    /// The earliest deadline, or, where many come close together, a time before it.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.waiting.borrow().first_key_value().map(|((deadline, _), _)| *deadline)
+        let next = self.heap.borrow_mut().next_deadline()?;
+        self.start.checked_add(Duration::from_nanos(next))
     }
 
     /// Takes out what is due at `now`, in order.
     pub(crate) fn expire(&self, now: Instant, fired: &mut Fired) {
+        let now = now.max(self.now.get());
         self.now.set(now);
-        let mut waiting = self.waiting.borrow_mut();
-        while let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= now) {
-            fired.wake(first.remove());
+        self.heap.borrow_mut().advance(self.number(now), |waker| {
+            fired.wake(waker);
             self.fired.set(self.fired.get() + 1);
-        }
+        });
     }
 
     /// Forgets all timers; returns their wakers, to be dropped outside of any borrow.
-    pub(crate) fn clear(&self) -> BTreeMap<(Instant, u64), Waker> {
-        self.waiting.take()
+    pub(crate) fn clear(&self) -> Table<Waker> {
+        self.heap.replace(RadixHeap::new()).wakers
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.waiting.borrow().len()
+        self.heap.borrow().wakers.len()
     }
 }
 
@@ -82,13 +78,13 @@ pub struct Sleep {
     timers: Rc<Timers>,
     /// `None`: never.
     deadline: Option<Instant>,
-    /// The number under which it waits in the map.
-    number: Option<u64>,
+    /// The name under which it waits.
+    key: Option<Key>,
 }
 
 impl Sleep {
     pub(crate) fn new(timers: Rc<Timers>, deadline: Option<Instant>) -> Self {
-        Sleep { timers, deadline, number: None }
+        Sleep { timers, deadline, key: None }
     }
 
     /// When it completes; `None` for never.
@@ -103,10 +99,16 @@ impl Sleep {
         self.deadline = deadline.into();
     }
 
+    fn is_due(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= self.timers.now.get())
+    }
+
     fn leave(&mut self) {
-        if let (Some(deadline), Some(number)) = (self.deadline, self.number.take()) {
+        let Some(key) = self.key.take() else { return };
+        // What is due has left the heap.
+        if !self.is_due() {
             // The waker is dropped after the borrow: it may be foreign code.
-            let waker = self.timers.waiting.borrow_mut().remove(&(deadline, number));
+            let waker = self.timers.heap.borrow_mut().remove(key);
             drop(waker);
         }
     }
@@ -117,17 +119,18 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        if deadline <= self.timers.now.get() {
-            self.leave();
+        if self.is_due() {
             return Poll::Ready(());
         }
-        let number = self.number.unwrap_or_else(|| self.timers.take_number());
-        self.number = Some(number);
-        if !self.timers.will_wake(deadline, number, cx.waker()) {
-            // Cloned before the borrow and dropped after it: a waker may be foreign code.
-            let waker = cx.waker().clone();
-            let replaced = self.timers.waiting.borrow_mut().insert((deadline, number), waker);
-            drop(replaced);
+        let known = self.key.is_some_and(|key| {
+            let heap = self.timers.heap.borrow();
+            heap.wakers.get(key).is_some_and(|waker| waker.will_wake(cx.waker()))
+        });
+        if !known {
+            self.leave();
+            let (waker, deadline) = (cx.waker().clone(), self.timers.number(deadline));
+            let key = self.timers.heap.borrow_mut().insert(deadline, waker);
+            self.key = Some(key);
         }
         Poll::Pending
     }
