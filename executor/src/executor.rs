@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 use crate::driver::{Driver, Fired};
 use crate::queue::{Inbox, LocalQueue, Mail, TaskWaker};
 use crate::remote::RemoteHandle;
-use crate::stats::{DriverStats, Stats};
+use crate::stats::Stats;
 use crate::table::{Key, Table};
 use crate::task::{JoinHandle, Ran, Task, task};
 use crate::timer::{Elapsed, Interval, Sleep, Timers, timeout_at};
@@ -128,9 +128,8 @@ struct Shared<D> {
     phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
     running: Cell<bool>,
-    counts: Counts,
-    /// The driver's counters as they were at the end.
-    last_driver_stats: RefCell<DriverStats>,
+    /// What is counted here, and the driver's counters as they were at the end.
+    counts: RefCell<Stats>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,20 +138,6 @@ enum Phase {
     /// The owner was dropped inside the loop, which ends the runtime as soon as it has unwound.
     Ending,
     Closed,
-}
-
-#[derive(Default)]
-struct Counts {
-    spawned: Cell<u64>,
-    refused: Cell<u64>,
-    panicked: Cell<u64>,
-    polls: Cell<u64>,
-    stale: Cell<u64>,
-    turns: Cell<u64>,
-}
-
-fn count(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
 }
 
 impl<D: Driver> Clone for Executor<D> {
@@ -190,8 +175,7 @@ impl<D: Driver> Executor<D> {
             config,
             phase: Cell::new(Phase::Open),
             running: Cell::new(false),
-            counts: Counts::default(),
-            last_driver_stats: RefCell::default(),
+            counts: RefCell::default(),
         };
         Executor { shared: Rc::new(shared), is_owner: true }
     }
@@ -338,22 +322,17 @@ impl<D: Driver> Executor<D> {
 
     /// What the runtime has done so far; also after its end.
     pub fn stats(&self) -> Stats {
-        let Shared { counts, inbox, timers, queue, .. } = &*self.shared;
-        let driver = self.shared.driver.borrow().as_ref().map(D::stats);
-        Stats {
-            tasks_now: self.shared.tasks.borrow().len() as u64,
-            tasks_spawned: counts.spawned.get(),
-            tasks_refused: counts.refused.get(),
-            tasks_panicked: counts.panicked.get(),
-            polls: counts.polls.get(),
-            wakes_local: queue.wakes.get(),
-            wakes_remote: inbox.wakes.load(Ordering::Relaxed),
-            wakes_stale: counts.stale.get(),
-            turns: counts.turns.get(),
-            timers_now: timers.len() as u64,
-            timers_fired: timers.fired.get(),
-            driver: driver.unwrap_or_else(|| self.shared.last_driver_stats.borrow().clone()),
+        let Shared { driver, tasks, queue, inbox, timers, counts, .. } = &*self.shared;
+        let mut stats = counts.borrow().clone();
+        stats.tasks_now = tasks.borrow().len() as u64;
+        stats.wakes_local = queue.wakes.get();
+        stats.wakes_remote = inbox.wakes.load(Ordering::Relaxed);
+        stats.timers_now = timers.len() as u64;
+        stats.timers_fired = timers.fired.get();
+        if let Some(driver) = driver.borrow().as_ref() {
+            stats.driver = driver.stats();
         }
+        stats
     }
 }
 
@@ -387,13 +366,11 @@ impl<D: Driver> Shared<D> {
         let mut start = None;
         for polls in 1..=POLL_BUDGET {
             let Some(key) = self.queue.pop() else { return };
-            count(&self.counts.polls);
-            if key == MAIN {
-                if poll_main() {
-                    return;
-                }
-            } else {
+            self.counts.borrow_mut().polls += 1;
+            if key != MAIN {
                 self.poll_task(key);
+            } else if poll_main() {
+                return;
             }
             if polls % POLLS_PER_LOOK_AT_THE_CLOCK == 0 {
                 let now = Instant::now();
@@ -406,7 +383,7 @@ impl<D: Driver> Shared<D> {
 
     fn poll_task(&self, key: Key) {
         let Some(task) = self.tasks.borrow().get(key).map(Rc::clone) else {
-            count(&self.counts.stale);
+            self.counts.borrow_mut().wakes_stale += 1;
             return;
         };
         let ran = task.run();
@@ -421,7 +398,7 @@ impl<D: Driver> Shared<D> {
     fn turn(&self, max: Option<Duration>) -> io::Result<()> {
         let timeout = self.time_to_sleep(max);
         let mut fired = Fired::default();
-        count(&self.counts.turns);
+        self.counts.borrow_mut().turns += 1;
         let now = {
             let mut driver = self.driver.borrow_mut();
             let driver = driver.as_mut().ok_or_else(closed)?;
@@ -446,10 +423,7 @@ impl<D: Driver> Shared<D> {
             let now = self.driver.borrow().as_ref().map_or(deadline, D::now);
             deadline.saturating_duration_since(now)
         });
-        let timeout = match (until_timer, max) {
-            (Some(timer), Some(max)) => Some(timer.min(max)),
-            (one, other) => one.or(other),
-        };
+        let timeout = until_timer.into_iter().chain(max).min();
         if timeout != Some(Duration::ZERO) && !self.inbox.fall_asleep() {
             return Some(Duration::ZERO);
         }
@@ -464,9 +438,7 @@ impl<D: Driver> Shared<D> {
 
     /// Does what other threads asked for.
     fn deliver(&self, mail: Mail, fired: &mut Fired) {
-        for waker in mail.wakes {
-            waker.arrive(&self.queue);
-        }
+        mail.wakes.iter().for_each(|waker| waker.arrive(&self.queue));
         for remote in mail.spawns {
             // What is refused is dropped on the spot, and that is foreign code.
             self.guard(|| remote.start(|future| self.spawn(future)));
@@ -479,13 +451,8 @@ impl<D: Driver> Shared<D> {
     /// Runs the foreign code of a turn, with nothing borrowed. A panic in it is reported, and keeps
     /// none of the rest from running.
     fn act(&self, fired: Fired) {
-        let Fired { wakers, garbage } = fired;
-        for waker in wakers {
-            self.guard(|| waker.wake());
-        }
-        for item in garbage {
-            self.guard(|| drop(item));
-        }
+        fired.wakers.into_iter().for_each(|waker| self.guard(|| waker.wake()));
+        fired.garbage.into_iter().for_each(|item| self.guard(|| drop(item)));
     }
 
     fn guard(&self, act: impl FnOnce()) {
@@ -497,9 +464,9 @@ impl<D: Driver> Shared<D> {
     fn report(&self, ran: Ran) {
         match ran {
             Ran::Pending | Ran::Finished => {}
-            Ran::PanicDelivered => count(&self.counts.panicked),
+            Ran::PanicDelivered => self.counts.borrow_mut().tasks_panicked += 1,
             Ran::Panicked(payload) => {
-                count(&self.counts.panicked);
+                self.counts.borrow_mut().tasks_panicked += 1;
                 (self.config.on_task_panic)(payload);
             }
         }
@@ -507,10 +474,10 @@ impl<D: Driver> Shared<D> {
 
     fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         if self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks {
-            count(&self.counts.refused);
+            self.counts.borrow_mut().tasks_refused += 1;
             return JoinHandle::refused();
         }
-        count(&self.counts.spawned);
+        self.counts.borrow_mut().tasks_spawned += 1;
         let mut spawned = None;
         self.tasks.borrow_mut().insert_with(|key| {
             let waker = TaskWaker::new(key, Arc::clone(&self.inbox));
@@ -549,7 +516,7 @@ impl<D: Driver> Shared<D> {
         if let Some(mut driver) = driver {
             // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
             let _ = driver.drain(Instant::now() + self.config.shutdown_deadline, &mut fired);
-            *self.last_driver_stats.borrow_mut() = driver.stats();
+            self.counts.borrow_mut().driver = driver.stats();
             drop(driver);
         }
         self.act(fired);

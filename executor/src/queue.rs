@@ -61,7 +61,7 @@ thread_local! {
 pub(crate) struct LocalQueue {
     /// The address of the inbox it belongs with: an identity for as long as a waker holds the inbox.
     identity: usize,
-    keys: RefCell<VecDeque<Key>>,
+    pub(crate) keys: RefCell<VecDeque<Key>>,
     /// Keys ever pushed.
     pub(crate) wakes: Cell<u64>,
 }
@@ -80,11 +80,6 @@ impl LocalQueue {
             queues.borrow_mut().retain(|queue| queue.identity != self.identity);
         });
         self.keys.borrow_mut().clear();
-    }
-
-    pub(crate) fn push(&self, key: Key) {
-        self.keys.borrow_mut().push_back(key);
-        self.wakes.set(self.wakes.get() + 1);
     }
 
     pub(crate) fn pop(&self) -> Option<Key> {
@@ -223,7 +218,8 @@ impl TaskWaker {
     pub(crate) fn wake_local(&self, queue: &LocalQueue) {
         if !self.local.load(Ordering::Relaxed) {
             self.local.store(true, Ordering::Relaxed);
-            queue.push(self.key);
+            queue.keys.borrow_mut().push_back(self.key);
+            queue.wakes.set(queue.wakes.get() + 1);
         }
     }
 
