@@ -55,6 +55,9 @@ pub const TIME_BUDGET: Duration = Duration::from_millis(1);
 /// Those 16 polls.
 const HANDFUL: u32 = 16;
 
+/// Wakers kept for further tasks. They take 48 KiB.
+const SPARE_WAKERS: usize = 1024;
+
 /// The name under which the main future of `block_on` is woken.
 const MAIN: Key = Key::reserved(0);
 
@@ -122,6 +125,8 @@ struct Shared<D> {
     tasks: RefCell<Table<Rc<dyn Task>>>,
     queue: Rc<LocalQueue>,
     inbox: Arc<Inbox>,
+    /// Wakers of tasks that are done, for the next ones: making one takes as long as all the rest of a spawn.
+    spare_wakers: RefCell<Vec<Arc<TaskWaker>>>,
     timers: Rc<Timers>,
     /// The clock of [`Executor::stopped`]. It stands still until somebody asks the program to end.
     stop_clock: Rc<Timers>,
@@ -169,6 +174,7 @@ impl<D: Driver> Executor<D> {
         let shared = Shared {
             queue: LocalQueue::register(&inbox),
             inbox,
+            spare_wakers: RefCell::default(),
             timers: Timers::new(driver.now()),
             stop_clock: Timers::new(driver.now()),
             driver: RefCell::new(Some(driver)),
@@ -401,7 +407,11 @@ impl<D: Driver> Shared<D> {
         let ran = task.run();
         if !matches!(ran, Ran::Pending) {
             let finished = self.tasks.borrow_mut().remove(key);
-            drop(finished);
+            let mut spare = self.spare_wakers.borrow_mut();
+            if spare.len() < SPARE_WAKERS {
+                spare.extend(finished.as_ref().map(|task| Arc::clone(task.waker())));
+            }
+            drop((spare, finished));
             self.report(ran);
         }
     }
@@ -492,7 +502,9 @@ impl<D: Driver> Shared<D> {
         self.counts.borrow_mut().tasks_spawned += 1;
         let mut spawned = None;
         self.tasks.borrow_mut().insert_with(|key| {
-            let waker = TaskWaker::new(key, Arc::clone(&self.inbox));
+            let spare = self.spare_wakers.borrow_mut().pop();
+            let waker = spare.and_then(|waker| TaskWaker::renamed(waker, key));
+            let waker = waker.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(&self.inbox)));
             waker.wake_local(&self.queue);
             let (task, handle) = task(waker, future);
             spawned = Some(handle);
