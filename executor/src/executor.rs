@@ -395,7 +395,7 @@ impl<D: Driver> Shared<D> {
     /// memory brings a handful in the time it takes for one.
     fn look_ahead(&self) {
         let (tasks, keys) = (self.tasks.borrow(), self.queue.keys.borrow());
-        let next = keys.iter().take(HANDFUL as usize).filter_map(|key| tasks.get(*key));
+        let next = keys.as_slices().0.iter().take(HANDFUL as usize).filter_map(|key| tasks.get(*key));
         std::hint::black_box(next.map(Rc::strong_count).sum::<usize>());
     }
 
