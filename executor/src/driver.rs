@@ -111,9 +111,7 @@ impl Fired {
 
     /// Does it all now. For drivers, outside of their turn, with nothing borrowed.
     pub fn run(self) {
-        let Fired { wakers, garbage } = self;
-        wakers.into_iter().for_each(Waker::wake);
-        drop(garbage);
+        self.wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Whether there is nothing to wake or drop.

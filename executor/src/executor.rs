@@ -42,8 +42,7 @@ use std::time::{Duration, Instant};
 use crate::driver::{Driver, Fired};
 use crate::queue::{Inbox, LocalQueue, Mail, TaskWaker};
 use crate::remote::RemoteHandle;
-use crate::stats::{DriverStats, Stats};
-use crate::stop::StopSignal;
+use crate::stats::Stats;
 use crate::table::{Key, Table};
 use crate::task::{JoinHandle, Ran, Task, task};
 use crate::timer::{Elapsed, Interval, Sleep, Timers, timeout_at};
@@ -53,8 +52,11 @@ pub const POLL_BUDGET: u32 = 64;
 /// Time between two turns of the driver, looked at after every 16 polls: reading the clock costs more
 /// than switching tasks.
 pub const TIME_BUDGET: Duration = Duration::from_millis(1);
-/// Those 16 polls, whose tasks are fetched together.
-const HANDFUL: usize = 16;
+/// Those 16 polls.
+const HANDFUL: u32 = 16;
+
+/// Wakers kept for further tasks. They take 48 KiB.
+const SPARE_WAKERS: usize = 1024;
 
 /// The name under which the main future of `block_on` is woken.
 const MAIN: Key = Key::reserved(0);
@@ -133,8 +135,11 @@ struct Shared<D> {
     tasks: RefCell<Table<Rc<dyn Task>>>,
     queue: Rc<LocalQueue>,
     inbox: Arc<Inbox>,
+    /// Wakers of tasks that are done, for the next ones: making one takes as long as all the rest of a spawn.
+    spare_wakers: RefCell<Vec<Arc<TaskWaker>>>,
     timers: Rc<Timers>,
-    stop: Rc<StopSignal>,
+    /// The clock of [`Executor::stopped`]. It stands still until somebody asks the program to end.
+    stop_clock: Rc<Timers>,
     config: Config,
     phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
@@ -143,9 +148,8 @@ struct Shared<D> {
     fired: Cell<Fired>,
     /// Since when there is nothing to do, while the loop spins.
     idle_since: Cell<Option<Instant>>,
-    counts: Counts,
-    /// The driver's counters as they were at the end.
-    last_driver_stats: RefCell<DriverStats>,
+    /// What is counted here, and the driver's counters as they were at the end.
+    counts: RefCell<Stats>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -154,20 +158,6 @@ enum Phase {
     /// The owner was dropped inside the loop, which ends the runtime as soon as it has unwound.
     Ending,
     Closed,
-}
-
-#[derive(Default)]
-struct Counts {
-    spawned: Cell<u64>,
-    refused: Cell<u64>,
-    panicked: Cell<u64>,
-    polls: Cell<u64>,
-    stale: Cell<u64>,
-    turns: Cell<u64>,
-}
-
-fn count(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
 }
 
 impl<D: Driver> Clone for Executor<D> {
@@ -198,8 +188,9 @@ impl<D: Driver> Executor<D> {
         let shared = Shared {
             queue: LocalQueue::register(&inbox),
             inbox,
+            spare_wakers: RefCell::default(),
             timers: Timers::new(driver.now()),
-            stop: Rc::default(),
+            stop_clock: Timers::new(driver.now()),
             driver: RefCell::new(Some(driver)),
             tasks: RefCell::default(),
             config,
@@ -207,8 +198,7 @@ impl<D: Driver> Executor<D> {
             running: Cell::new(false),
             fired: Cell::default(),
             idle_since: Cell::new(None),
-            counts: Counts::default(),
-            last_driver_stats: RefCell::default(),
+            counts: RefCell::default(),
         };
         Executor { shared: Rc::new(shared), is_owner: true }
     }
@@ -339,12 +329,13 @@ impl<D: Driver> Executor<D> {
     /// # Cancel safety
     /// Dropping this future loses nothing; a stop is remembered.
     pub fn stopped(&self) -> impl Future<Output = ()> + 'static {
-        StopSignal::wait(Rc::clone(&self.shared.stop))
+        let clock = &self.shared.stop_clock;
+        Sleep::new(Rc::clone(clock), Some(clock.next_day()))
     }
 
     /// Asks the program to end: completes every [`stopped`](Self::stopped), now and later.
     pub fn stop(&self) {
-        self.shared.act(&mut self.shared.stop.stop());
+        self.shared.act(&mut self.shared.stop());
     }
 
     /// A handle for other threads.
@@ -354,22 +345,17 @@ impl<D: Driver> Executor<D> {
 
     /// What the runtime has done so far; also after its end.
     pub fn stats(&self) -> Stats {
-        let Shared { counts, inbox, timers, queue, .. } = &*self.shared;
-        let driver = self.shared.driver.borrow().as_ref().map(D::stats);
-        Stats {
-            tasks_now: self.shared.tasks.borrow().len() as u64,
-            tasks_spawned: counts.spawned.get(),
-            tasks_refused: counts.refused.get(),
-            tasks_panicked: counts.panicked.get(),
-            polls: counts.polls.get(),
-            wakes_local: queue.wakes.get(),
-            wakes_remote: inbox.wakes.load(Ordering::Relaxed),
-            wakes_stale: counts.stale.get(),
-            turns: counts.turns.get(),
-            timers_now: timers.len() as u64,
-            timers_fired: timers.fired.get(),
-            driver: driver.unwrap_or_else(|| self.shared.last_driver_stats.borrow().clone()),
+        let Shared { driver, tasks, queue, inbox, timers, counts, .. } = &*self.shared;
+        let mut stats = counts.borrow().clone();
+        stats.tasks_now = tasks.borrow().len() as u64;
+        stats.wakes_local = queue.wakes.get();
+        stats.wakes_remote = inbox.wakes.load(Ordering::Relaxed);
+        stats.timers_now = timers.len() as u64;
+        stats.timers_fired = timers.fired.get();
+        if let Some(driver) = driver.borrow().as_ref() {
+            stats.driver = driver.stats();
         }
+        stats
     }
 }
 
@@ -401,40 +387,47 @@ impl<D: Driver> Shared<D> {
     /// done, which ends the batch.
     fn run_batch(&self, poll_main: &mut dyn FnMut() -> bool) {
         let mut start = None;
-        for _ in 0..POLL_BUDGET as usize / HANDFUL {
-            for task in self.look_ahead() {
-                let Some(key) = self.queue.pop() else { return };
-                count(&self.counts.polls);
-                if key != MAIN {
-                    self.poll_task(key, task);
-                } else if poll_main() {
+        for polls in 0..POLL_BUDGET {
+            if polls % HANDFUL == 0 {
+                self.look_ahead();
+            }
+            let Some(key) = self.queue.pop() else { return };
+            self.counts.borrow_mut().polls += 1;
+            if key != MAIN {
+                self.poll_task(key);
+            } else if poll_main() {
+                return;
+            }
+            if polls % HANDFUL == HANDFUL - 1 {
+                let now = Instant::now();
+                if now - *start.get_or_insert(now) >= TIME_BUDGET {
                     return;
                 }
-            }
-            let now = Instant::now();
-            if now - *start.get_or_insert(now) >= TIME_BUDGET {
-                return;
             }
         }
     }
 
-    /// The tasks at the front of the queue, in order; `None` for what isn't there, or is no task. They are
-    /// all fetched before the first is polled, because memory works on a handful of far places at once as
-    /// fast as on one.
-    fn look_ahead(&self) -> [Option<Rc<dyn Task>>; HANDFUL] {
+    /// Touches the tasks that come next. Where there are many, each is far from the processor's cache, and
+    /// memory brings a handful in the time it takes for one.
+    fn look_ahead(&self) {
         let (tasks, keys) = (self.tasks.borrow(), self.queue.keys.borrow());
-        std::array::from_fn(|place| tasks.get(*keys.get(place)?).map(Rc::clone))
+        let next = keys.as_slices().0.iter().take(HANDFUL as usize).filter_map(|key| tasks.get(*key));
+        std::hint::black_box(next.map(Rc::strong_count).sum::<usize>());
     }
 
-    fn poll_task(&self, key: Key, known: Option<Rc<dyn Task>>) {
-        let Some(task) = known.or_else(|| self.tasks.borrow().get(key).map(Rc::clone)) else {
-            count(&self.counts.stale);
+    fn poll_task(&self, key: Key) {
+        let Some(task) = self.tasks.borrow().get(key).map(Rc::clone) else {
+            self.counts.borrow_mut().wakes_stale += 1;
             return;
         };
         let ran = task.run();
         if !matches!(ran, Ran::Pending) {
             let finished = self.tasks.borrow_mut().remove(key);
-            drop(finished);
+            let mut spare = self.spare_wakers.borrow_mut();
+            if spare.len() < SPARE_WAKERS {
+                spare.extend(finished.as_ref().map(|task| Arc::clone(task.waker())));
+            }
+            drop((spare, finished));
             self.report(ran);
         }
     }
@@ -443,7 +436,7 @@ impl<D: Driver> Shared<D> {
     fn turn(&self, max: Option<Duration>) -> io::Result<()> {
         let timeout = self.time_to_sleep(max);
         let mut fired = self.fired.take();
-        count(&self.counts.turns);
+        self.counts.borrow_mut().turns += 1;
         let now = {
             let mut driver = self.driver.borrow_mut();
             let driver = driver.as_mut().ok_or_else(closed)?;
@@ -472,14 +465,17 @@ impl<D: Driver> Shared<D> {
             let now = self.driver.borrow().as_ref().map_or(deadline, D::now);
             deadline.saturating_duration_since(now)
         });
-        let timeout = match (until_timer, max) {
-            (Some(timer), Some(max)) => Some(timer.min(max)),
-            (one, other) => one.or(other),
-        };
+        let timeout = until_timer.into_iter().chain(max).min();
         if timeout != Some(Duration::ZERO) && (self.is_spinning() || !self.inbox.fall_asleep()) {
             return Some(Duration::ZERO);
         }
         timeout
+    }
+
+    fn stop(&self) -> Fired {
+        let mut fired = Fired::default();
+        self.stop_clock.expire(self.stop_clock.next_day(), &mut fired);
+        fired
     }
 
     /// Whether it is too early to sleep: see [`Config::spin`].
@@ -495,29 +491,21 @@ impl<D: Driver> Shared<D> {
 
     /// Does what other threads asked for.
     fn deliver(&self, mail: Mail, fired: &mut Fired) {
-        for waker in mail.wakes {
-            waker.arrive(&self.queue);
-        }
+        mail.wakes.iter().for_each(|waker| waker.arrive(&self.queue));
         for remote in mail.spawns {
             // What is refused is dropped on the spot, and that is foreign code.
             self.guard(|| remote.start(|future| self.spawn(future)));
         }
         if mail.stop {
-            let stopped = self.stop.stop();
-            fired.wakers.extend(stopped.wakers);
+            fired.wakers.extend(self.stop().wakers);
         }
     }
 
     /// Runs the foreign code of a turn, with nothing borrowed. A panic in it is reported, and keeps
     /// none of the rest from running.
     fn act(&self, fired: &mut Fired) {
-        let Fired { wakers, garbage } = fired;
-        for waker in wakers.drain(..) {
-            self.guard(|| waker.wake());
-        }
-        for item in garbage.drain(..) {
-            self.guard(|| drop(item));
-        }
+        fired.wakers.drain(..).for_each(|waker| self.guard(|| waker.wake()));
+        fired.garbage.drain(..).for_each(|item| self.guard(|| drop(item)));
     }
 
     fn guard(&self, act: impl FnOnce()) {
@@ -529,9 +517,9 @@ impl<D: Driver> Shared<D> {
     fn report(&self, ran: Ran) {
         match ran {
             Ran::Pending | Ran::Finished => {}
-            Ran::PanicDelivered => count(&self.counts.panicked),
+            Ran::PanicDelivered => self.counts.borrow_mut().tasks_panicked += 1,
             Ran::Panicked(payload) => {
-                count(&self.counts.panicked);
+                self.counts.borrow_mut().tasks_panicked += 1;
                 (self.config.on_task_panic)(payload);
             }
         }
@@ -539,13 +527,15 @@ impl<D: Driver> Shared<D> {
 
     fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         if self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks {
-            count(&self.counts.refused);
+            self.counts.borrow_mut().tasks_refused += 1;
             return JoinHandle::refused();
         }
-        count(&self.counts.spawned);
+        self.counts.borrow_mut().tasks_spawned += 1;
         let mut spawned = None;
         self.tasks.borrow_mut().insert_with(|key| {
-            let waker = TaskWaker::new(key, Arc::clone(&self.inbox));
+            let spare = self.spare_wakers.borrow_mut().pop();
+            let waker = spare.and_then(|waker| TaskWaker::renamed(waker, key));
+            let waker = waker.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(&self.inbox)));
             waker.wake_local(&self.queue);
             let (task, handle) = task(waker, future);
             spawned = Some(handle);
@@ -576,12 +566,12 @@ impl<D: Driver> Shared<D> {
         }
         let timers = self.timers.clear();
         self.guard(|| drop(timers));
-        let mut fired = self.stop.stop();
+        let mut fired = self.stop();
         let driver = self.driver.borrow_mut().take();
         if let Some(mut driver) = driver {
             // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
             let _ = driver.drain(Instant::now() + self.config.shutdown_deadline, &mut fired);
-            *self.last_driver_stats.borrow_mut() = driver.stats();
+            self.counts.borrow_mut().driver = driver.stats();
             drop(driver);
         }
         self.act(&mut fired);

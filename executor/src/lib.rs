@@ -71,7 +71,6 @@ mod remote;
 mod runtime;
 mod seam;
 mod stats;
-mod stop;
 mod sync;
 mod table;
 mod task;

@@ -82,11 +82,6 @@ impl LocalQueue {
         self.keys.borrow_mut().clear();
     }
 
-    pub(crate) fn push(&self, key: Key) {
-        self.keys.borrow_mut().push_back(key);
-        self.wakes.set(self.wakes.get() + 1);
-    }
-
     pub(crate) fn pop(&self) -> Option<Key> {
         self.keys.borrow_mut().pop_front()
     }
@@ -207,6 +202,14 @@ impl TaskWaker {
         Arc::new(TaskWaker { key, inbox, local: bit(), remote: bit(), abort: bit() })
     }
 
+    /// The waker of a task that is done, for a new one; unless somebody still holds it.
+    pub(crate) fn renamed(mut waker: Arc<TaskWaker>, key: Key) -> Option<Arc<TaskWaker>> {
+        let own = Arc::get_mut(&mut waker)?;
+        let bit = || AtomicBool::new(false);
+        (own.key, own.local, own.remote, own.abort) = (key, bit(), bit(), bit());
+        Some(waker)
+    }
+
     /// Wakes from any thread.
     pub(crate) fn wake(self: &Arc<Self>) {
         let found = QUEUES_OF_THIS_THREAD.try_with(|queues| {
@@ -223,7 +226,8 @@ impl TaskWaker {
     pub(crate) fn wake_local(&self, queue: &LocalQueue) {
         if !self.local.load(Ordering::Relaxed) {
             self.local.store(true, Ordering::Relaxed);
-            queue.push(self.key);
+            queue.keys.borrow_mut().push_back(self.key);
+            queue.wakes.set(queue.wakes.get() + 1);
         }
     }
 
@@ -262,5 +266,31 @@ impl TaskWaker {
 impl futures_task::ArcWake for TaskWaker {
     fn wake_by_ref(this: &Arc<Self>) {
         this.wake();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Unpark for Nobody {
+        fn unpark(&self) {}
+    }
+
+    #[test]
+    fn a_waker_that_is_held_is_not_given_to_another_task() {
+        let (old, new) = (Key::from_u64(1), Key::from_u64(2));
+        let queue = LocalQueue::default();
+        let waker = TaskWaker::new(old, Inbox::new(Arc::new(Nobody)));
+        waker.wake_local(&queue);
+        waker.abort.store(true, Ordering::Relaxed);
+        let held = Arc::clone(&waker);
+        assert!(TaskWaker::renamed(waker, new).is_none());
+        let waker = TaskWaker::renamed(held, new).expect("nobody else holds it");
+        assert!(!waker.is_aborted(), "nothing stays from the old task");
+        waker.wake_local(&queue);
+        assert_eq!(queue.keys.take(), [old, new]);
     }
 }

@@ -32,17 +32,16 @@ const LOOKED_THROUGH: usize = 32;
 /// Cancelled timers whose remains are no reason for a sweep.
 const REMAINS: usize = 1024;
 
-#[derive(Debug)]
-struct Entry {
-    deadline: u64,
-    key: Key,
-}
+/// A deadline, and whose it is.
+type Entry = (u64, Key);
 
 /// See the module's text. All times are nanoseconds since a start the caller chooses.
 #[derive(Debug)]
 pub(crate) struct RadixHeap {
     now: u64,
     buckets: [Vec<Entry>; u64::BITS as usize],
+    /// A bit for each bucket: clear if it is empty.
+    occupied: u64,
     /// Entries in all buckets, those of cancelled timers included.
     entries: usize,
     pub(crate) wakers: Table<Waker>,
@@ -50,7 +49,7 @@ pub(crate) struct RadixHeap {
 
 impl RadixHeap {
     pub(crate) fn new() -> RadixHeap {
-        RadixHeap { now: 0, buckets: [const { Vec::new() }; _], entries: 0, wakers: Table::default() }
+        RadixHeap { now: 0, buckets: [const { Vec::new() }; _], occupied: 0, entries: 0, wakers: Table::default() }
     }
 
     /// The highest bit in which a time differs from the present; 0 if in none.
@@ -59,14 +58,15 @@ impl RadixHeap {
     }
 
     fn place(&mut self, entry: Entry) {
-        let bucket = self.bucket(entry.deadline);
+        let bucket = self.bucket(entry.0);
+        self.occupied |= 1 << bucket;
         self.buckets[bucket].push(entry);
     }
 
     /// Sets a timer. `deadline` must lie ahead of the time that was last given to [`advance`](Self::advance).
     pub(crate) fn insert(&mut self, deadline: u64, waker: Waker) -> Key {
         let key = self.wakers.insert(waker);
-        self.place(Entry { deadline, key });
+        self.place((deadline, key));
         self.entries += 1;
         key
     }
@@ -86,40 +86,44 @@ impl RadixHeap {
     /// Takes what is left of cancelled timers out of a bucket.
     fn sweep(&mut self, bucket: usize) {
         let before = self.buckets[bucket].len();
-        self.buckets[bucket].retain(|entry| self.wakers.get(entry.key).is_some());
+        self.buckets[bucket].retain(|(_, key)| self.wakers.get(*key).is_some());
         self.entries -= before - self.buckets[bucket].len();
     }
 
     /// When the first timer is due. Never too late; too early only where many, cancelled ones among them,
     /// come close together.
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
-        for bucket in 0..self.buckets.len() {
+        while self.occupied != 0 {
+            let bucket = self.occupied.trailing_zeros() as usize;
             if self.buckets[bucket].len() > LOOKED_THROUGH {
                 return Some((self.now >> bucket | 1) << bucket);
             }
             self.sweep(bucket);
-            if let Some(deadline) = self.buckets[bucket].iter().map(|entry| entry.deadline).min() {
+            if let Some(deadline) = self.buckets[bucket].iter().map(|(deadline, _)| *deadline).min() {
                 return Some(deadline);
             }
+            self.occupied &= self.occupied - 1;
         }
         None
     }
 
     /// Moves on to `now`; hands out the wakers of what is due by then, in order.
     pub(crate) fn advance(&mut self, now: u64, fire: impl FnMut(Waker)) {
-        let top = self.bucket(now);
+        let mut passed = self.occupied & (u64::MAX >> (u64::BITS as usize - 1 - self.bucket(now)));
+        self.occupied &= !passed;
         self.now = now;
         let mut due = Vec::new();
-        for bucket in 0..=top {
-            let passed = std::mem::take(&mut self.buckets[bucket]);
-            for entry in passed {
-                if entry.deadline <= now { due.push(entry) } else { self.place(entry) }
+        while passed != 0 {
+            let bucket = passed.trailing_zeros() as usize;
+            passed &= passed - 1;
+            for entry in std::mem::take(&mut self.buckets[bucket]) {
+                if entry.0 <= now { due.push(entry) } else { self.place(entry) }
             }
         }
         self.entries -= due.len();
         // Stable: timers of the same deadline stay in order.
-        due.sort_by_key(|entry| entry.deadline);
-        due.into_iter().filter_map(|entry| self.wakers.remove(entry.key)).for_each(fire);
+        due.sort_by_key(|(deadline, _)| *deadline);
+        due.into_iter().filter_map(|(_, key)| self.wakers.remove(key)).for_each(fire);
     }
 }
 

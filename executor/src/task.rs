@@ -38,6 +38,12 @@ pub enum JoinError {
     Refused,
 }
 
+impl JoinError {
+    fn panicked(payload: Box<dyn Any + Send>) -> Self {
+        JoinError::Panicked(PanicPayload(Box::new(Mutex::new(payload))))
+    }
+}
+
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,10 +63,6 @@ impl std::error::Error for JoinError {}
 pub struct PanicPayload(Box<Mutex<Box<dyn Any + Send>>>);
 
 impl PanicPayload {
-    fn new(payload: Box<dyn Any + Send>) -> Self {
-        PanicPayload(Box::new(Mutex::new(payload)))
-    }
-
     /// The payload itself, for `std::panic::resume_unwind` or a downcast.
     pub fn into_inner(self) -> Box<dyn Any + Send> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -93,15 +95,15 @@ pub(crate) enum Ran {
 pub(crate) trait Task {
     /// Polls once, or drops the future if it was aborted.
     fn run(self: Rc<Self>) -> Ran;
-    /// Drops the future, unless it is finished.
+    /// Drops the future.
     fn cancel(self: Rc<Self>) -> Ran;
+    fn waker(&self) -> &Arc<TaskWaker>;
 }
 
 /// A task as its [`JoinHandle`] holds it: the same object, seen from the side that knows the output.
-trait Join<T> {
+trait Join<T>: Task {
     fn poll_join(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
     fn is_finished(&self) -> bool;
-    fn waker(&self) -> &Arc<TaskWaker>;
 }
 
 enum Stage<F: Future> {
@@ -129,29 +131,28 @@ impl<F: Future> TaskCell<F> {
     /// waits for it.
     fn finish(self: &Rc<Self>, future: Pin<Box<F>>, result: Result<F::Output, JoinError>) -> Ran {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
-        let result = match dropped {
-            Err(payload) => Err(JoinError::Panicked(PanicPayload::new(payload))),
-            Ok(()) => result,
-        };
-        if self.is_joined() {
-            let ran = match &result {
-                Err(JoinError::Panicked(_)) => Ran::PanicDelivered,
-                _ => Ran::Finished,
+        let result = dropped.map_err(JoinError::panicked).and(result);
+        if !self.is_joined() {
+            self.stage.set(Stage::Taken);
+            let panic = match result {
+                Err(JoinError::Panicked(payload)) => Some(payload.into_inner()),
+                unwanted => catch_unwind(AssertUnwindSafe(|| drop(unwanted))).err(),
             };
-            self.stage.set(Stage::Done(result));
-            let joiner = self.joiner.take();
-            // The joiner may be a waker of somebody else's making, which may panic.
-            let woken = catch_unwind(AssertUnwindSafe(|| joiner.map(Waker::wake)));
-            return woken.map_or_else(Ran::Panicked, |_| ran);
+            return panic.map_or(Ran::Finished, Ran::Panicked);
         }
-        self.stage.set(Stage::Taken);
-        match result {
-            Err(JoinError::Panicked(payload)) => Ran::Panicked(payload.into_inner()),
-            unwanted => match catch_unwind(AssertUnwindSafe(|| drop(unwanted))) {
-                Ok(()) => Ran::Finished,
-                Err(payload) => Ran::Panicked(payload),
-            },
-        }
+        let is_panic = matches!(result, Err(JoinError::Panicked(_)));
+        self.stage.set(Stage::Done(result));
+        let joiner = self.joiner.take();
+        // The joiner may be a waker of somebody else's making, which may panic.
+        let woken = catch_unwind(AssertUnwindSafe(|| joiner.map(Waker::wake)));
+        woken.map_or_else(Ran::Panicked, |_| if is_panic { Ran::PanicDelivered } else { Ran::Finished })
+    }
+
+    fn take_future(&self) -> Pin<Box<F>> {
+        let Stage::Waiting(future) = self.stage.replace(Stage::Polling) else {
+            unreachable!("a task leaves the table when it is done, and a poll never starts inside a poll");
+        };
+        future
     }
 }
 
@@ -161,9 +162,7 @@ impl<F: Future> Task for TaskCell<F> {
         if self.waker.is_aborted() {
             return self.cancel();
         }
-        let Stage::Waiting(mut future) = self.stage.replace(Stage::Polling) else {
-            unreachable!("a task leaves the table when it is done, and a poll never starts inside a poll");
-        };
+        let mut future = self.take_future();
         let waker = futures_task::waker_ref(&self.waker);
         let mut cx = Context::from_waker(&waker);
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
@@ -172,18 +171,16 @@ impl<F: Future> Task for TaskCell<F> {
                 Ran::Pending
             }
             Ok(Poll::Ready(output)) => self.finish(future, Ok(output)),
-            Err(payload) => self.finish(future, Err(JoinError::Panicked(PanicPayload::new(payload)))),
+            Err(payload) => self.finish(future, Err(JoinError::panicked(payload))),
         }
     }
 
     fn cancel(self: Rc<Self>) -> Ran {
-        match self.stage.replace(Stage::Polling) {
-            Stage::Waiting(future) => self.finish(future, Err(JoinError::Cancelled)),
-            other => {
-                self.stage.set(other);
-                Ran::Finished
-            }
-        }
+        self.finish(self.take_future(), Err(JoinError::Cancelled))
+    }
+
+    fn waker(&self) -> &Arc<TaskWaker> {
+        &self.waker
     }
 }
 
@@ -205,10 +202,6 @@ impl<F: Future> Join<F::Output> for TaskCell<F> {
         let finished = matches!(stage, Stage::Done(_) | Stage::Taken);
         self.stage.set(stage);
         finished
-    }
-
-    fn waker(&self) -> &Arc<TaskWaker> {
-        &self.waker
     }
 }
 
@@ -240,9 +233,7 @@ impl<T> JoinHandle<T> {
     /// Has the executor drop the task's future when its turn comes, instead of polling it again. The
     /// handle then yields [`JoinError::Cancelled`], unless the task was already done.
     pub fn abort(&self) {
-        if let Some(task) = &self.task {
-            task.waker().abort();
-        }
+        self.abort_handle().abort();
     }
 
     /// An abort button that can be kept elsewhere, on other threads, too.
