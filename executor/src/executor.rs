@@ -52,8 +52,7 @@ pub const POLL_BUDGET: u32 = 64;
 /// Time between two turns of the driver, looked at after every 16 polls: reading the clock costs more
 /// than switching tasks.
 pub const TIME_BUDGET: Duration = Duration::from_millis(1);
-/// Those 16 polls.
-const HANDFUL: u32 = 16;
+const POLLS_PER_LOOK_AT_THE_CLOCK: u32 = 16;
 
 /// Wakers kept for further tasks. They take 48 KiB.
 const SPARE_WAKERS: usize = 1024;
@@ -146,6 +145,7 @@ struct Shared<D> {
     running: Cell<bool>,
     /// Empty between turns; kept for the room it has, so that a turn allocates nothing.
     fired: Cell<Fired>,
+    turn_time: Cell<Instant>,
     /// Since when there is nothing to do, while the loop spins.
     idle_since: Cell<Option<Instant>>,
     /// What is counted here, and the driver's counters as they were at the end.
@@ -191,6 +191,7 @@ impl<D: Driver> Executor<D> {
             spare_wakers: RefCell::default(),
             timers: Timers::new(driver.now()),
             stop_clock: Timers::new(driver.now()),
+            turn_time: Cell::new(driver.now()),
             driver: RefCell::new(Some(driver)),
             tasks: RefCell::default(),
             config,
@@ -295,6 +296,12 @@ impl<D: Driver> Executor<D> {
         self.shared.driver.borrow().as_ref().map_or_else(Instant::now, D::now)
     }
 
+    /// The time of the last turn, which costs nothing to read: at most a batch of polls behind
+    /// [`now`](Self::now).
+    pub fn turn_time(&self) -> Instant {
+        self.shared.turn_time.get()
+    }
+
     /// Completes at `deadline`, never earlier; `None` stands for "never".
     pub fn sleep_until(&self, deadline: impl Into<Option<Instant>>) -> Sleep {
         Sleep::new(Rc::clone(&self.shared.timers), deadline.into())
@@ -380,6 +387,7 @@ impl<D: Driver> Shared<D> {
         );
         assert!(self.phase.get() == Phase::Open, "{what} was called on a closed runtime");
         self.running.set(true);
+        self.turn_time.set(self.driver.borrow().as_ref().map_or_else(Instant::now, D::now));
         Running(self)
     }
 
@@ -387,10 +395,7 @@ impl<D: Driver> Shared<D> {
     /// done, which ends the batch.
     fn run_batch(&self, poll_main: &mut dyn FnMut() -> bool) {
         let mut start = None;
-        for polls in 0..POLL_BUDGET {
-            if polls % HANDFUL == 0 {
-                self.look_ahead();
-            }
+        for polls in 1..=POLL_BUDGET {
             let Some(key) = self.queue.pop() else { return };
             self.counts.borrow_mut().polls += 1;
             if key != MAIN {
@@ -398,21 +403,13 @@ impl<D: Driver> Shared<D> {
             } else if poll_main() {
                 return;
             }
-            if polls % HANDFUL == HANDFUL - 1 {
+            if polls % POLLS_PER_LOOK_AT_THE_CLOCK == 0 {
                 let now = Instant::now();
                 if now - *start.get_or_insert(now) >= TIME_BUDGET {
                     return;
                 }
             }
         }
-    }
-
-    /// Touches the tasks that come next. Where there are many, each is far from the processor's cache, and
-    /// memory brings a handful in the time it takes for one.
-    fn look_ahead(&self) {
-        let (tasks, keys) = (self.tasks.borrow(), self.queue.keys.borrow());
-        let next = keys.as_slices().0.iter().take(HANDFUL as usize).filter_map(|key| tasks.get(*key));
-        std::hint::black_box(next.map(Rc::strong_count).sum::<usize>());
     }
 
     fn poll_task(&self, key: Key) {
@@ -443,6 +440,7 @@ impl<D: Driver> Shared<D> {
             driver.turn(timeout, &mut fired)?;
             driver.now()
         };
+        self.turn_time.set(now);
         self.timers.expire(now, &mut fired);
         if let Some(mail) = self.inbox.wake_up() {
             self.deliver(mail, &mut fired);

@@ -180,7 +180,12 @@ pub trait Stream: Reader + Writer {
     /// # Cancel safety
     /// No received byte is lost: the next `recv` or `read` gets it. But whether the buffer was sent is
     /// unknown, so later writes fail.
-    async fn exchange<B: IoBuf>(&mut self, buf: B) -> BufResult<Self::Chunk, B>;
+    async fn exchange<B: IoBuf>(&mut self, buf: B) -> BufResult<Self::Chunk, B> {
+        match self.write_all(buf).await {
+            (Ok(()), buf) => (self.recv().await, buf),
+            (Err(error), buf) => (Err(error), buf),
+        }
+    }
 
     /// The address of the other end.
     ///

@@ -277,17 +277,17 @@ impl<C: Connection> Stream for TcpStream<C> {
 
     fn exchange<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<C::Chunk, B>> {
         let connection = &*self.read.connection;
-        let mut phase = Exchange::Sending(self.write.send(buf, Sending::BeforeRecv, drop));
+        let (mut sending, mut sent) = (self.write.send(buf, Sending::BeforeRecv, drop), None);
+        let mut receiving = connection.recv();
         poll_fn(move |cx| {
-            if let Exchange::Sending(sending) = &mut phase {
-                match ready!(pin!(sending).poll(cx)) {
-                    (Ok(()), buf) => phase = Exchange::Receiving(connection.recv(), Some(buf)),
+            if sent.is_none() {
+                match ready!(pin!(&mut sending).poll(cx)) {
+                    (Ok(()), buf) => sent = Some(buf),
                     (Err(error), buf) => return Poll::Ready((Err(error), buf)),
                 }
             }
-            let Exchange::Receiving(receiving, buf) = &mut phase else { unreachable!("the send is over") };
-            let received = ready!(pin!(receiving).poll(cx));
-            Poll::Ready((received, buf.take().expect("polled again after it was ready")))
+            let received = ready!(pin!(&mut receiving).poll(cx));
+            Poll::Ready((received, sent.take().expect("polled again after it was ready")))
         })
     }
 
@@ -305,12 +305,6 @@ impl<C: Connection> Stream for TcpStream<C> {
         drop(self);
         Rc::into_inner(connection).expect("the halves were together").close().await
     }
-}
-
-/// Where a [`Stream::exchange`] stands.
-enum Exchange<S, R, B> {
-    Sending(S),
-    Receiving(R, Option<B>),
 }
 
 /// The reading side of a stream.

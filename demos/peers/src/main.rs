@@ -6,6 +6,8 @@ mod load;
 mod micro;
 mod servers;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Compares this project's runtimes with their peers and with hand-written loops.
@@ -24,11 +26,16 @@ enum Command {
     Run(bench::RunArgs),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Serve(args) => servers::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Micro(args) => micro::run(&args),
         Command::Run(args) => bench::run(&args),
+    };
+    if let Err(error) = done {
+        eprintln!("peers: {error:#}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }

@@ -5,8 +5,8 @@
 //! deadline lies ahead, and is set to that. A connection that answers 50,000 requests a second sets its
 //! timer about once in ten.
 //!
-//! For the same reason the clock is read once per poll of the task, not once per question, and the
-//! runtime is asked once whether it stops: within one poll neither answer changes.
+//! For the same reason the time is that of the runtime's last turn, and the runtime is asked once per poll of
+//! the task whether it stops: within one poll the answer does not change.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -27,7 +27,7 @@ pub(crate) enum Waited<T> {
 #[derive(Clone, Copy)]
 pub(crate) enum Until {
     At(Instant),
-    /// This long after the wait begins; if it is over at once, the clock isn't even read.
+    /// This long after the wait begins.
     After(Duration),
 }
 
@@ -41,8 +41,6 @@ pub(crate) struct Patience<'a, R> {
     timer: Sleep,
     /// Whom the timer wakes.
     timer_waker: Waker,
-    /// The time, if it was asked for in this poll of the task.
-    now: Option<Instant>,
     ready_in_a_row: u32,
 }
 
@@ -60,14 +58,13 @@ impl<'a, R: Runtime> Patience<'a, R> {
             has_asked: false,
             timer: rt.sleep_until(None),
             timer_waker: Waker::noop().clone(),
-            now: None,
             ready_in_a_row: 0,
         }
     }
 
-    /// The time, as of this poll of the task.
-    pub(crate) fn now(&mut self) -> Instant {
-        *self.now.get_or_insert_with(|| self.rt.now())
+    /// The time, as of the runtime's last turn: exact enough for limits of seconds.
+    pub(crate) fn now(&self) -> Instant {
+        self.rt.turn_time()
     }
 
     /// Whether the runtime was asked to stop.
@@ -125,7 +122,6 @@ impl<'a, R: Runtime> Patience<'a, R> {
 
     /// What was true in the last poll of the task may no longer be.
     fn begin_poll(&mut self) {
-        self.now = None;
         self.has_asked = false;
     }
 

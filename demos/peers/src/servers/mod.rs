@@ -82,6 +82,8 @@ pub const ALL: &[Server] = &[
     server("reactor-level", "this project's reactor, level-triggered", BOTH, ours::reactor_level),
     server("reactor-edge", "this project's reactor, edge-triggered", BOTH, ours::reactor_edge),
     server("proactor", "this project's proactor", BOTH, ours::proactor),
+    server("reactor-edge-spin", "reactor-edge with Builder::spin", BOTH, ours::reactor_edge_spin),
+    server("proactor-spin", "proactor with Builder::spin", BOTH, ours::proactor_spin),
     server("demo-reactor-level", "this project's demo servers on reactor-level", BOTH, ours::demo_reactor_level),
     server("demo-reactor-edge", "this project's demo servers on reactor-edge", BOTH, ours::demo_reactor_edge),
     server("demo-proactor", "this project's demo servers on proactor", BOTH, ours::demo_proactor),

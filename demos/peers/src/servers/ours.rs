@@ -38,6 +38,23 @@ pub fn proactor(service: Service, listener: TcpListener) -> anyhow::Result<()> {
     plain(&rt, service, listener)
 }
 
+/// How long the spinning ones look for work before they sleep: what the spinning hand-written loops do.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// `reactor`, edge-triggered, with a spin before it sleeps.
+pub fn reactor_edge_spin(service: Service, listener: TcpListener) -> anyhow::Result<()> {
+    let rt = reactor::Builder::new().spin(SPIN).build()?;
+    let listener = reactor::TcpListener::from_std(&rt, listener)?;
+    plain(&rt, service, listener)
+}
+
+/// `proactor`, with a spin before it sleeps.
+pub fn proactor_spin(service: Service, listener: TcpListener) -> anyhow::Result<()> {
+    let rt = proactor::Builder::new().spin(SPIN).build()?;
+    let listener = proactor::TcpListener::from_std(&rt, listener)?;
+    plain(&rt, service, listener)
+}
+
 /// The servers of `demos` on `reactor`, level-triggered.
 pub fn demo_reactor_level(service: Service, listener: TcpListener) -> anyhow::Result<()> {
     let rt = reactor(Trigger::Level)?;
