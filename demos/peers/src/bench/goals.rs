@@ -99,7 +99,7 @@ pub const GOALS: &[Family] = &[
         about: "The proactor is to cost little more than a hand-written io_uring loop.",
         measure: Measure::Cpu,
         bound: Bound::AtLeast(0.97),
-        pairs: &[("proactor", "uring"), ("proactor-direct", "uring-direct")],
+        pairs: &[("proactor", "uring")],
         places: SATURATING,
     },
     Family {

@@ -18,7 +18,9 @@ pub fn report(results: &Results) -> String {
     }
     add(&mut report, "## All in one table");
     add(&mut report, html::ABOUT_CPU);
-    add(&mut report, tables::overview(results, tables::cpu_ratio).markdown());
+    add(&mut report, tables::overview(results, tables::median_ratio).markdown());
+    add(&mut report, html::ABOUT_LEAST);
+    add(&mut report, tables::overview(results, tables::least_ratio).markdown());
     add(&mut report, html::ABOUT_SPEED);
     add(&mut report, tables::overview(results, tables::speed_ratio).markdown());
     for measured in results.scenarios.iter().filter(|measured| !tables::is_curve_only(&measured.scenario)) {

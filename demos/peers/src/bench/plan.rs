@@ -160,12 +160,12 @@ pub const CURVE_SERVERS: &[&str] =
 const QUICK: &[&str] = &["echo-1", "echo-64", "echo-64-p16", "http-64", "open-50k"];
 
 /// Rounds in all, and for the quick look and for curves. An odd number has a round in the middle.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 const FEW_ROUNDS: usize = 3;
 
 /// How long the load runs before it counts, and how long it counts.
-pub const WARM_UP: Duration = Duration::from_millis(200);
-pub const MEASURED: Duration = Duration::from_millis(500);
+pub const WARM_UP: Duration = Duration::from_millis(100);
+pub const MEASURED: Duration = Duration::from_millis(300);
 
 /// About what it takes to start and end a server and a client, and to open a connection: for the
 /// estimate of the time.

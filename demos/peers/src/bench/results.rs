@@ -179,6 +179,13 @@ impl Results {
         Summary::new(self.runs(over.0, over.1).iter().filter_map(ratio))
     }
 
+    /// The same of the least figures of both, each from the round in which it was least disturbed: what
+    /// disturbs a machine only ever adds to processor time.
+    pub fn ratio_of_least(&self, over: (&str, &str), under: (&str, &str), figure: Figure) -> Option<f64> {
+        let least = |(scenario, server)| Some(self.summary(scenario, server, figure)?.least);
+        Some(least(over)? / least(under)?)
+    }
+
     /// Whether the server had no time left in the middle round.
     pub fn is_saturated(&self, scenario: &str, server: &str) -> bool {
         let utilisation = self.summary(scenario, server, Run::utilisation);

@@ -2,7 +2,7 @@
 
 use demos::plot::{Table, grouped};
 
-use super::goals::{Family, GOALS, Outcome};
+use super::goals::{Family, GOALS, Measure, Outcome};
 use super::plan::{BASE, CURVE, CURVE_SERVERS, Scenario, kind};
 use super::results::{Figure, Measured, Results, Run, Summary};
 
@@ -12,16 +12,21 @@ const NONE: &str = "–";
 /// Goals, as a table for each family.
 pub fn goals(results: &Results) -> Vec<(&'static Family, Table)> {
     let table = |family: &'static Family| {
-        let mut table = Table::new(3, ["whose", "where", "verdict", "median", "goal", "spread", "over"]);
+        let mut table = Table::new(3, ["whose", "where", "verdict", "median", "goal", "spread", "of least", "over"]);
         for outcome in family.outcomes(results) {
             let Outcome { server, other, place, summary, .. } = outcome;
             let median = summary.map_or(NONE.to_owned(), |summary| family.text(summary.median));
             let spread = summary.map_or(NONE.to_owned(), |summary| spread(&summary));
+            let of_least = match family.measure {
+                Measure::Cpu => results.ratio_of_least((place, other), (place, server), Run::cpu),
+                _ => None,
+            };
+            let of_least = of_least.map_or(NONE.to_owned(), |ratio| family.text(ratio));
             let other = if other.is_empty() { NONE } else { other };
             let cells = [server, place, verdict(&outcome)].map(str::to_owned);
             table.row(
                 Some(kind(server)),
-                cells.into_iter().chain([median, family.bound.to_string(), spread, other.to_owned()]),
+                cells.into_iter().chain([median, family.bound.to_string(), spread, of_least, other.to_owned()]),
             );
         }
         (family, table)
@@ -38,7 +43,7 @@ fn verdict(outcome: &Outcome) -> &'static str {
 }
 
 /// A ratio to the base for each server in each scenario. More than 1 is better.
-pub fn overview(results: &Results, ratio: fn(&Results, &str, &str) -> Option<Summary>) -> Table {
+pub fn overview(results: &Results, ratio: fn(&Results, &str, &str) -> Option<f64>) -> Table {
     let scenarios: Vec<_> = results.scenarios.iter().filter(|measured| !is_curve_only(&measured.scenario)).collect();
     let mut servers: Vec<&str> = Vec::new();
     for runs in scenarios.iter().flat_map(|measured| &measured.servers) {
@@ -52,7 +57,7 @@ pub fn overview(results: &Results, ratio: fn(&Results, &str, &str) -> Option<Sum
     for server in servers {
         let cells = scenarios.iter().map(|measured| {
             let ratio = ratio(results, &measured.scenario, server);
-            ratio.map_or(NONE.to_owned(), |ratio| format!("{:.2}", ratio.median))
+            ratio.map_or(NONE.to_owned(), |ratio| format!("{ratio:.2}"))
         });
         table.row(Some(kind(server)), [server.to_owned()].into_iter().chain(cells));
     }
@@ -64,9 +69,19 @@ pub fn cpu_ratio(results: &Results, scenario: &str, server: &str) -> Option<Summ
     results.ratio((scenario, BASE), (scenario, server), Run::cpu)
 }
 
-/// The server's requests/s over the base's, same round.
-pub fn speed_ratio(results: &Results, scenario: &str, server: &str) -> Option<Summary> {
-    results.ratio((scenario, server), (scenario, BASE), Run::requests_per_second)
+/// The median of that.
+pub fn median_ratio(results: &Results, scenario: &str, server: &str) -> Option<f64> {
+    Some(cpu_ratio(results, scenario, server)?.median)
+}
+
+/// The base's least processor time over the server's least.
+pub fn least_ratio(results: &Results, scenario: &str, server: &str) -> Option<f64> {
+    results.ratio_of_least((scenario, BASE), (scenario, server), Run::cpu)
+}
+
+/// The server's requests/s over the base's, same round; the median.
+pub fn speed_ratio(results: &Results, scenario: &str, server: &str) -> Option<f64> {
+    Some(results.ratio((scenario, server), (scenario, BASE), Run::requests_per_second)?.median)
 }
 
 /// All figures of a scenario, least processor time first. The ratio is the base's processor time over the
@@ -78,8 +93,10 @@ pub fn scenario(results: &Results, measured: &Measured) -> Table {
             "server",
             "CPU, ns",
             "spread",
+            "least",
             "ratio",
             "spread",
+            "of least",
             "requests/s",
             "spread",
             "busy",
@@ -99,13 +116,16 @@ pub fn scenario(results: &Results, measured: &Measured) -> Table {
             Some(ratio) => (format!("{:.3}", ratio.median), spread(&ratio)),
             None => (NONE.to_owned(), NONE.to_owned()),
         };
+        let of_least = results.ratio_of_least((name, BASE), (name, server), Run::cpu);
         let speed = results.summary(name, server, Run::requests_per_second);
         let cells = [
             server.to_owned(),
             grouped(cpu.median),
             spread(&cpu),
+            grouped(cpu.least),
             ratio,
             ratio_spread,
+            of_least.map_or(NONE.to_owned(), |ratio| format!("{ratio:.3}")),
             requests_per_second(results, name, server),
             speed.map_or(NONE.to_owned(), |speed| spread(&speed)),
             text(Run::utilisation, |value| format!("{value:.2}")),
