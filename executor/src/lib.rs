@@ -91,6 +91,6 @@ pub use {
     seam::Seam,
     stats::{DriverStats, Stats},
     task::{AbortHandle, JoinError, JoinHandle, PanicPayload, panic_text},
-    tcp::{Acceptor, Connection, ReadHalf, Sending, TcpListener, TcpStream, WriteHalf},
+    tcp::{Acceptor, Connection, ReadHalf, TcpListener, TcpStream, WriteHalf},
     timer::{Elapsed, Interval, MissedTickBehavior, Sleep},
 };

@@ -61,7 +61,7 @@ thread_local! {
 pub(crate) struct LocalQueue {
     /// The address of the inbox it belongs with: an identity for as long as a waker holds the inbox.
     identity: usize,
-    pub(crate) keys: RefCell<VecDeque<Key>>,
+    keys: RefCell<VecDeque<Key>>,
     /// Keys ever pushed.
     pub(crate) wakes: Cell<u64>,
 }

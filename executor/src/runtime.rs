@@ -169,7 +169,8 @@ pub trait Stream: Reader + Writer {
     fn split(self) -> (Self::ReadHalf, Self::WriteHalf);
 
     /// Writes the whole buffer, then waits for the next bytes, as [`write_all`](Writer::write_all) and
-    /// [`recv`](Reader::recv) one after the other do: a server's step from one request to the next.
+    /// [`recv`](Reader::recv) one after the other do: a server's step from one request to the next. The buffer
+    /// does not come back: it is dropped as soon as it is sent, so that a stream that waits holds none.
     ///
     /// To say both at once saves something where the kernel is told what to do: on a proactor a message costs
     /// one system call and one wake instead of two, if the loop has nothing else to do meanwhile.
@@ -180,11 +181,9 @@ pub trait Stream: Reader + Writer {
     /// # Cancel safety
     /// No received byte is lost: the next `recv` or `read` gets it. But whether the buffer was sent is
     /// unknown, so later writes fail.
-    async fn exchange<B: IoBuf>(&mut self, buf: B) -> BufResult<Self::Chunk, B> {
-        match self.write_all(buf).await {
-            (Ok(()), buf) => (self.recv().await, buf),
-            (Err(error), buf) => (Err(error), buf),
-        }
+    async fn exchange<B: IoBuf>(&mut self, buf: B) -> io::Result<Self::Chunk> {
+        self.write_all(buf).await.0?;
+        self.recv().await
     }
 
     /// The address of the other end.

@@ -22,18 +22,6 @@ use crate::buf::{BufResult, IoBuf, IoBufMut};
 use crate::runtime::{ListenOptions, Listener, Reader, Stream, Writer};
 use crate::timer::Sleep;
 
-/// How much is sent, and what the task that sends does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sending {
-    /// Some of it.
-    Some,
-    /// The whole.
-    Whole,
-    /// The whole, and then the task receives from the same connection. It need not be woken when the buffer
-    /// is sent, if what arrives next wakes it.
-    BeforeRecv,
-}
-
 /// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send are
 /// under way at a time.
 pub trait Connection: AsFd + Debug + Sized + 'static {
@@ -50,8 +38,11 @@ pub trait Connection: AsFd + Debug + Sized + 'static {
     fn recv(&self) -> impl Future<Output = io::Result<Self::Chunk>> + Unpin;
     /// See [`Reader::read`]; the buffer is not empty.
     async fn read<B: IoBufMut>(&self, buf: B) -> BufResult<usize, B>;
-    /// See [`Sending`].
-    fn send<B: IoBuf>(&self, buf: B, sending: Sending) -> impl Future<Output = BufResult<usize, B>> + Unpin;
+    /// Sends some, or the `whole`.
+    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin;
+    /// Sends the whole, and drops it. The task receives next, so it need not be woken when the buffer is sent,
+    /// if what arrives wakes it.
+    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin;
     /// Nobody will receive any more.
     fn stop_receiving(&self);
     /// Ends one side or both.
@@ -275,19 +266,16 @@ impl<C: Connection> Stream for TcpStream<C> {
         (self.read, self.write)
     }
 
-    fn exchange<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<C::Chunk, B>> {
+    fn exchange<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = io::Result<C::Chunk>> {
         let connection = &*self.read.connection;
-        let (mut sending, mut sent) = (self.write.send(buf, Sending::BeforeRecv, drop), None);
-        let mut receiving = connection.recv();
+        let (mut receiving, mut is_sent) = (connection.recv(), false);
+        let mut sending = self.write.guard(buf, C::send_before_recv, |error, _buf| Err(error));
         poll_fn(move |cx| {
-            if sent.is_none() {
-                match ready!(pin!(&mut sending).poll(cx)) {
-                    (Ok(()), buf) => sent = Some(buf),
-                    (Err(error), buf) => return Poll::Ready((Err(error), buf)),
-                }
+            if !is_sent {
+                ready!(pin!(&mut sending).poll(cx))?;
+                is_sent = true;
             }
-            let received = ready!(pin!(&mut receiving).poll(cx));
-            Poll::Ready((received, sent.take().expect("polled again after it was ready")))
+            pin!(&mut receiving).poll(cx)
         })
     }
 
@@ -346,27 +334,26 @@ pub struct WriteHalf<C: Connection> {
 }
 
 impl<C: Connection> WriteHalf<C> {
-    /// Sends, and says with `report` how much that was.
-    fn send<B: IoBuf, T>(
-        &mut self,
+    /// Waits for what `send` makes of a buffer, unless nothing may follow what was sent before.
+    fn guard<'a, B: IoBuf, T, F: Future<Output = T> + Unpin>(
+        &'a mut self,
         buf: B,
-        sending: Sending,
-        report: impl Fn(usize) -> T + Unpin,
-    ) -> impl Future<Output = BufResult<T, B>> + Unpin {
+        send: impl FnOnce(&'a C, B) -> F,
+        refuse: impl Fn(io::Error, B) -> T + Unpin,
+    ) -> impl Future<Output = T> + Unpin {
         let WriteHalf { connection, is_broken, .. } = self;
-        let mut sending = if *is_broken { Err(Some(buf)) } else { Ok(connection.send(buf, sending)) };
+        let mut sending = if *is_broken { Err(Some(buf)) } else { Ok(send(connection, buf)) };
         poll_fn(move |cx| match &mut sending {
             Ok(sending) => {
                 let polled = pin!(sending).poll(cx);
                 // It stays so if this future is dropped while it waits.
                 *is_broken = polled.is_pending();
-                let (result, buf) = ready!(polled);
-                Poll::Ready((result.map(&report), buf))
+                polled
             }
             Err(refused) => {
                 let text = "an earlier write was dropped midway: how much of it was sent is unknown";
                 let buf = refused.take().expect("polled again after it was ready");
-                Poll::Ready((Err(io::Error::new(io::ErrorKind::BrokenPipe, text)), buf))
+                Poll::Ready(refuse(io::Error::new(io::ErrorKind::BrokenPipe, text), buf))
             }
         })
     }
@@ -374,11 +361,12 @@ impl<C: Connection> WriteHalf<C> {
 
 impl<C: Connection> Writer for WriteHalf<C> {
     fn write<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<usize, B>> {
-        self.send(buf, Sending::Some, |count| count)
+        self.guard(buf, |connection, buf| connection.send(buf, false), |error, buf| (Err(error), buf))
     }
 
     fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<(), B>> {
-        self.send(buf, Sending::Whole, drop)
+        let mut sending = self.guard(buf, |connection, buf| connection.send(buf, true), |error, buf| (Err(error), buf));
+        poll_fn(move |cx| pin!(&mut sending).poll(cx).map(|(result, buf)| (result.map(drop), buf)))
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sending, Sleep, closed};
+use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use crate::op::{Buffer, Kind, Socket};
@@ -234,12 +234,10 @@ impl StreamSocket {
         Ok(StreamSocket { hold: Hold::new(proactor, fd)? })
     }
 
-    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it; or, if it
-    /// `is_patient`, for what is received, and looks at the operation only then.
+    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.
     fn transfer<B: IoBuf>(
         &self,
         buf: B,
-        is_patient: bool,
         kind: impl Fn(Rc<Socket<Chunk>>, B) -> Kind + Unpin,
     ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
         let (mut buf, mut ticket) = (Some(buf), None);
@@ -254,12 +252,15 @@ impl StreamSocket {
                 }
             }
             let ticket = ticket.as_mut().expect("polled again after it was ready");
-            if is_patient && !ticket.is_done() && self.hold.await_arrival(Context::fill_stream, cx) {
-                return Poll::Pending;
-            }
             let (result, kind) = ready!(Pin::new(ticket).poll(cx));
             Poll::Ready((result, kind.into_buffer()))
         })
+    }
+
+    /// A send of the whole, or of some.
+    fn sending<B: IoBuf>(&self, socket: Rc<Socket<Chunk>>, buf: B, whole: bool, is_kept: bool) -> Kind {
+        let is_quiet = whole && self.hold.context.features.has(Feature::QuietSend);
+        Kind::Send { socket, buffer: Buffer::to_send(buf), sent: 0, whole, is_quiet, is_kept }
     }
 }
 
@@ -294,9 +295,7 @@ impl Connection for StreamSocket {
     /// Straight into the buffer, unless something has arrived before or is under way.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
-            None => {
-                self.transfer(buf, false, |socket, buf| Kind::Read { socket, buffer: Buffer::to_receive(buf) }).await
-            }
+            None => self.transfer(buf, |socket, buf| Kind::Read { socket, buffer: Buffer::to_receive(buf) }).await,
             Some(Ok(Some(mut chunk))) => {
                 let count = chunk.move_to(buf.bytes_mut());
                 if !chunk.is_empty() {
@@ -309,12 +308,26 @@ impl Connection for StreamSocket {
         }
     }
 
-    fn send<B: IoBuf>(&self, buf: B, sending: Sending) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        let whole = sending != Sending::Some;
-        let is_quiet = whole && self.hold.context.features.has(Feature::QuietSend);
-        self.transfer(buf, sending == Sending::BeforeRecv, move |socket, buf| {
-            let buffer = Buffer::to_send(buf);
-            Kind::Send { socket, buffer, sent: 0, whole, is_quiet }
+    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        self.transfer(buf, move |socket, buf| self.sending(socket, buf, whole, true))
+    }
+
+    /// Waits for what is received, and looks at the send only then.
+    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
+        let (mut buf, mut ticket) = (Some(buf), None);
+        poll_fn(move |cx| {
+            if let Some(buf) = buf.take().filter(|buf| !buf.bytes().is_empty()) {
+                let kind = self.sending(Rc::clone(self.hold.socket()), buf, true, false);
+                ticket = Some(self.hold.context.start(kind).map_err(|(error, _)| error)?);
+            }
+            let Some(ticket) = &mut ticket else { return Poll::Ready(Ok(())) };
+            if ticket.is_sent() {
+                return Poll::Ready(Ok(()));
+            }
+            if !ticket.is_done() && self.hold.await_arrival(Context::fill_stream, cx) {
+                return Poll::Pending;
+            }
+            Pin::new(ticket).poll(cx).map(|(result, _)| result.map(drop))
         })
     }
 

@@ -285,8 +285,9 @@ pub(crate) enum Kind {
     Accept { socket: Rc<Socket<OwnedFd>>, is_multishot: bool },
     /// Receives once, into the user's buffer.
     Read { socket: Rc<Socket<Chunk>>, buffer: Buffer },
-    /// Sends. If `whole`, goes on until all is sent; see the module's text for `is_quiet`.
-    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool, is_quiet: bool },
+    /// Sends. If `whole`, goes on until all is sent; see the module's text for `is_quiet`. If not `is_kept`,
+    /// the buffer is dropped and the slot freed when all is sent.
+    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool, is_quiet: bool, is_kept: bool },
     /// Connects. The address lies on the heap.
     Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
 }
@@ -311,7 +312,7 @@ impl Kind {
                 let (start, len) = buffer.place();
                 opcode::Recv::new(socket.entry_fd(), start, clamp(len)).build()
             }
-            Kind::Send { socket, buffer, sent, whole, is_quiet } => {
+            Kind::Send { socket, buffer, sent, whole, is_quiet, .. } => {
                 let (start, len) = buffer.place();
                 let rest = opcode::Send::new(socket.entry_fd(), start.wrapping_add(*sent), clamp(len - *sent));
                 let whole = if *whole { libc::MSG_WAITALL } else { 0 };
@@ -540,6 +541,14 @@ impl Operations {
         if operation.state == State::Orphaned {
             let operation = self.table.remove(key).expect("found above");
             self.settle(operation.kind, result, fired);
+            return;
+        }
+        if result >= 0 && matches!(operation.kind, Kind::Send { is_kept: false, .. }) {
+            let operation = self.table.remove(key).expect("found above");
+            operation.waker.into_iter().for_each(|waker| fired.wake(waker));
+            if let Kind::Send { buffer: Buffer::Other { owner, .. }, .. } = operation.kind {
+                fired.discard(Box::new(owner));
+            }
             return;
         }
         operation.state = State::Done(result);
@@ -795,6 +804,15 @@ impl Operations {
 }
 
 impl Ticket {
+    /// Whether a send that is not kept is over, and went well.
+    pub(crate) fn is_sent(&mut self) -> bool {
+        let is_gone = self.key.is_some_and(|key| self.context.operations.borrow().table.get(key).is_none());
+        if is_gone && !self.context.is_closed.get() {
+            self.key = None;
+        }
+        self.key.is_none()
+    }
+
     /// Whether the operation is over.
     pub(crate) fn is_done(&self) -> bool {
         let operations = self.context.operations.borrow();

@@ -5,10 +5,11 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sending, Sleep};
+use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::epoll::Sys;
@@ -177,13 +178,13 @@ impl Connection for StreamSocket {
         (result, buf)
     }
 
-    fn send<B: IoBuf>(&self, buf: B, sending: Sending) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
         let mut place = self.registration.place(Direction::Write);
         let (mut buf, mut sent) = (Some(buf), 0);
         poll_fn(move |cx| {
             let bytes = buf.as_ref().expect("polled again after it was ready").bytes();
             let result = loop {
-                if sent == bytes.len() || (sent > 0 && sending == Sending::Some) {
+                if sent == bytes.len() || (sent > 0 && !whole) {
                     break Ok(sent);
                 }
                 match ready!(place.poll(cx, || self.try_send(&bytes[sent..]))) {
@@ -193,6 +194,11 @@ impl Connection for StreamSocket {
             };
             Poll::Ready((result, buf.take().expect("just seen")))
         })
+    }
+
+    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
+        let mut sending = self.send(buf, true);
+        poll_fn(move |cx| Pin::new(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
     }
 
     /// Nothing is under way unless somebody asked.

@@ -3,8 +3,10 @@
 //!
 //! Method: std's blocking streams at the other end, which answer, say more than asked, read late, reset, or end.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use executor::{IoBuf, Reader, Stream as _, Writer};
 use tests::net::{Pattern, pair, recv_exactly, reset};
@@ -13,7 +15,7 @@ use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run
 /// More than the kernel takes from us while the peer does not read.
 const LARGE: usize = 12 << 20;
 
-fn each_answer_comes_with_the_buffer<E: Engine>() {
+fn each_question_has_its_answer<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;
         let thread = std::thread::spawn(move || {
@@ -22,14 +24,8 @@ fn each_answer_comes_with_the_buffer<E: Engine>() {
                 peer.write_all(&[question[0] + 1]).unwrap();
             }
         });
-        let mut buffer = vec![0; 4];
         for number in 0..200 {
-            buffer.fill(number);
-            let place = buffer.as_ptr();
-            let received;
-            (received, buffer) = stream.exchange(buffer).await;
-            assert_eq!(received.unwrap().bytes(), [number + 1]);
-            assert_eq!(buffer.as_ptr(), place, "the same buffer");
+            assert_eq!(stream.exchange(vec![number; 4]).await.unwrap().bytes(), [number + 1]);
         }
         stream.shutdown().await.unwrap();
         assert!(stream.recv().await.unwrap().bytes().is_empty());
@@ -58,8 +54,7 @@ fn a_peer_that_reads_late_and_talks_early<E: Engine>() {
             peer.write_all(b" and late").unwrap();
         });
         let sent = Pattern::new(7).bytes(0, LARGE);
-        let (received, _) = stream.exchange(sent).await;
-        let mut all = received.unwrap().bytes().to_vec();
+        let mut all = stream.exchange(sent).await.unwrap().bytes().to_vec();
         stream.write_all("!").await.0.unwrap();
         all.extend(recv_exactly(&mut stream, "early and late".len() - all.len()).await);
         assert_eq!(all, b"early and late");
@@ -72,9 +67,8 @@ fn a_send_that_fails_is_told<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;
         stream.shutdown().await.unwrap();
-        let (result, buffer) = stream.exchange("too late").await;
+        let result = stream.exchange("too late").await;
         assert_eq!(result.err().unwrap().kind(), std::io::ErrorKind::BrokenPipe);
-        assert_eq!(buffer, "too late");
         peer.write_all(b"still there").unwrap();
         assert_eq!(stream.recv().await.unwrap().bytes(), b"still there");
     });
@@ -87,7 +81,7 @@ fn a_reset_is_told<E: Engine>() {
             peer.read_exact(&mut [0; 5]).unwrap();
             reset(peer);
         });
-        let (result, _) = stream.exchange("hello").await;
+        let result = stream.exchange("hello").await;
         assert_eq!(result.err().unwrap().kind(), std::io::ErrorKind::ConnectionReset);
         thread.join().unwrap();
     });
@@ -97,7 +91,7 @@ fn the_end_is_an_empty_chunk<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;
         let thread = std::thread::spawn(move || peer.read_exact(&mut [0; 3]).unwrap());
-        let (result, _) = stream.exchange("bye").await;
+        let result = stream.exchange("bye").await;
         assert!(result.unwrap().bytes().is_empty());
         thread.join().unwrap();
     });
@@ -107,7 +101,7 @@ fn an_empty_buffer_only_receives<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;
         peer.write_all(b"a").unwrap();
-        let (result, _) = stream.exchange(Vec::new()).await;
+        let result = stream.exchange(Vec::new()).await;
         assert_eq!(result.unwrap().bytes(), b"a");
     });
 }
@@ -147,7 +141,7 @@ fn a_full_socket_is_waited_for<E: Engine>() {
             assert!(all.ends_with(b"xlast"));
             peer.write_all(b"answer").unwrap();
         });
-        assert_eq!(stream.exchange("last").await.0.unwrap().bytes(), b"answer");
+        assert_eq!(stream.exchange("last").await.unwrap().bytes(), b"answer");
         thread.join().unwrap();
     });
 }
@@ -170,6 +164,45 @@ fn dropped_at_once_it_leaves_nothing<E: Engine>() {
     });
 }
 
+/// Chunks of the runtime and buffers of the program, of any kind: none is held while the answer is awaited.
+fn a_stream_that_waits_holds_no_buffer<E: Engine>() {
+    struct Counted(Rc<Cell<u32>>);
+
+    impl IoBuf for Counted {
+        fn bytes(&self) -> &[u8] {
+            b"counted"
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        peer.write_all(b"x").unwrap();
+        let chunk = stream.recv().await.unwrap();
+        assert_eq!(rt.stats().driver.chunks_lent_now, 1);
+        let dropped = Rc::new(Cell::new(0));
+        let counted = Counted(Rc::clone(&dropped));
+        let waiting = rt.spawn(async move {
+            let answer = stream.exchange(chunk).await.unwrap().bytes().to_vec();
+            (answer, stream.exchange(counted).await.unwrap().bytes().to_vec())
+        });
+        rt.sleep(ms(20)).await;
+        assert_eq!(rt.stats().driver.chunks_lent_now, 0, "the chunk went home when it was sent");
+        peer.read_exact(&mut [0]).unwrap();
+        peer.write_all(b"1").unwrap();
+        rt.sleep(ms(20)).await;
+        assert_eq!(dropped.get(), 1, "the buffer was dropped when it was sent");
+        peer.read_exact(&mut [0; 7]).unwrap();
+        peer.write_all(b"2").unwrap();
+        assert_eq!(waiting.await.unwrap(), (b"1".to_vec(), b"2".to_vec()));
+    });
+}
+
 /// Both ends of many connections exchange at the same time, messages of all sizes.
 fn many_at_once<E: Engine>() {
     run::<E>(async |rt| {
@@ -178,15 +211,12 @@ fn many_at_once<E: Engine>() {
             let (mut stream, mut peer) = pair::<E>(rt).await;
             let size = 1 + usize::from(seed) * 1700;
             tasks.push(rt.spawn(async move {
-                let mut message = vec![seed; size];
                 for _ in 0..20 {
-                    let (received, back) = stream.exchange(message).await;
-                    let mut total = received.unwrap().bytes().len();
+                    let mut total = stream.exchange(vec![seed; size]).await.unwrap().bytes().len();
                     while total < size {
                         total += stream.recv().await.unwrap().bytes().len();
                     }
                     assert_eq!(total, size);
-                    message = back;
                 }
             }));
             std::thread::spawn(move || {
@@ -207,9 +237,10 @@ fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_variant!(
         suite,
-        each_answer_comes_with_the_buffer,
+        each_question_has_its_answer,
         a_peer_that_reads_late_and_talks_early,
         a_send_that_fails_is_told,
+        a_stream_that_waits_holds_no_buffer,
     );
     on_every_engine!(
         suite,

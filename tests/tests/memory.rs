@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 
 use allocation_counter::{AllocationInfo, measure};
-use executor::{IoBuf, Listener, Reader, Writer};
+use executor::{IoBuf, Listener, Reader, Stream, Writer};
 use tests::net::listen;
 use tests::{Bench, Engine, Suite, on_every_engine};
 
@@ -16,11 +16,20 @@ use tests::{Bench, Engine, Suite, on_every_engine};
 const IDLE_BYTES: i64 = 600;
 const IDLE: usize = 500;
 
-async fn echo<S: Reader + Writer>(mut stream: S) {
-    while let Ok(chunk) = stream.recv().await {
-        if chunk.bytes().is_empty() || stream.write_all(chunk).await.0.is_err() {
-            return;
-        }
+/// By turns in one step and in two.
+async fn echo<S: Stream>(mut stream: S) {
+    let mut received = stream.recv().await;
+    let mut turn = 0;
+    while let Ok(chunk) = received
+        && !chunk.bytes().is_empty()
+    {
+        turn += 1;
+        received = if turn % 2 == 1 {
+            stream.exchange(chunk).await
+        } else {
+            drop(stream.write_all(chunk).await);
+            stream.recv().await
+        };
     }
 }
 
@@ -87,7 +96,7 @@ fn idle_connections_are_small<E: Engine>() {
         let (bench, addr) = server::<E>();
         let open = move || {
             let mut peers: Vec<_> = (0..number).map(|_| TcpStream::connect(addr).unwrap()).collect();
-            peers.iter_mut().for_each(|peer| say_and_hear(peer, 1));
+            peers.iter_mut().for_each(|peer| say_and_hear(peer, 1 + usize::from(fastrand::bool())));
             peers
         };
         let (info, peers) = count(&bench, open);
