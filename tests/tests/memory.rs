@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 
 use allocation_counter::{AllocationInfo, measure};
-use executor::{IoBuf, Listener, Reader, Stream, Writer};
+use executor::{IoBuf, Listener, Stream};
 use tests::net::listen;
 use tests::{Bench, Engine, Suite, on_every_engine};
 
