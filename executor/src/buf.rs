@@ -15,8 +15,8 @@ use std::sync::Arc;
 /// What an I/O call with an owned buffer gives back: the result, and the buffer.
 pub type BufResult<T, B> = (std::io::Result<T>, B);
 
-/// A buffer whose bytes can be read (sent). Where the bytes are must not depend on where the buffer itself
-/// is pinned (`Unpin`), so that a future can hold one without further ado.
+/// A buffer whose bytes can be read (sent). It may be moved until an operation has begun (`Unpin`), so that a
+/// future can hold one without unsafe code.
 pub trait IoBuf: Unpin + 'static {
     /// The bytes, the same ones at each call until the buffer is written to.
     fn bytes(&self) -> &[u8];

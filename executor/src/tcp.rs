@@ -5,8 +5,8 @@
 //! here: which end closes what, what a dropped write means, and how an accept loop survives.
 //!
 //! Most methods here are no `async fn`s but return the future of the layer below, or one closure around it:
-//! an `async fn` keeps its arguments twice, and five layers of that made two thirds of what an idle connection
-//! costs.
+//! an `async fn` keeps its arguments twice, and five layers of that cost each idle connection some 220 bytes on
+//! the reactor and 450 on the proactor.
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};

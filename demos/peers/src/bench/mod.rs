@@ -58,7 +58,7 @@ pub struct RunArgs {
     #[arg(long)]
     quick: bool,
 
-    /// How often every server runs in every scenario. Default: 5, with --quick 3.
+    /// How often every server runs in every scenario. Default: 9, with --quick 3.
     #[arg(long, value_name = "NUMBER")]
     rounds: Option<usize>,
 
