@@ -25,6 +25,12 @@ pub trait Engine: 'static {
     fn set_judge(rt: &Self::Rt, judge: Option<Judge>);
 }
 
+/// Why the engine can't be set up on this machine, if it can't.
+#[must_use]
+pub fn unavailable<E: Engine>() -> Option<String> {
+    E::build(Config::default()).err().map(|error| error.to_string())
+}
+
 /// The engine's TCP connection.
 pub type Stream<E> = <<E as Engine>::Rt as Runtime>::Stream;
 /// What the engine's `recv` lends.

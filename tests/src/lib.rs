@@ -30,14 +30,17 @@
 mod bench;
 mod engine;
 pub mod net;
+mod rounds;
+pub mod scenarios;
 mod suite;
 mod watchdog;
 
 pub use bench::{Bench, is_closed, open_fds, run, settle};
 pub use engine::{
     Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
-    Stream,
+    Stream, unavailable,
 };
+pub use rounds::{Rounds, Until};
 pub use suite::Suite;
 
 use std::cell::Cell;

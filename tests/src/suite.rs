@@ -8,10 +8,11 @@ use std::io::Read;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use executor::Config;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, unavailable};
+use crate::rounds::{Rounds, Until};
+use crate::scenarios::Scenario;
 use crate::watchdog;
 
 /// Names the one case a child is to run.
@@ -33,9 +34,17 @@ pub struct Suite {
 
 struct Case {
     name: String,
-    body: fn(),
+    body: Body,
     limit: Duration,
 }
+
+enum Body {
+    Plain(fn()),
+    Scenario(Scenario),
+}
+
+/// Where the random numbers of the scenarios begin in the tests.
+const SEED: u64 = 1;
 
 impl Suite {
     /// No cases yet.
@@ -51,8 +60,11 @@ impl Suite {
 
     /// Whether the engine can be set up on this machine. If not, the suite says so.
     pub fn is_available<E: Engine>(&mut self) -> bool {
-        let probe = || E::build(Config::default()).err().map(|error| error.to_string());
-        self.unavailable.entry(E::NAME).or_insert_with(probe).is_none()
+        self.is_set_up(E::NAME, unavailable::<E>)
+    }
+
+    fn is_set_up(&mut self, engine: &'static str, probe: fn() -> Option<String>) -> bool {
+        self.unavailable.entry(engine).or_insert_with(probe).is_none()
     }
 
     /// Adds a case that runs on an engine, if that can be set up on this machine.
@@ -64,8 +76,19 @@ impl Suite {
 
     /// Adds a case that needs no engine.
     pub fn add_plain(&mut self, name: &str, body: fn()) {
+        self.push(name.to_owned(), Body::Plain(body));
+    }
+
+    /// Adds a scenario in its quick form, if its engine can be set up on this machine.
+    pub fn add_scenario(&mut self, scenario: Scenario) {
+        if self.is_set_up(scenario.engine, scenario.unavailable) {
+            self.push(format!("{}::{}", scenario.engine, scenario.id), Body::Scenario(scenario));
+        }
+    }
+
+    fn push(&mut self, name: String, body: Body) {
         let limit = self.limit.unwrap_or(LIMIT);
-        self.cases.push(Case { name: name.to_owned(), body, limit });
+        self.cases.push(Case { name, body, limit });
     }
 
     /// Runs the cases the command line asks for; in a child, the one case it was started for.
@@ -74,7 +97,7 @@ impl Suite {
         if let Ok(name) = std::env::var(CASE) {
             let case = self.cases.into_iter().find(|case| case.name == name).expect("no such case");
             watchdog::start(case.limit);
-            (case.body)();
+            case.body.run();
             return ExitCode::SUCCESS;
         }
         let arguments = Arguments::from_args();
@@ -89,6 +112,20 @@ impl Suite {
             Trial::test(name, move || run_in_child(&case, show))
         });
         libtest_mimic::run(&arguments, skipped.chain(cases).collect()).exit_code()
+    }
+}
+
+impl Body {
+    fn run(&self) {
+        match self {
+            Body::Plain(body) => body(),
+            Body::Scenario(scenario) => {
+                let mut rounds = Rounds::new(Until::Rounds(scenario.rounds), SEED);
+                (scenario.body)(&mut rounds);
+                println!("{}: {} rounds, {:?}", scenario.about, rounds.done(), rounds.figures());
+                assert_eq!(rounds.done(), scenario.rounds, "the body did not go on to the end");
+            }
+        }
     }
 }
 
