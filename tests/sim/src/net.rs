@@ -178,7 +178,10 @@ impl Connection for StreamSocket {
     fn recv(&self) -> impl Future<Output = io::Result<Chunk>> + Unpin {
         let mut wait = self.wait(State::cancel_receive);
         poll_fn(move |cx| {
-            let ask = |state: &mut State, id, is_first, waker| state.poll_receive(id, usize::MAX, is_first, waker);
+            let ask = |state: &mut State, id, is_first, waker| {
+                let most = state.weather.chunk;
+                state.poll_receive(id, most, is_first, waker)
+            };
             let bytes = ready!(wait.poll(cx, ask))?;
             Poll::Ready(Ok(Chunk::new(bytes, &self.world, self.figures())))
         })

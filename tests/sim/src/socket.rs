@@ -492,7 +492,7 @@ impl State {
     /// Takes bytes that have arrived. A writer who waits for room learns of it.
     fn take(&mut self, id: Id, most: usize) -> Vec<u8> {
         let unread = self.sockets[&id].incoming.unread.len();
-        let count = self.amount(unread.min(most).min(self.weather.chunk));
+        let count = self.amount(unread.min(most));
         let socket = self.sockets.get_mut(&id).expect("just seen");
         let bytes = socket.incoming.take(count);
         let other = socket.other;
@@ -515,7 +515,7 @@ impl State {
             return self.complete_later(Event::Receive { socket: id, operation });
         }
         if has_bytes {
-            let bytes = self.take(id, usize::MAX);
+            let bytes = self.take(id, self.weather.chunk);
             self.sockets.get_mut(&id).expect("just seen").received.push_back(bytes);
         }
         let goes_on = has_bytes && self.chance(|weather| weather.multishot);

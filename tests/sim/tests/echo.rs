@@ -109,7 +109,8 @@ fn every_byte_comes_back() {
 #[test]
 fn tiny_buffers_are_enough() {
     sim::for_each_seed(3, |seed| {
-        let weather = Weather { buffer: 1..=40, chunk: 10, latency: Duration::ZERO..=Duration::ZERO, ..Weather::stormy() };
+        let weather =
+            Weather { buffer: 1..=40, chunk: 10, latency: Duration::ZERO..=Duration::ZERO, ..Weather::stormy() };
         world(seed, weather).1.finish();
     });
 }

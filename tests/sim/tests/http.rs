@@ -88,9 +88,8 @@ fn world(seed: u64, weather: Weather) {
                 serve(&sim, listener, &limits, connection).await.unwrap()
             }
         });
-        let clients: Vec<_> = (0..random.u64(1..6))
-            .map(|_| sim.spawn(client(sim.clone(), address, random.fork(), requests)))
-            .collect();
+        let clients: Vec<_> =
+            (0..random.u64(1..6)).map(|_| sim.spawn(client(sim.clone(), address, random.fork(), requests))).collect();
         for client in clients {
             client.await.unwrap();
         }
@@ -159,6 +158,9 @@ fn every_request_is_answered_once_in_order_and_whole() {
 #[test]
 fn small_buffers_are_enough() {
     sim::for_each_seed(5, |seed| {
-        world(seed, Weather { buffer: 1..=200, chunk: 50, latency: Duration::ZERO..=Duration::ZERO, ..Weather::stormy() });
+        world(
+            seed,
+            Weather { buffer: 1..=200, chunk: 50, latency: Duration::ZERO..=Duration::ZERO, ..Weather::stormy() },
+        );
     });
 }
