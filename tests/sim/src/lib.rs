@@ -56,6 +56,7 @@ mod driver;
 mod net;
 mod pipe;
 mod probe;
+pub mod script;
 mod seeds;
 mod socket;
 mod trace;
@@ -76,6 +77,7 @@ use crate::world::World;
 pub use crate::driver::SimDriver;
 pub use crate::net::{Chunk, ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::probe::Probe;
+pub use crate::script::Script;
 pub use crate::seeds::for_each_seed;
 pub use crate::weather::Weather;
 pub use executor::{
