@@ -231,6 +231,10 @@ impl Connection for StreamSocket {
         poll_fn(move |cx| Pin::new(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
     }
 
+    fn is_cut(&self) -> bool {
+        self.world.state.borrow().sockets[&self.id].is_cut
+    }
+
     fn stop_receiving(&self) {
         let old = self.world.state.borrow_mut().stop_receiving(self.id);
         drop(old);

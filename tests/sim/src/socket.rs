@@ -60,6 +60,8 @@ pub(crate) struct Socket {
     error: Option<i32>,
     resets_on_close: bool,
     is_held: bool,
+    /// A send was dropped, and not all of it went out.
+    pub(crate) is_cut: bool,
     pub(crate) figures: Rc<Figures>,
 }
 
@@ -108,6 +110,7 @@ impl Socket {
             error: None,
             resets_on_close: false,
             is_held: false,
+            is_cut: false,
             figures: Rc::default(),
         }
     }
@@ -648,6 +651,7 @@ impl State {
         }
         let is_over = send.result.is_some();
         let socket = self.sockets.get_mut(&id).expect("just seen");
+        socket.is_cut &= !(send.is_orphan && send.sent == send.bytes.len());
         socket.send = Some(send).filter(|send| !(is_over && send.is_orphan));
         if is_over && let Some(writer) = socket.writer.take() {
             fired.wake(writer);
@@ -672,6 +676,7 @@ impl State {
         let is_late = self.chance(|weather| weather.late_cancel);
         let socket = self.sockets.get_mut(&id)?;
         let old = socket.writer.take();
+        socket.is_cut = socket.send.as_ref().is_none_or(|send| send.sent < send.bytes.len());
         if let Some(send) = &mut socket.send {
             send.is_orphan = true;
             let is_over = send.result.is_some();
