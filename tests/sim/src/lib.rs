@@ -78,7 +78,7 @@ pub use crate::driver::SimDriver;
 pub use crate::net::{Chunk, ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::probe::Probe;
 pub use crate::script::Script;
-pub use crate::seeds::for_each_seed;
+pub use crate::seeds::{for_each_seed, run_seed, seed_to_replay};
 pub use crate::weather::Weather;
 pub use executor::{
     BufResult, Elapsed, IoBuf, IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, Reader, Runtime,

@@ -14,14 +14,31 @@ const COUNT: &str = "SIM_SEEDS";
 /// # Panics
 /// As `body` does; or if a variable is no number.
 pub fn for_each_seed(count: u64, body: impl Fn(u64)) {
-    let only = number(ONE);
-    let seeds = only.map_or_else(|| 1..=number(COUNT).unwrap_or(count), |seed| seed..=seed);
+    let seeds = seed_to_replay().map_or_else(|| 1..=number(COUNT).unwrap_or(count), |seed| seed..=seed);
     for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(seed))) {
-            eprintln!("seed {seed} fails; to replay it:\n    {}", replay(seed));
-            resume_unwind(panic);
-        }
+        run_seed(seed, &command(), || body(seed));
     }
+}
+
+/// Runs `body`, which gets all its chance from `seed`. If it panics, says that `command` replays it, once
+/// `SIM_SEED` is set.
+///
+/// # Panics
+/// As `body` does.
+pub fn run_seed<T>(seed: u64, command: &str, body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        eprintln!("seed {seed} fails; to replay it:\n    {ONE}={seed} {command}");
+        resume_unwind(panic)
+    })
+}
+
+/// The seed that the environment asks for, `SIM_SEED=17`.
+///
+/// # Panics
+/// If that is no number.
+#[must_use]
+pub fn seed_to_replay() -> Option<u64> {
+    number(ONE)
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -29,12 +46,12 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is no number: {name}=17, for example")))
 }
 
-/// The command that runs this seed in this test or program.
-fn replay(seed: u64) -> String {
+/// The command that runs this test or program.
+fn command() -> String {
     let thread = std::thread::current();
     match (env::var("CARGO_PKG_NAME"), thread.name()) {
         // A test of libtest's, which names the thread.
-        (Ok(package), Some(test)) if test != "main" => format!("{ONE}={seed} cargo test -p {package} {test}"),
-        _ => format!("{ONE}={seed} {}", env::args().collect::<Vec<_>>().join(" ")),
+        (Ok(package), Some(test)) if test != "main" => format!("cargo test -p {package} {test}"),
+        _ => env::args().collect::<Vec<_>>().join(" "),
     }
 }

@@ -24,8 +24,9 @@ use crate::socket::{Listening, Socket};
 use crate::trace::{Trace, What};
 use crate::weather::Weather;
 
-/// Turns without a moment passing before the program is taken to spin: a real one would keep a core busy.
-const TURNS_AT_ONCE: u32 = 1_000_000;
+/// Turns in which nothing happens, not even a moment passes, before the program is taken to spin: a real one
+/// would keep a core busy.
+const EMPTY_TURNS: u32 = 10_000;
 
 /// A socket's or a listener's name. None is given twice.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +110,7 @@ pub(crate) struct State {
     agenda: BTreeMap<(Duration, u32, u64), Event>,
     last_name: u64,
     last_port: u16,
-    turns_at_once: u32,
+    empty_turns: u32,
     pub(crate) sockets: BTreeMap<Id, Socket>,
     pub(crate) listeners: BTreeMap<Id, Listening>,
     /// Local and remote address to socket.
@@ -136,7 +137,7 @@ impl World {
                 agenda: BTreeMap::new(),
                 last_name: 0,
                 last_port: 9_999,
-                turns_at_once: 0,
+                empty_turns: 0,
                 sockets: BTreeMap::new(),
                 listeners: BTreeMap::new(),
                 by_address: BTreeMap::new(),
@@ -215,18 +216,19 @@ impl Drop for World {
 
 impl State {
     fn turn(&mut self, timeout: Option<Duration>, fired: &mut Fired, bell: &Bell) -> io::Result<()> {
-        let before = self.now;
+        let before = (self.now, self.events);
         self.note(What::Turn, Id::default(), 0);
         self.now += draw_time(&mut self.random, &self.weather.turn);
-        let was_interrupted = timeout != Some(Duration::ZERO) && self.sleep(before, timeout, bell)?;
+        let was_interrupted = timeout != Some(Duration::ZERO) && self.sleep(before.0, timeout, bell)?;
         if !was_interrupted {
             self.happen(fired);
         }
         if self.chance(|weather| weather.spurious) {
             self.wake_somebody(fired);
         }
-        self.turns_at_once = if self.now > before { 0 } else { self.turns_at_once + 1 };
-        if self.turns_at_once == TURNS_AT_ONCE {
+        let is_empty = (self.now, self.events) == before;
+        self.empty_turns = if is_empty { self.empty_turns + 1 } else { 0 };
+        if self.empty_turns == EMPTY_TURNS {
             return Err(self.stuck("some task is busy for ever: in real time it would keep a core to itself"));
         }
         Ok(())

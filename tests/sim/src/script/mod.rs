@@ -12,15 +12,21 @@
 mod play;
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use fastrand::Rng;
+
+use crate::{Builder, Weather};
 
 /// Bytes that may be on their way without a reader: less than any socket holds.
 const UNHEARD: usize = 4000;
 /// What is written at once with a reader at the other end.
 const FLOOD: usize = 150_000;
-/// More than any two sockets hold.
+/// More than any two sockets of a kernel hold.
 const TOO_MUCH: usize = 16 << 20;
+/// The same for those of the sim, which are smaller.
+const SIM_TOO_MUCH: usize = 1 << 20;
 /// Connections at the same time.
 const CONNECTIONS: usize = 4;
 
@@ -117,6 +123,7 @@ pub(crate) enum Step {
 pub struct Script {
     seed: u64,
     steps: Vec<Step>,
+    too_much: usize,
 }
 
 /// What the generator knows of an end.
@@ -141,7 +148,7 @@ impl Script {
     #[must_use]
     pub fn random(seed: u64, steps: usize) -> Script {
         let mut random = Rng::with_seed(seed);
-        let mut script = Script { seed, steps: Vec::new() };
+        let mut script = Script { seed, steps: Vec::new(), too_much: TOO_MUCH };
         let mut all: Vec<[Knowledge; 2]> = Vec::new();
         while script.steps.len() < steps {
             let open = all.iter().filter(|ends| !ends.iter().all(|end| end.is_gone)).count();
@@ -173,6 +180,38 @@ impl Script {
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// Plays it in the sim, in calm weather and in one of three storms, and compares. Returns the transcript, and
+    /// how many steps the world took in both.
+    ///
+    /// # Panics
+    /// If the transcripts differ, or something is left over at the end.
+    #[must_use]
+    pub fn simulate(&self) -> (Vec<String>, u64) {
+        let storms = [
+            Weather::stormy(),
+            Weather { submitted: 0.0, ..Weather::stormy() },
+            Weather { submitted: 1.0, multishot: 0.9, late_cancel: 0.9, ..Weather::stormy() },
+        ];
+        let storm = storms[(self.seed % 3) as usize].clone();
+        let [(calm, few), (stormy, many)] = [Weather::calm(), storm].map(|weather| self.simulate_in(weather));
+        let differs = stormy.iter().zip(&calm).find(|(one, other)| one != other);
+        assert!(differs.is_none(), "script {} in a storm and in calm weather: {differs:#?}", self.seed);
+        (calm, few + many)
+    }
+
+    fn simulate_in(&self, weather: Weather) -> (Vec<String>, u64) {
+        let sim = Builder::new(self.seed).weather(weather).build();
+        let script = Script { too_much: SIM_TOO_MUCH, ..self.clone() };
+        let (address, hour) = (SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), Duration::from_secs(3600));
+        let transcript = sim.block_on(script.play(&sim, address, hour, |stream| sim.reset_on_close(stream)));
+        let stats = sim.stats();
+        let left = (stats.tasks_now, stats.timers_now, stats.driver.chunks_lent_now, stats.driver.operations_now);
+        assert_eq!(left, (0, 0, 0, Some(0)), "script {}: left over: {stats}", self.seed);
+        let steps = sim.steps();
+        sim.finish();
+        (transcript, steps)
     }
 
     /// Reads what is left, and closes both ends.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use executor::{BufResult, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime, Stream, Writer};
 use fastrand::Rng;
 
-use super::{At, Hearing, Opening, Script, Step, TOO_MUCH};
+use super::{At, Hearing, Opening, Script, Step};
 
 /// How long nothing has to come before a read is given up.
 const PATIENCE: Duration = Duration::from_micros(200);
@@ -34,7 +34,7 @@ impl Script {
         let listener = rt.listen(address, &ListenOptions::default()).expect("listen");
         let address = listener.local_addr().expect("local_addr");
         let random = Rng::with_seed(self.seed);
-        let mut stage = Stage { rt, listener, address, reset, random, ends: Vec::new() };
+        let mut stage = Stage { rt, listener, address, reset, random, too_much: self.too_much, ends: Vec::new() };
         let lines = RefCell::new(Vec::new());
         let playing = async {
             for (number, step) in self.steps.iter().enumerate() {
@@ -120,6 +120,7 @@ struct Stage<'a, R: Runtime, F> {
     address: SocketAddr,
     reset: F,
     random: Rng,
+    too_much: usize,
     /// Both of each connection.
     ends: Vec<[Place<R::Stream>; 2]>,
 }
@@ -357,9 +358,10 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
     }
 
     async fn stall(&mut self, at: At) -> String {
-        let (rt, place) = (self.rt.clone(), self.place(at));
-        let bytes = pattern(at, place.said, TOO_MUCH);
-        place.said += TOO_MUCH;
+        let (rt, too_much) = (self.rt.clone(), self.too_much);
+        let place = self.place(at);
+        let bytes = pattern(at, place.said, too_much);
+        place.said += too_much;
         let said = rt.timeout(10 * PATIENCE, place.end.write_all(bytes)).await;
         let (again, _) = place.end.write_all("more").await;
         let said = if said.is_err() { "gives up" } else { "says it all" };
