@@ -62,6 +62,10 @@ impl Trace {
             self.hash = mixed ^ (mixed >> 31);
         }
         self.steps += 1;
+        if what == What::Turn {
+            // They are many, and say little.
+            return;
+        }
         if self.last.len() == KEPT {
             self.last.pop_front();
         }
@@ -79,7 +83,7 @@ impl Trace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "the last {} of {} steps:", self.last.len(), self.steps)?;
+        writeln!(f, "the last of {} steps:", self.steps)?;
         for Step { at, what, socket, count } in &self.last {
             writeln!(f, "  {:>14} {what:?} {socket:?} {count}", format!("{at:?}"))?;
         }

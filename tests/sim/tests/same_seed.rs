@@ -104,9 +104,9 @@ fn a_seed_that_fails_says_how_to_replay_it() {
     let (is_good, printed) = run(None);
     let command = "SIM_SEED=42 cargo test -p sim a_seed_that_fails_says_how_to_replay_it\n";
     assert!(!is_good && printed.contains(command) && printed.contains("planted"), "{printed}");
-    assert!(printed.contains("sim: seed 42, the last "), "{printed}");
+    assert!(printed.contains("sim: seed 42, the last of "), "{printed}");
     let again = run(Some("42"));
-    assert!(!again.0 && again.1.contains("sim: seed 42, the last "), "{}", again.1);
+    assert!(!again.0 && again.1.contains("sim: seed 42, the last of "), "{}", again.1);
     assert!(run(Some("41")).0);
     let (is_good, printed) = run(Some("x"));
     assert!(!is_good && printed.contains("SIM_SEED=17, for example"), "{printed}");

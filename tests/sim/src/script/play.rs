@@ -181,7 +181,10 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
             Step::End(at, by_drop) => {
                 let place = self.place(at);
                 let ended = match &mut place.end {
-                    End::Halves(_, writer) if by_drop => Ok(drop(writer.take())),
+                    End::Halves(_, writer) if by_drop => {
+                        drop(writer.take());
+                        Ok(())
+                    }
                     end => end.shutdown().await,
                 };
                 outcome(ended, &format!("{at} ends"))
@@ -198,7 +201,10 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
                 assert!(place.ahead.is_empty(), "{at} was said more than was read");
                 let closed = match std::mem::replace(&mut place.end, End::Gone) {
                     End::Whole(stream) => stream.close().await,
-                    halves => Ok(drop(halves)),
+                    halves => {
+                        drop(halves);
+                        Ok(())
+                    }
                 };
                 outcome(closed, &format!("{at} closes"))
             }
