@@ -153,13 +153,7 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
                 outcome(given_up, &format!("{at} gives up, while the other says {count}"))
             }
             Step::Exchange(at, count) => self.exchange(at, count).await,
-            Step::Flood(at, count) => {
-                let (place, other) = self.places(at);
-                let (said, heard) =
-                    both(place.say(count, true), fill(&mut other.end, &mut other.ahead, count, Hearing::Recv)).await;
-                assert!(heard.is_ok_and(|is_all| is_all), "{at} floods, and the other can't hear");
-                format!("{said}, {}", self.hear(at.other(), count, Hearing::Recv).await)
-            }
+            Step::Flood(at, count) => self.flood(at, count).await,
             Step::FloodBoth(at, count) => self.flood_both(at, count).await,
             Step::Empty(at) => {
                 let place = self.place(at);
@@ -167,28 +161,8 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
                 let (read, _) = place.end.read(Vec::new()).await;
                 format!("{at} writes {written:?} of nothing, reads {}", outcome(read, "something"))
             }
-            Step::Split(at) => {
-                let place = self.place(at);
-                place.end = match std::mem::replace(&mut place.end, End::Gone) {
-                    End::Whole(stream) => {
-                        let (reader, writer) = stream.split();
-                        End::Halves(reader, Some(writer))
-                    }
-                    other => other,
-                };
-                format!("{at} is split")
-            }
-            Step::End(at, by_drop) => {
-                let place = self.place(at);
-                let ended = match &mut place.end {
-                    End::Halves(_, writer) if by_drop => {
-                        drop(writer.take());
-                        Ok(())
-                    }
-                    end => end.shutdown().await,
-                };
-                outcome(ended, &format!("{at} ends"))
-            }
+            Step::Split(at) => self.place(at).split(),
+            Step::End(at, by_drop) => self.place(at).shut_down(by_drop).await,
             Step::SayAfterEnd(at) => {
                 let (result, _) = self.place(at).end.write_all("more").await;
                 format!("{at} says more after the end: {}", outcome(result, "good"))
@@ -196,18 +170,7 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
             Step::HearEnd(at) => self.hear_end(at, false).await,
             Step::HearStalled(at) => self.hear_end(at, true).await,
             Step::Stall(at) => self.stall(at).await,
-            Step::Close(at) => {
-                let place = self.place(at);
-                assert!(place.ahead.is_empty(), "{at} was said more than was read");
-                let closed = match std::mem::replace(&mut place.end, End::Gone) {
-                    End::Whole(stream) => stream.close().await,
-                    halves => {
-                        drop(halves);
-                        Ok(())
-                    }
-                };
-                outcome(closed, &format!("{at} closes"))
-            }
+            Step::Close(at) => self.place(at).close().await,
             Step::Reset(at) => {
                 let End::Whole(stream) = std::mem::replace(&mut self.place(at).end, End::Gone) else {
                     unreachable!("the generator knows what is whole");
@@ -343,6 +306,14 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
         format!("{answered}, {}", self.hear(at, count, Hearing::Recv).await)
     }
 
+    async fn flood(&mut self, at: At, count: usize) -> String {
+        let (place, other) = self.places(at);
+        let reading = fill(&mut other.end, &mut other.ahead, count, Hearing::Recv);
+        let (said, heard) = both(place.say(count, true), reading).await;
+        assert!(heard.is_ok_and(|is_all| is_all), "{at} floods, and the other can't hear");
+        format!("{said}, {}", self.hear(at.other(), count, Hearing::Recv).await)
+    }
+
     async fn flood_both(&mut self, at: At, count: usize) -> String {
         let (place, other) = self.places(at);
         let bytes = [&mut *place, &mut *other].map(|place| {
@@ -402,6 +373,40 @@ impl<S: Stream> Place<S> {
         self.said += count;
         let said = say(&mut self.end, bytes, whole).await;
         outcome(said, &format!("{} says {count}", self.at))
+    }
+
+    fn split(&mut self) -> String {
+        self.end = match std::mem::replace(&mut self.end, End::Gone) {
+            End::Whole(stream) => {
+                let (reader, writer) = stream.split();
+                End::Halves(reader, Some(writer))
+            }
+            other => other,
+        };
+        format!("{} is split", self.at)
+    }
+
+    async fn shut_down(&mut self, by_drop: bool) -> String {
+        let ended = match &mut self.end {
+            End::Halves(_, writer) if by_drop => {
+                drop(writer.take());
+                Ok(())
+            }
+            end => end.shutdown().await,
+        };
+        outcome(ended, &format!("{} ends", self.at))
+    }
+
+    async fn close(&mut self) -> String {
+        assert!(self.ahead.is_empty(), "{} was said more than was read", self.at);
+        let closed = match std::mem::replace(&mut self.end, End::Gone) {
+            End::Whole(stream) => stream.close().await,
+            halves => {
+                drop(halves);
+                Ok(())
+            }
+        };
+        outcome(closed, &format!("{} closes", self.at))
     }
 
     /// Takes the first `count` bytes of what has been received. They are the next that were said.
