@@ -78,7 +78,7 @@ mod tcp;
 mod timer;
 
 #[cfg(feature = "faults")]
-pub use seam::{Judge, Verdict};
+pub use seam::{Editor, Judge, Report, Verdict, judge_setups};
 pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice},

@@ -79,12 +79,20 @@ impl<E: Engine> Bench<E> {
     /// If the engine can't be set up.
     #[must_use]
     pub fn with(config: Config) -> Self {
+        Self::try_with(config).unwrap_or_else(|error| panic!("cannot set {} up: {error}", E::NAME))
+    }
+
+    /// With this configuration, where it is a part of the test that there may be none.
+    ///
+    /// # Errors
+    /// Those of setting the engine up.
+    pub fn try_with(config: Config) -> io::Result<Self> {
         let fds_before = open_fds();
-        let owner = E::build(config).unwrap_or_else(|error| panic!("cannot set {} up: {error}", E::NAME));
+        let owner = E::build(config)?;
         let handle = owner.clone();
         let watched = owner.clone();
         watchdog::watch(owner.remote(), move || watched.stats());
-        Bench { owner: Some(owner), handle, fds_before }
+        Ok(Bench { owner: Some(owner), handle, fds_before })
     }
 
     /// The owner.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use executor::{Config, Driver, Judge, Reader, Runtime};
+use executor::{Config, Driver, Editor, Judge, Reader, Runtime};
 use proactor::{Feature, Proactor};
 use reactor::{Reactor, Trigger};
 
@@ -13,7 +13,7 @@ pub trait Engine: 'static {
     /// The executor's driver under it.
     type Driver: Driver;
     /// The runtime's type: both owner and handle.
-    type Rt: Runtime<Driver = Self::Driver>;
+    type Rt: Runtime<Driver = Self::Driver> + Faults;
 
     /// A runtime; this is its owner.
     ///
@@ -22,7 +22,42 @@ pub trait Engine: 'static {
     fn build(config: Config) -> io::Result<Self::Rt>;
 
     /// Puts a judge between the driver and the kernel.
-    fn set_judge(rt: &Self::Rt, judge: Option<Judge>);
+    fn set_judge(rt: &Self::Rt, judge: Option<Judge>) {
+        rt.set_judge(judge);
+    }
+
+    /// Puts an editor between what the kernel reports and the driver.
+    fn set_editor(rt: &Self::Rt, editor: Option<Editor>) {
+        rt.set_editor(editor);
+    }
+}
+
+/// What only a build for tests can do with a runtime.
+pub trait Faults {
+    /// See [`Engine::set_judge`].
+    fn set_judge(&self, judge: Option<Judge>);
+    /// See [`Engine::set_editor`].
+    fn set_editor(&self, editor: Option<Editor>);
+}
+
+impl Faults for Reactor {
+    fn set_judge(&self, judge: Option<Judge>) {
+        Reactor::set_judge(self, judge);
+    }
+
+    fn set_editor(&self, editor: Option<Editor>) {
+        Reactor::set_editor(self, editor);
+    }
+}
+
+impl Faults for Proactor {
+    fn set_judge(&self, judge: Option<Judge>) {
+        Proactor::set_judge(self, judge);
+    }
+
+    fn set_editor(&self, editor: Option<Editor>) {
+        Proactor::set_editor(self, editor);
+    }
 }
 
 /// Why the engine can't be set up on this machine, if it can't.
@@ -54,10 +89,6 @@ impl Engine for ReactorLevel {
     fn build(config: Config) -> io::Result<Reactor> {
         reactor::Builder::new().trigger(Trigger::Level).config(config).build()
     }
-
-    fn set_judge(rt: &Reactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
-    }
 }
 
 impl Engine for ReactorEdge {
@@ -68,10 +99,6 @@ impl Engine for ReactorEdge {
     fn build(config: Config) -> io::Result<Reactor> {
         reactor::Builder::new().trigger(Trigger::Edge).config(config).build()
     }
-
-    fn set_judge(rt: &Reactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
-    }
 }
 
 impl Engine for ReactorMillis {
@@ -81,10 +108,6 @@ impl Engine for ReactorMillis {
 
     fn build(config: Config) -> io::Result<Reactor> {
         reactor::Builder::new().without_pwait2().config(config).build()
-    }
-
-    fn set_judge(rt: &Reactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
     }
 }
 
@@ -116,10 +139,6 @@ impl Engine for ProactorFull {
     fn build(config: Config) -> io::Result<Proactor> {
         Ok(without(&[]).config(config).build()?)
     }
-
-    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
-    }
 }
 
 impl Engine for ProactorBare {
@@ -129,10 +148,6 @@ impl Engine for ProactorBare {
 
     fn build(config: Config) -> io::Result<Proactor> {
         Ok(without(&Feature::all().collect::<Vec<_>>()).config(config).build()?)
-    }
-
-    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
     }
 }
 
@@ -144,10 +159,6 @@ impl Engine for ProactorOneshot {
     fn build(config: Config) -> io::Result<Proactor> {
         Ok(without(&MULTISHOT).config(config).build()?)
     }
-
-    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
-    }
 }
 
 impl Engine for ProactorTiny {
@@ -157,10 +168,6 @@ impl Engine for ProactorTiny {
 
     fn build(config: Config) -> io::Result<Proactor> {
         Ok(without(&[]).operations(8).config(config).build()?)
-    }
-
-    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
     }
 }
 

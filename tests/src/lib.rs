@@ -28,7 +28,9 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod conversation;
 mod engine;
+pub mod judges;
 pub mod net;
 mod rounds;
 pub mod scenarios;
@@ -36,9 +38,10 @@ mod suite;
 mod watchdog;
 
 pub use bench::{Bench, is_closed, open_fds, run, settle};
+pub use conversation::{TRANSCRIPT, conversation};
 pub use engine::{
-    Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
-    Stream, unavailable,
+    Chunk, Engine, Faults, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel,
+    ReactorMillis, Stream, unavailable,
 };
 pub use rounds::{Rounds, Until};
 pub use suite::Suite;
