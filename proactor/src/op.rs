@@ -196,8 +196,8 @@ impl<T> Incoming<T> {
         match result {
             // We asked for it.
             Some(errno) if errno == -libc::ECANCELED && was_stopping => {}
-            // Tried again by whoever waits: with a bigger pool, or without one.
-            Some(errno) if errno == -libc::ENOBUFS || errno == -libc::EINTR => {}
+            // Tried again by whoever waits.
+            Some(errno) if errno == -libc::EINTR => {}
             Some(end) => self.end.set(Some(end)),
             None => {}
         }
@@ -703,7 +703,8 @@ fn fill(kind: &mut Kind, completion: Completion, pool: &Rc<Pool>, fired: &mut Fi
             let chunk = chunk.filter(|chunk| !chunk.is_empty());
             let is_enough = chunk.is_some_and(|chunk| socket.incoming.push(chunk, CHUNK_CAP, fired));
             if is_last {
-                socket.incoming.ended((result <= 0).then_some(result), fired);
+                // ENOBUFS: tried again by whoever waits, with a bigger pool, or without one.
+                socket.incoming.ended((result <= 0 && result != -libc::ENOBUFS).then_some(result), fired);
             }
             is_enough
         }
