@@ -13,7 +13,7 @@ pub trait Engine: 'static {
     /// The executor's driver under it.
     type Driver: Driver;
     /// The runtime's type: both owner and handle.
-    type Rt: Runtime<Driver = Self::Driver> + Faults;
+    type Rt: Runtime<Driver = Self::Driver> + Subject;
 
     /// A runtime; this is its owner.
     ///
@@ -32,15 +32,25 @@ pub trait Engine: 'static {
     }
 }
 
-/// What only a build for tests can do with a runtime.
-pub trait Faults {
+/// What the tests do with a runtime beyond what is in [`Runtime`].
+pub trait Subject: Runtime {
     /// See [`Engine::set_judge`].
     fn set_judge(&self, judge: Option<Judge>);
     /// See [`Engine::set_editor`].
     fn set_editor(&self, editor: Option<Editor>);
+    /// A connection made elsewhere, as the runtime's.
+    ///
+    /// # Errors
+    /// The runtime's.
+    fn stream_of(&self, stream: std::net::TcpStream) -> io::Result<Self::Stream>;
+    /// A listener made elsewhere, as the runtime's.
+    ///
+    /// # Errors
+    /// The runtime's.
+    fn listener_of(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener>;
 }
 
-impl Faults for Reactor {
+impl Subject for Reactor {
     fn set_judge(&self, judge: Option<Judge>) {
         Reactor::set_judge(self, judge);
     }
@@ -48,15 +58,31 @@ impl Faults for Reactor {
     fn set_editor(&self, editor: Option<Editor>) {
         Reactor::set_editor(self, editor);
     }
+
+    fn stream_of(&self, stream: std::net::TcpStream) -> io::Result<Self::Stream> {
+        reactor::TcpStream::from_std(self, stream)
+    }
+
+    fn listener_of(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener> {
+        reactor::TcpListener::from_std(self, listener)
+    }
 }
 
-impl Faults for Proactor {
+impl Subject for Proactor {
     fn set_judge(&self, judge: Option<Judge>) {
         Proactor::set_judge(self, judge);
     }
 
     fn set_editor(&self, editor: Option<Editor>) {
         Proactor::set_editor(self, editor);
+    }
+
+    fn stream_of(&self, stream: std::net::TcpStream) -> io::Result<Self::Stream> {
+        proactor::TcpStream::from_std(self, stream)
+    }
+
+    fn listener_of(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener> {
+        proactor::TcpListener::from_std(self, listener)
     }
 }
 

@@ -40,8 +40,8 @@ mod watchdog;
 pub use bench::{Bench, is_closed, open_fds, run, settle};
 pub use conversation::{TRANSCRIPT, conversation};
 pub use engine::{
-    Chunk, Engine, Faults, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel,
-    ReactorMillis, Stream, unavailable,
+    Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
+    Stream, Subject, unavailable,
 };
 pub use rounds::{Rounds, Until};
 pub use suite::Suite;
