@@ -120,6 +120,15 @@ pub fn is_final(report: &Report) -> bool {
     report.flags & MORE == 0
 }
 
+/// Keys with this index name neither an operation nor a source, but the wake and the answers to cancels.
+const RESERVED: u64 = 0xffff_ffff;
+
+/// Whether this is about an operation or a source.
+#[must_use]
+pub fn names_something(report: &Report) -> bool {
+    report.name & RESERVED != RESERVED
+}
+
 /// Puts each batch in another order. What concerns the same thing stays in its own order, which the kernel
 /// promises.
 #[must_use]

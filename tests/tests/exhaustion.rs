@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
-use executor::{IoBuf, ListenOptions, Listener, Reader, Runtime, Verdict, Writer};
+use executor::{ListenOptions, Listener, Reader, Runtime, Verdict, Writer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tests::judges::first;
 use tests::net::{V4, echo, listen, pair, recv_exactly};
@@ -107,37 +107,6 @@ fn no_descriptor_is_an_error_to_whoever_asked<E: Engine>() {
         lift_the_limit();
         drop((rt.connect(addr).await.unwrap(), fillers));
     });
-}
-
-/// Starts and serves with room for 0 to 20 descriptors: an error or service, never a panic, a hang or a
-/// descriptor that stays.
-fn every_step_of_a_start_can_fail<E: Engine>() {
-    for free in 0..20 {
-        let before = tests::open_fds().len();
-        let fillers = leave_room_for(free);
-        let outcome = start_and_serve::<E>();
-        lift_the_limit();
-        if let Err(error) = &outcome {
-            assert!(free < 16, "with room for {free} descriptors: {error}");
-        }
-        drop(fillers);
-        assert_eq!(tests::open_fds().len(), before, "room for {free}: {outcome:?}");
-    }
-}
-
-fn start_and_serve<E: Engine>() -> std::io::Result<()> {
-    let rt = E::build(executor::Config::default())?;
-    rt.block_on(async {
-        let mut listener = rt.listen(V4, &ListenOptions::default())?;
-        let addr = listener.local_addr()?;
-        let mut client = rt.connect(addr).await?;
-        let accepted = rt.timeout(ms(300), listener.accept()).await;
-        let mut server = accepted.map_err(std::io::Error::from)??;
-        client.write_all("hello").await.0?;
-        let chunk = server.recv().await?;
-        assert_eq!(chunk.bytes(), b"hello");
-        Ok(())
-    })
 }
 
 /// The next three accepts fail with this errno. (What is under way already doesn't.)
@@ -293,7 +262,7 @@ fn calls<R: Runtime>(rt: &R, name: &str) -> u64 {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_fallback!(suite, accept_survives_the_limit_of_descriptors);
-    on_every_engine!(suite, no_descriptor_is_an_error_to_whoever_asked, every_step_of_a_start_can_fail);
+    on_every_engine!(suite, no_descriptor_is_an_error_to_whoever_asked);
     on_every_fallback!(
         suite,
         errors_of_one_connection_do_not_end_the_loop,
