@@ -29,6 +29,7 @@
 
 mod bench;
 mod conversation;
+pub mod descriptors;
 mod engine;
 pub mod judges;
 pub mod net;

@@ -134,7 +134,9 @@ fn run_in_child(case: &Case, show: bool) -> Result<(), Failed> {
     let (mut reader, writer) = std::io::pipe()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.env(CASE, &case.name).stdin(Stdio::null());
-    if !show {
+    if show {
+        drop(writer);
+    } else {
         command.stdout(writer.try_clone()?).stderr(writer);
     }
     let mut child = command.spawn()?;

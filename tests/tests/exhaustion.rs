@@ -7,42 +7,15 @@
 use std::cell::Cell;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
 use executor::{ListenOptions, Listener, Reader, Runtime, Verdict, Writer};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tests::descriptors::{leave_room_for, lift_the_limit};
 use tests::judges::first;
 use tests::net::{V4, echo, listen, pair, recv_exactly};
 use tests::{Engine, Subject, Suite, ms, on_every_engine, on_every_fallback, on_reactors, run};
-
-/// Leaves room for `free` more descriptors. (The limit is on the number, so all lower numbers are
-/// filled first.)
-fn leave_room_for(free: u64) -> Vec<OwnedFd> {
-    let highest = tests::open_fds().iter().map(|fd| fd_number(fd)).max().unwrap();
-    let mut fillers: Vec<OwnedFd> = Vec::new();
-    loop {
-        let next = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        let number = std::os::fd::AsRawFd::as_raw_fd(&next) as u64;
-        fillers.push(next);
-        if number > highest {
-            let limit = Rlimit { current: Some(number + 1 + free), ..getrlimit(Resource::Nofile) };
-            setrlimit(Resource::Nofile, limit).unwrap();
-            return fillers;
-        }
-    }
-}
-
-fn fd_number(line: &str) -> u64 {
-    line.split('"').nth(1).unwrap().parse().unwrap()
-}
-
-fn lift_the_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-}
 
 /// At the limit a connection waits in the backlog. The kernel goes on reporting it; a naive loop tries
 /// to accept it a million times per second.

@@ -5,6 +5,9 @@
 //! what has to be exactly so (nothing lost, leaked, misdirected or hung), and takes times down as figures only.
 
 mod ends;
+mod injected;
+mod races;
+mod shortages;
 
 use crate::rounds::Rounds;
 
@@ -45,5 +48,8 @@ pub(crate) use scenario;
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     ends::add(&mut all);
+    injected::add(&mut all);
+    races::add(&mut all);
+    shortages::add(&mut all);
     all
 }
