@@ -44,6 +44,9 @@
 //! first. The pointer is taken after that, once, before the table is borrowed: `bytes()` is the user's
 //! code. From then on no user code runs with the buffer until the slot is freed.
 
+#[cfg(feature = "faults")]
+mod dump;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

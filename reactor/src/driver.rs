@@ -1,5 +1,8 @@
 //! The dispatcher: turns what epoll reports into wakes.
 
+#[cfg(feature = "faults")]
+mod dump;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! For tests: the runtime's handle to the [`Seam`](executor::Seam).
+//! For tests: the runtime's handle to the [`Seam`](executor::Seam), and a look inside.
 
 use executor::{Editor, Judge};
 
@@ -15,5 +15,10 @@ impl Reactor {
     /// are again. For tests.
     pub fn set_editor(&self, editor: Option<Editor>) {
         self.context.sys.seam().set_editor(editor);
+    }
+
+    /// What there is and what it waits for: the runtime's tasks and its sources, one a line. For reports of hangs.
+    pub fn dump(&self) -> String {
+        self.executor.dump() + &self.driver(|driver| driver.dump()).unwrap_or_default()
     }
 }

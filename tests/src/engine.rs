@@ -38,6 +38,8 @@ pub trait Subject: Runtime {
     fn set_judge(&self, judge: Option<Judge>);
     /// See [`Engine::set_editor`].
     fn set_editor(&self, editor: Option<Editor>);
+    /// What there is and what it waits for, one a line.
+    fn dump(&self) -> String;
     /// A connection made elsewhere, as the runtime's.
     ///
     /// # Errors
@@ -59,6 +61,10 @@ impl Subject for Reactor {
         Reactor::set_editor(self, editor);
     }
 
+    fn dump(&self) -> String {
+        Reactor::dump(self)
+    }
+
     fn stream_of(&self, stream: std::net::TcpStream) -> io::Result<Self::Stream> {
         reactor::TcpStream::from_std(self, stream)
     }
@@ -75,6 +81,10 @@ impl Subject for Proactor {
 
     fn set_editor(&self, editor: Option<Editor>) {
         Proactor::set_editor(self, editor);
+    }
+
+    fn dump(&self) -> String {
+        Proactor::dump(self)
     }
 
     fn stream_of(&self, stream: std::net::TcpStream) -> io::Result<Self::Stream> {
