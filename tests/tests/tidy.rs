@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use tests::Suite;
 
 /// Where unsafe code may stand. Everything else is free of it.
-const UNSAFE_FILES: [&str; 5] = [
+const UNSAFE_FILES: [&str; 6] = [
     "reactor/src/epoll.rs",
     "reactor/src/cores.rs",
     "proactor/src/ring.rs",
+    "proactor/src/ring/faults.rs",
     "proactor/src/op.rs",
     "proactor/src/cores.rs",
 ];
@@ -22,13 +23,23 @@ const CORE: [&str; 3] = ["executor/src", "reactor/src", "proactor/src"];
 /// kinds of I/O, several cores, what finds out and says what the kernel can do, and the seam for tests.
 const CORE_LINES: usize = 4500;
 const CORE_LINES_WITH_FURTHER: usize = 6500;
-const FURTHER: [&str; 6] = [
+const FURTHER: [&str; 16] = [
     "executor/src/cores.rs",
+    "executor/src/executor/dump.rs",
+    "executor/src/live.rs",
     "executor/src/seam.rs",
+    "proactor/src/calls.rs",
     "proactor/src/cores.rs",
+    "proactor/src/faults.rs",
+    "proactor/src/op/dump.rs",
+    "proactor/src/ring/faults.rs",
     "proactor/src/setup.rs",
     "reactor/src/async_fd.rs",
+    "reactor/src/calls.rs",
     "reactor/src/cores.rs",
+    "reactor/src/driver/dump.rs",
+    "reactor/src/epoll/faults.rs",
+    "reactor/src/faults.rs",
 ];
 const FUNCTION_LINES: usize = 70;
 

@@ -5,7 +5,10 @@
 //! what has to be exactly so (nothing lost, leaked, misdirected or hung), and takes times down as figures only.
 
 mod ends;
+mod injected;
+mod races;
 mod scripts;
+mod shortages;
 
 use crate::rounds::Rounds;
 
@@ -47,5 +50,8 @@ pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     ends::add(&mut all);
     scripts::add(&mut all);
+    injected::add(&mut all);
+    races::add(&mut all);
+    shortages::add(&mut all);
     all
 }
