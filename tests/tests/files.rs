@@ -18,6 +18,9 @@ use rustix::fs::{MemfdFlags, OFlags, fcntl_getfl, memfd_create};
 use tests::net::pair;
 use tests::{Bench, Engine, Suite, is_closed, ms, on_proactors, poll_idle, poll_once, run};
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 /// A file without a name, in memory.
 fn memory() -> std::fs::File {
     memfd_create("test", MemfdFlags::CLOEXEC).expect("memfd_create").into()

@@ -20,6 +20,9 @@ use tests::{
     Bench, Engine, ProactorFull, ProactorTiny, Suite, both, ms, open_fds, poll_once, run, settle, start_then_drop,
 };
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 fn each_feature_can_be_done_without() {
     for feature in Feature::all() {
         let before = open_fds().len();

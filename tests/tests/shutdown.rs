@@ -23,6 +23,9 @@ use tests::{
     poll_once,
 };
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 /// Asserts in its drop that it happens at home, and that the runtime refuses work.
 struct Tenant<E: Engine> {
     home: ThreadId,
