@@ -1,12 +1,14 @@
 //! Buffers on pages of their own, which are watched when they were dropped.
 //!
-//! A dropped buffer's pages are emptied, and stay mapped for the rest of the process: their addresses are never
-//! used for anything else. Whoever touches one has the kernel put a page there, and that can be asked for later.
+//! A dropped buffer's pages are emptied, and stay mapped: their addresses are used for nothing else until many more
+//! buffers were dropped (for a test that means: never). Whoever touches one has the kernel put a page there, and
+//! that can be asked for later.
 //!
 //! (With pages that can't be accessed any more, a late write of the kernel's would fail: with EFAULT, in the
 //! completion of an operation nobody waits for, where nobody would see it. Here it succeeds, harms nobody, and
 //! leaves a trace.)
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +17,8 @@ use executor::{IoBuf, IoBufMut};
 
 /// Addresses set aside for all buffers of the process. Memory is taken only for pages that are in use.
 const RESERVED: usize = 64 << 30;
+/// Dropped buffers that are watched at a time.
+const WATCHED: usize = 1 << 16;
 /// Bytes of a page, on every machine this was tried on. Where they are larger, [`PageBuffer::new`] panics.
 pub(crate) const PAGE: usize = 4096;
 
@@ -29,7 +33,12 @@ pub struct PageBuffer {
 struct Ground {
     /// Address and end of what is free; both 0 before it is mapped.
     free: (usize, usize),
-    dropped: Vec<Span>,
+    /// Watched, oldest first.
+    dropped: VecDeque<Span>,
+    /// Watched long enough: where they begin, by their number of pages.
+    recycled: BTreeMap<usize, Vec<usize>>,
+    /// Touches that were seen when the watch ended.
+    touched: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -38,7 +47,8 @@ struct Span {
     pages: usize,
 }
 
-static GROUND: Mutex<Ground> = Mutex::new(Ground { free: (0, 0), dropped: Vec::new() });
+static GROUND: Mutex<Ground> =
+    Mutex::new(Ground { free: (0, 0), dropped: VecDeque::new(), recycled: BTreeMap::new(), touched: 0 });
 
 fn ground() -> MutexGuard<'static, Ground> {
     GROUND.lock().unwrap_or_else(PoisonError::into_inner)
@@ -50,13 +60,16 @@ fn ground() -> MutexGuard<'static, Ground> {
 /// # Panics
 /// If the kernel doesn't say.
 pub fn touched() -> u64 {
-    let ground = ground();
-    ground.dropped.iter().map(|span| span.count_touched()).sum()
+    let mut ground = ground();
+    std::mem::take(&mut ground.touched) + ground.dropped.iter().map(|span| span.count_touched()).sum::<u64>()
 }
 
 impl Ground {
-    /// Sets `pages` pages aside that were never used.
+    /// Sets pages aside that nobody watches.
     fn take(&mut self, pages: usize) -> io::Result<Span> {
+        if let Some(start) = self.recycled.get_mut(&pages).and_then(Vec::pop) {
+            return Ok(Span { start, pages });
+        }
         if self.free == (0, 0) {
             let start = map(RESERVED)?.as_ptr() as usize;
             self.free = (start, start + RESERVED);
@@ -65,6 +78,18 @@ impl Ground {
         assert!(self.free.1 - self.free.0 >= span.len(), "all addresses for watched buffers were used");
         self.free.0 += span.len();
         Ok(span)
+    }
+
+    /// Watches a dropped buffer's pages from now on, and those of the oldest no longer.
+    fn watch(&mut self, span: Span) {
+        span.empty();
+        self.dropped.push_back(span);
+        if self.dropped.len() > WATCHED
+            && let Some(oldest) = self.dropped.pop_front()
+        {
+            self.touched += oldest.count_touched();
+            self.recycled.entry(oldest.pages).or_default().push(oldest.start);
+        }
     }
 }
 
@@ -129,15 +154,14 @@ impl Drop for PageBuffer {
     fn drop(&mut self) {
         let span = Span { start: self.start.as_ptr().expose_provenance(), pages: self.len.div_ceil(PAGE) };
         if span.pages > 0 {
-            span.empty();
-            ground().dropped.push(span);
+            ground().watch(span);
         }
     }
 }
 
 impl IoBuf for PageBuffer {
     fn bytes(&self) -> &[u8] {
-        // SAFETY: `len` bytes from `start` on are mapped, initialised (to 0), and this buffer's alone.
+        // SAFETY: `len` bytes from `start` on are mapped, initialised (to 0 at least), and this buffer's alone.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }

@@ -131,6 +131,24 @@ fn a_write_into_a_dropped_page_buffer_is_found_once() {
     assert_eq!(touched(), 0, "once");
 }
 
+#[test]
+fn pages_are_watched_until_many_others_were_dropped() {
+    let _alone = alone();
+    let before = touched();
+    let mut buffer = PageBuffer::new(7 * 4096);
+    let address = buffer.bytes().as_ptr();
+    let Some(planted) = Planted::new(&mut buffer) else { return };
+    drop(buffer);
+    assert_eq!(planted.fire(b"evil"), 4);
+    for _ in 0..1 << 16 {
+        drop(PageBuffer::new(1));
+    }
+    assert_eq!(touched(), before + 1, "seen when its watch ended");
+    let again = PageBuffer::new(7 * 4096);
+    assert_eq!(again.bytes().as_ptr(), address, "so that a long run doesn't use up all addresses");
+    assert!(again.bytes().iter().all(|byte| *byte == 0), "emptied again");
+}
+
 /// Waits for what comes soon or never.
 fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
