@@ -4,7 +4,9 @@
 //! an identifier by which the record of what is proven names it. Its body is generic over the engine, asserts
 //! what has to be exactly so (nothing lost, leaked, misdirected or hung), and takes times down as figures only.
 
+mod cancel;
 mod ends;
+mod pressure;
 
 use crate::rounds::Rounds;
 
@@ -44,6 +46,8 @@ pub(crate) use scenario;
 #[must_use]
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
+    cancel::add(&mut all);
     ends::add(&mut all);
+    pressure::add(&mut all);
     all
 }
