@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Suite {
     cases: Vec<Case>,
     limit: Option<Duration>,
-    /// Why an engine can't be set up here; asked once for each.
+    /// Why an engine, or something else, can't be set up here; asked once for each.
     unavailable: BTreeMap<&'static str, Option<String>>,
 }
 
@@ -60,11 +60,12 @@ impl Suite {
 
     /// Whether the engine can be set up on this machine. If not, the suite says so.
     pub fn is_available<E: Engine>(&mut self) -> bool {
-        self.is_set_up(E::NAME, unavailable::<E>)
+        self.has(E::NAME, unavailable::<E>)
     }
 
-    fn is_set_up(&mut self, engine: &'static str, probe: fn() -> Option<String>) -> bool {
-        self.unavailable.entry(engine).or_insert_with(probe).is_none()
+    /// Whether the machine has what some cases need: `probe` says why not. If not, the suite says so.
+    pub fn has(&mut self, what: &'static str, probe: fn() -> Option<String>) -> bool {
+        self.unavailable.entry(what).or_insert_with(probe).is_none()
     }
 
     /// Adds a case that runs on an engine, if that can be set up on this machine.
@@ -81,7 +82,7 @@ impl Suite {
 
     /// Adds a scenario in its quick form, if its engine can be set up on this machine.
     pub fn add_scenario(&mut self, scenario: Scenario) {
-        if self.is_set_up(scenario.engine, scenario.unavailable) {
+        if self.has(scenario.engine, scenario.unavailable) {
             self.push(format!("{}::{}", scenario.engine, scenario.id), Body::Scenario(scenario));
         }
     }
@@ -103,10 +104,10 @@ impl Suite {
         }
         let arguments = Arguments::from_args();
         let show = arguments.nocapture;
-        let skipped = self.unavailable.into_iter().filter_map(|(engine, why)| Some((engine, why?)));
+        let skipped = self.unavailable.into_iter().filter_map(|(what, why)| Some((what, why?)));
         // One visible line instead of tests that pass without having run.
-        let skipped = skipped.map(|(engine, why)| {
-            Trial::test(format!("{engine}: SKIPPED, cannot be set up here: {why}"), || Ok(())).with_ignored_flag(true)
+        let skipped = skipped.map(|(what, why)| {
+            Trial::test(format!("{what}: SKIPPED, cannot be set up here: {why}"), || Ok(())).with_ignored_flag(true)
         });
         let cases = self.cases.into_iter().map(|case| {
             let name = case.name.clone();
