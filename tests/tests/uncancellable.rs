@@ -222,12 +222,7 @@ struct FullGroup {
 
 impl FullGroup {
     fn join() -> std::io::Result<FullGroup> {
-        let roots = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].map(Path::new);
-        let has_pids = |root: &&&Path| {
-            root.ends_with("pids") && root.join("cgroup.procs").exists()
-                || fs::read_to_string(root.join("cgroup.subtree_control")).is_ok_and(|all| all.contains("pids"))
-        };
-        let parent = roots.iter().find(has_pids).ok_or(std::io::ErrorKind::NotFound)?.to_path_buf();
+        let parent = own_group()?;
         let path = parent.join(format!("no-more-{}", std::process::id()));
         fs::create_dir(&path)?;
         let group = FullGroup { path, parent };
@@ -236,6 +231,23 @@ impl FullGroup {
         fs::write(group.path.join("pids.max"), now.trim())?;
         Ok(group)
     }
+}
+
+/// The group this process is in, of those that count processes (in either version of cgroups).
+fn own_group() -> std::io::Result<PathBuf> {
+    for line in fs::read_to_string("/proc/self/cgroup")?.lines() {
+        let path = line.rsplit(':').next().unwrap_or_default().trim_start_matches('/');
+        let group = match line.split(':').nth(1) {
+            Some("pids") => Path::new("/sys/fs/cgroup/pids").join(path),
+            Some("") => Path::new("/sys/fs/cgroup").join(path),
+            _ => continue,
+        };
+        let counts = fs::read_to_string(group.join("cgroup.subtree_control"));
+        if line.contains(":pids:") || counts.is_ok_and(|all| all.contains("pids")) {
+            return Ok(group);
+        }
+    }
+    Err(std::io::ErrorKind::NotFound.into())
 }
 
 impl Drop for FullGroup {
