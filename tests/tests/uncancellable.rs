@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -14,12 +15,13 @@ use std::process::{ExitCode, ExitStatus};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use executor::{Config, IoBuf, IoBufMut};
+use executor::{Config, IoBuf, IoBufMut, Reader};
 use oracles::{PageBuffer, Stall, forked, touched};
 use proactor::{File, Proactor};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
+use tests::net::pair;
 use tests::{Bench, CountsDrops, Engine, Suite, ms, on_engines, on_proactors, poll_once, run};
 
 #[global_allocator]
@@ -144,6 +146,28 @@ fn the_end_waits_for_a_stalled_read<E: Engine<Rt = Proactor>>() {
     assert_eq!(drops.get(), 1, "dropped when the kernel had let go");
     releaser.join().unwrap();
     bench.finish();
+}
+
+/// A receive, unlike a read of a file, is copied in the runtime's own thread: stalled, it holds that up, so that none
+/// can be half done when a future or the runtime is dropped. Let through, it is done.
+fn a_stalled_receive_holds_its_thread_up<E: Engine<Rt = Proactor>>() {
+    run::<E>(async |rt| {
+        let (buffer, stall) = Stall::new(100).expect("probed");
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        let releaser = std::thread::spawn(move || {
+            while !stall.is_hit() {
+                std::thread::sleep(ms(1));
+            }
+            std::thread::sleep(ms(20));
+            drop(stall);
+            Instant::now()
+        });
+        peer.write_all(b"late").unwrap();
+        let (count, buffer) = stream.read(buffer).await;
+        let done = Instant::now();
+        assert_eq!(&buffer.bytes()[..count.unwrap()], b"late");
+        assert!(done >= releaser.join().unwrap() - ms(1), "done before it was let through");
+    });
 }
 
 /// At the deadline: leaked, counted, and never freed, not even when the kernel is done later.
@@ -301,6 +325,7 @@ fn main() -> ExitCode {
     if suite.has("stalled operations", no_userfaultfd) {
         on_proactors!(
             suite,
+            a_stalled_receive_holds_its_thread_up,
             the_end_waits_for_a_stalled_read,
             at_the_deadline_a_stalled_read_is_abandoned,
             a_process_with_a_stalled_read_ends,

@@ -136,7 +136,7 @@ impl Block {
         while offset + STEP <= self.size {
             // SAFETY: these bytes lie within the block, and were initialised when it was filled. Volatile,
             // because the kernel, which is looked for here, may write at any time.
-            let bytes: [u8; STEP] = unsafe { self.start.add(offset).cast::<[u8; STEP]>().read_volatile() };
+            let bytes: [u8; STEP] = unsafe { self.start.wrapping_add(offset).cast::<[u8; STEP]>().read_volatile() };
             if bytes != [FILL; STEP] {
                 break;
             }
@@ -144,7 +144,7 @@ impl Block {
         }
         (offset..self.size).find_map(|offset| {
             // SAFETY: as above, a single byte.
-            let byte = unsafe { self.start.add(offset).read_volatile() };
+            let byte = unsafe { self.start.wrapping_add(offset).read_volatile() };
             (byte != FILL).then_some((offset, byte))
         })
     }
