@@ -62,7 +62,7 @@ fn short_sends<E: Engine<Rt = Proactor>>(rounds: &mut Rounds) {
 fn an_almost_empty_pool<E: Engine<Rt = Proactor>>(rounds: &mut Rounds) {
     /// As many as the pool has, but four.
     const HOARD: usize = 1020;
-    const STREAMS: u64 = 64;
+    const STREAMS: usize = 64;
     const TOTAL: usize = 1 << 20;
     let (mut operations, mut misses) = (0, 0);
     crate::run::<E>(async |rt| {
@@ -74,18 +74,19 @@ fn an_almost_empty_pool<E: Engine<Rt = Proactor>>(rounds: &mut Rounds) {
                 hoard.push(hoarder.recv().await.expect("recv"));
             }
             let before = rt.stats().driver;
-            let mut tasks = Vec::new();
-            for seed in 0..STREAMS {
+            let (pattern, mut tasks) = (Rc::new(Pattern::new(1)), Vec::new());
+            for n in 0..STREAMS {
                 let (mut here, mut there) = duplex::<E>(rt).await;
-                let pattern = Rc::new(Pattern::new(seed));
-                let sent = Rc::clone(&pattern);
-                tasks.push(rt.spawn(async move { here.write_all(sent.bytes(0, TOTAL)).await.0.expect("write_all") }));
+                // Each its own part of the pattern, so that a byte on the wrong stream shows.
+                let start = n * 4099;
+                let (sent, pattern) = (pattern.bytes(start, TOTAL), Rc::clone(&pattern));
+                tasks.push(rt.spawn(async move { here.write_all(sent).await.0.expect("write_all") }));
                 tasks.push(rt.spawn(async move {
                     let mut received = 0;
                     while received < TOTAL {
                         let chunk = there.recv().await.expect("recv");
                         assert!(!chunk.bytes().is_empty());
-                        pattern.check(received, chunk.bytes());
+                        pattern.check(start + received, chunk.bytes());
                         received += chunk.bytes().len();
                     }
                 }));
@@ -108,7 +109,7 @@ fn an_almost_empty_pool<E: Engine<Rt = Proactor>>(rounds: &mut Rounds) {
     });
     // A receive of the least size has 4 KiB; an armed one that finds the pool empty is made anew once, and one is
     // made anew whenever a stream has had enough. Spinning would start them by the million.
-    let most = rounds.done() * STREAMS * (TOTAL as u64 / 4096) * 3;
+    let most = rounds.done() * (STREAMS * TOTAL / 4096 * 3) as u64;
     assert!(operations < most, "{operations} operations, of which {misses} found the pool empty");
     rounds.figure("operations", operations);
     rounds.figure("receives without the pool", misses);
