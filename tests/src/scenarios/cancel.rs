@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use executor::{BufResult, IoBuf, Listener, Reader, Writer};
 use oracles::PageBuffer;
-use proactor::Proactor;
+use proactor::{File, Proactor};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{Scenario, scenario};
 use crate::engine::{Engine, Stream};
@@ -27,6 +28,14 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
         800,
         [ProactorFull, ProactorBare, ProactorOneshot, ProactorTiny],
         dropped_receives
+    );
+    scenario!(
+        all,
+        "P4",
+        "reads are dropped while a worker copies, which no cancel stops: nothing is written to freed memory",
+        30,
+        [ProactorFull, ProactorBare, ProactorTiny],
+        dropped_copies
     );
     scenario!(
         all,
@@ -140,6 +149,35 @@ fn dropped_receives<E: Engine>(rounds: &mut Rounds) {
         }
     });
     rounds.figure("receives dropped in flight", dropped);
+}
+
+/// Reads of a file in memory, which is copied by workers, one read each.
+fn dropped_copies<E: Engine<Rt = Proactor>>(rounds: &mut Rounds) {
+    const SIZE: usize = 8 << 20;
+    let mut random = fastrand::Rng::with_seed(rounds.seed());
+    let mut under_way = 0;
+    crate::run::<E>(async |rt| {
+        let memory = std::fs::File::from(memfd_create("scenario", MemfdFlags::CLOEXEC).expect("memfd_create"));
+        memory.set_len(SIZE as u64).expect("ftruncate");
+        let file = File::from_std(rt, memory).expect("a file");
+        for _ in rounds.by_ref() {
+            let mut on_heap: Vec<_> = (0..2).map(|_| Box::pin(file.read_at(vec![0; SIZE], 0))).collect();
+            let mut on_pages: Vec<_> = (0..2).map(|_| Box::pin(file.read_at(PageBuffer::new(SIZE), 0))).collect();
+            for n in 0..2 {
+                let pending = (poll_once(&mut on_heap[n]).await.is_none(), poll_once(&mut on_pages[n]).await.is_none());
+                assert_eq!(pending, (true, true));
+            }
+            rt.sleep(Duration::from_micros(random.u64(0..4000))).await;
+            drop((on_heap, on_pages));
+            // Until the cancels are with the kernel, and have told those that still wait for a worker.
+            rt.sleep(Duration::ZERO).await;
+            under_way += rt.stats().driver.operations_now.expect("a proactor");
+            while rt.stats().driver.operations_now > Some(0) {
+                rt.sleep(Duration::from_micros(200)).await;
+            }
+        }
+    });
+    rounds.figure("copies under way after the drop", under_way);
 }
 
 /// Starts an operation on the stream or the listener that is not over at once, and drops both, before a turn could
