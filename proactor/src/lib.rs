@@ -39,7 +39,7 @@
 //! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
-//! memory that `recv` lends, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
+//! memory that `recv` lends, `fs.rs` is for files, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
 //! runtime on each of several cores.
 //!
 //! # Threads
@@ -66,6 +66,7 @@ mod cores;
 mod driver;
 #[cfg(feature = "faults")]
 mod faults;
+mod fs;
 mod net;
 mod op;
 mod pool;
@@ -87,6 +88,7 @@ use crate::calls::{Call, NAMES};
 use crate::op::Operations;
 use crate::pool::Pool;
 
+pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::setup::{Feature, Features, Gate, SetupError};

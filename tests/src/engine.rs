@@ -224,6 +224,14 @@ macro_rules! on_reactors {
     };
 }
 
+/// Adds each body once for the proactor, with all that the kernel can do, without, and with tiny queues.
+#[macro_export]
+macro_rules! on_proactors {
+    ($suite:ident, $($body:ident),+ $(,)?) => {
+        $($crate::on_engines!($suite, [ProactorFull, ProactorBare, ProactorTiny], $body);)+
+    };
+}
+
 /// Adds each body once for every engine.
 #[macro_export]
 macro_rules! on_every_engine {

@@ -22,7 +22,8 @@
 //! - It runs under a watchdog (`watchdog.rs`): a hang is a failure with a dump.
 //! - It ends with the balance check (`bench.rs`): descriptors, tasks, wakers, timers, sources (as we count them,
 //!   and as the kernel does), operations and lent buffers are back to where they were, *before* the runtime is
-//!   dropped and after.
+//!   dropped and after. Then the `oracles` are asked whether the kernel wrote to memory that was given back: to a
+//!   `PageBuffer`, or, in a file that makes their `Quarantine` its global allocator, to anything that was on the heap.
 //!
 //! Timings decide a test only with bounds at least ten times wider than what is expected.
 

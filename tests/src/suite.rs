@@ -99,6 +99,7 @@ impl Suite {
             let case = self.cases.into_iter().find(|case| case.name == name).expect("no such case");
             watchdog::start(case.limit);
             case.body.run();
+            oracles::check();
             return ExitCode::SUCCESS;
         }
         let arguments = Arguments::from_args();

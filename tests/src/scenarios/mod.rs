@@ -4,8 +4,10 @@
 //! an identifier by which the record of what is proven names it. Its body is generic over the engine, asserts
 //! what has to be exactly so (nothing lost, leaked, misdirected or hung), and takes times down as figures only.
 
+mod cancel;
 mod ends;
 mod injected;
+mod pressure;
 mod races;
 mod scripts;
 mod shortages;
@@ -48,10 +50,12 @@ pub(crate) use scenario;
 #[must_use]
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
+    cancel::add(&mut all);
     ends::add(&mut all);
     scripts::add(&mut all);
     injected::add(&mut all);
     races::add(&mut all);
     shortages::add(&mut all);
+    pressure::add(&mut all);
     all
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use allocation_counter::measure;
 use executor::{Listener, Reader, Runtime, Stats, Stream as _, Verdict, Writer, yield_now};
 use reactor::{AsyncFd, Direction, Reactor};
 use rustix::event::{EventfdFlags, eventfd};
@@ -291,11 +290,9 @@ fn more_submissions_than_fit<E: Engine>(rounds: &mut Rounds) {
             }
             let started = rt.stats();
             assert_eq!(operations(&started) - operations(&before), 2 * STREAMS as u64);
-            let allocated = measure(|| drop(reads));
+            drop(reads);
             let dropped = rt.stats();
             assert_eq!(enters(&started), enters(&dropped), "a drop submits nothing");
-            // The list of what is to be cancelled may grow, by doubling.
-            assert!(allocated.count_total <= 16, "{allocated:?}");
             for write in writes {
                 let (count, _) = rt.timeout(ms(20_000), write).await.expect("it never ended");
                 assert_eq!(count.expect("write"), 3);
