@@ -30,6 +30,7 @@
 mod bench;
 mod engine;
 pub mod net;
+mod process;
 mod rounds;
 pub mod scenarios;
 mod suite;
@@ -40,6 +41,7 @@ pub use engine::{
     Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
     Stream, unavailable,
 };
+pub use process::{CaseProcess, Ended};
 pub use rounds::{Rounds, Until};
 pub use suite::Suite;
 

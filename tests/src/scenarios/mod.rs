@@ -6,7 +6,10 @@
 
 mod ends;
 
-use crate::rounds::Rounds;
+use std::time::Duration;
+
+use crate::rounds::{Rounds, Until};
+use crate::watchdog;
 
 /// A scenario on one engine.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,20 @@ pub struct Scenario {
     pub rounds: u64,
     /// The body.
     pub body: fn(&mut Rounds),
+}
+
+impl Scenario {
+    /// Runs it in this process, which ends should that take longer than `limit`.
+    ///
+    /// # Panics
+    /// If something is not as it has to be.
+    #[must_use]
+    pub fn run(&self, until: Until, seed: u64, limit: Duration) -> Rounds {
+        watchdog::start(limit);
+        let mut rounds = Rounds::new(until, seed);
+        (self.body)(&mut rounds);
+        rounds
+    }
 }
 
 /// Adds a scenario once for each engine named.
