@@ -29,6 +29,8 @@
 
 mod bench;
 mod engine;
+mod flat;
+mod guests;
 pub mod net;
 mod process;
 mod rounds;
@@ -41,6 +43,7 @@ pub use engine::{
     Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
     Stream, unavailable,
 };
+pub use flat::{Flat, HEAP_LEVEL, Usage};
 pub use process::{CaseProcess, Ended};
 pub use rounds::{Rounds, Until};
 pub use suite::Suite;

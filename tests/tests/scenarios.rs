@@ -4,7 +4,12 @@
 
 use std::process::ExitCode;
 
+use peak_alloc::PeakAlloc;
 use tests::{Suite, scenarios};
+
+/// Some scenarios insist that the heap stays as it was.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::tests::scenarios::Scenario;
 use anyhow::bail;
 use clap::Parser;
-use tests::scenarios::Scenario;
 
 /// The least that is worth calling a soak, for each scenario on each engine.
 const WORTHWHILE: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ pub struct Cli {
 impl Cli {
     /// The scenarios asked for.
     pub fn select(&self) -> anyhow::Result<Vec<Scenario>> {
-        let all = tests::scenarios::all();
+        let all = ::tests::scenarios::all();
         for id in &self.scenarios {
             if !all.iter().any(|scenario| scenario.id.eq_ignore_ascii_case(id)) {
                 bail!("there is no scenario {id}: --list names all there are");
@@ -140,7 +140,7 @@ mod tests {
         let mut names: Vec<_> = chosen.iter().map(|scenario| (scenario.id, scenario.engine)).collect();
         names.sort_unstable();
         assert_eq!(names, [("K1", "proactor"), ("P18", "proactor")]);
-        assert_eq!(parse("soak").select().unwrap().len(), tests::scenarios::all().len());
+        assert_eq!(parse("soak").select().unwrap().len(), ::tests::scenarios::all().len());
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::process::CommandExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use ::tests::scenarios::Scenario;
+use ::tests::{CaseProcess, Ended, Until};
 use serde_json::{Map, Value, json};
-use tests::scenarios::Scenario;
-use tests::{CaseProcess, Ended, Until};
 
 /// How long a run may go on after its time: its last round, and the balance at its end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,7 +70,8 @@ impl Run {
             return Ok(run);
         }
         let child = CaseProcess::start(false, |command| {
-            command.arg("--child").args(arguments(&scenario, span, seed));
+            // In a group of its own, so that Ctrl-C reaches the parent alone.
+            command.arg("--child").args(arguments(&scenario, span, seed)).process_group(0);
         })?;
         let mut meanwhile = meanwhile;
         let mut broken_off = false;
@@ -151,7 +153,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     fn judged(status: Option<i32>, printed: &str) -> Run {
-        let scenario = tests::scenarios::all()[0];
+        let scenario = ::tests::scenarios::all()[0];
         let span = Duration::from_millis(1500);
         let mut run = Run { scenario, verdict: Verdict::Interrupted, span, took: span, rounds: 0, figures: Map::new() };
         run.judge(status.map(ExitStatus::from_raw), printed.to_owned());

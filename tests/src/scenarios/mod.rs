@@ -4,7 +4,11 @@
 //! an identifier by which the record of what is proven names it. Its body is generic over the engine, asserts
 //! what has to be exactly so (nothing lost, leaked, misdirected or hung), and takes times down as figures only.
 
+mod churn;
+mod crowd;
 mod ends;
+mod http_client;
+mod servers;
 
 use std::time::Duration;
 
@@ -61,6 +65,9 @@ pub(crate) use scenario;
 #[must_use]
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
+    churn::add(&mut all);
+    crowd::add(&mut all);
     ends::add(&mut all);
+    servers::add(&mut all);
     all
 }
