@@ -99,18 +99,26 @@ impl Flat {
         Flat { held: Held::now(&rt.stats()), checks: 0, warm: None, now: Usage::now(&rt.stats()) }
     }
 
-    /// Waits until as much is held as at first.
+    /// Waits until as much is held as at first, and looks at what is in use.
     ///
     /// # Panics
-    /// If that does not come to be, or if memory has risen above its level.
+    /// If that does not come to be, or if heap or memory have risen above their levels.
     pub async fn check<R: Runtime>(&mut self, rt: &R) {
+        self.settled(rt).await;
+        self.check_usage(Usage::now(&rt.stats()));
+    }
+
+    /// Waits until as much is held as at first, whatever is in use.
+    ///
+    /// # Panics
+    /// If that does not come to be.
+    pub async fn settled<R: Runtime>(&self, rt: &R) {
         let begun = Instant::now();
         while Held::now(&rt.stats()) != self.held {
             let (held, stats) = (Held::now(&rt.stats()), rt.stats());
             assert!(begun.elapsed() < SETTLE, "held at first: {:?}, now: {held:?}; {stats}", self.held);
             rt.sleep(ms(1)).await;
         }
-        self.check_usage(Usage::now(&rt.stats()));
     }
 
     fn check_usage(&mut self, now: Usage) {

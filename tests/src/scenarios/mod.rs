@@ -8,6 +8,7 @@ mod churn;
 mod crowd;
 mod ends;
 mod http_client;
+mod idle;
 mod servers;
 
 use std::time::Duration;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Scenario> {
     churn::add(&mut all);
     crowd::add(&mut all);
     ends::add(&mut all);
+    idle::add(&mut all);
     servers::add(&mut all);
     all
 }
