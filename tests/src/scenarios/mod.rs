@@ -9,6 +9,7 @@ mod crowd;
 mod ends;
 mod http_client;
 mod idle;
+mod scripts;
 mod servers;
 
 use std::time::Duration;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Scenario> {
     crowd::add(&mut all);
     ends::add(&mut all);
     idle::add(&mut all);
+    scripts::add(&mut all);
     servers::add(&mut all);
     all
 }
