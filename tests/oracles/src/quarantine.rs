@@ -7,6 +7,7 @@
 //! ```
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What freed memory is filled with.
@@ -80,6 +81,13 @@ static WARD: Mutex<Ward> = Mutex::new(Ward {
 fn ward() -> MutexGuard<'static, Ward> {
     // Nothing below panics while it is locked, and a panic's own allocations must not.
     WARD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes the program has asked for and not given back; 0 if it has another allocator.
+pub fn in_use() -> usize {
+    IN_USE.load(Ordering::Relaxed)
 }
 
 /// Looks at everything that is kept. What it finds is counted once.
@@ -162,16 +170,19 @@ impl Block {
 // the old one is kept, too.) Nothing here unwinds.
 unsafe impl GlobalAlloc for Quarantine {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: passed on to the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: passed on to the caller.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
         if cfg!(asan) {
             // AddressSanitizer has a quarantine of its own, and must see what is freed.
             // SAFETY: passed on to the caller.
