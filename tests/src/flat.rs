@@ -4,7 +4,6 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use executor::{Runtime, Stats};
-use peak_alloc::PeakAlloc;
 
 use crate::bench::open_fds;
 use crate::ms;
@@ -24,8 +23,8 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// Insists that whenever nothing is going on, a process holds what it held at first: descriptors, tasks, timers,
 /// sources, operations and lent buffers exactly, the heap within [`HEAP_LEVEL`], memory within [`MEMORY_LEVEL`].
 ///
-/// The program has to have [`PeakAlloc`] for its allocator; or [`oracles::Quarantine`], under which memory is not looked
-/// at, because what is freed is kept.
+/// The program has to have [`oracles::Quarantine`] for its allocator, which counts. As long as that keeps what is freed,
+/// memory is not looked at.
 #[derive(Debug)]
 pub struct Flat {
     held: Held,
@@ -56,9 +55,9 @@ impl Usage {
     #[must_use]
     pub fn now(stats: &Stats) -> Usage {
         let stock = usize::try_from(stats.driver.pool_bytes_now).expect("a size");
-        let heap = PeakAlloc.current_usage().max(oracles::in_use());
+        let heap = oracles::in_use();
         assert!(heap > 0, "the program has an allocator that does not count");
-        if oracles::in_use() > 0 {
+        if oracles::keeps() {
             return Usage { heap: heap.saturating_sub(stock), memory: 0 };
         }
         // Counted anew for each reader; the figures that cost nothing are estimates.

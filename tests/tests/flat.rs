@@ -7,12 +7,11 @@
 use std::process::ExitCode;
 
 use executor::{IoBuf, Runtime, Stream as _};
-use peak_alloc::PeakAlloc;
 use tests::net::{listen, serve};
 use tests::{Engine, Flat, HEAP_LEVEL, Suite, on_every_engine, panics, run};
 
 #[global_allocator]
-static HEAP: PeakAlloc = PeakAlloc;
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
 
 const CONNECTIONS: usize = 50;
 

@@ -54,14 +54,17 @@ fn row(line: &str) -> Row {
 
 /// Why there is no such test; `None` if there is.
 fn missing(test: &str) -> Option<String> {
-    let Some((file, name)) = test.rsplit_once("::") else { return Some("it has no file".to_owned()) };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let Some((file, name)) = test.rsplit_once("::") else {
+        let is_command = test.contains('/') && root.join(test).is_file();
+        return (!is_command).then(|| "it is neither a function nor a command".to_owned());
+    };
     if file == "scenarios" {
         return (!scenarios::all().iter().any(|scenario| scenario.id == name)).then(|| "no such scenario".to_owned());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = match file.contains('/') {
-        true => root.parent().expect("the workspace").join(file),
-        false => root.join("tests").join(file).with_extension("rs"),
+        true => root.join(file),
+        false => root.join("tests/tests").join(file).with_extension("rs"),
     };
     match fs::read_to_string(&path) {
         Err(error) => Some(format!("{}: {error}", path.display())),

@@ -7,7 +7,7 @@
 //! ```
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What freed memory is filled with.
@@ -84,6 +84,23 @@ fn ward() -> MutexGuard<'static, Ward> {
 }
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+static KEEPS: AtomicBool = AtomicBool::new(true);
+
+/// From now on what is freed goes to the system at once: for runs that look at how much memory the process has, and
+/// not at who writes to it.
+pub fn keep_nothing() {
+    KEEPS.store(false, Ordering::Relaxed);
+    let mut ward = ward();
+    while ward.report.blocks > 0 {
+        ward.release_oldest();
+    }
+}
+
+/// Whether what is freed is kept.
+pub fn keeps() -> bool {
+    KEEPS.load(Ordering::Relaxed)
+}
 
 /// Bytes the program has asked for and not given back; 0 if it has another allocator.
 pub fn in_use() -> usize {
@@ -183,8 +200,8 @@ unsafe impl GlobalAlloc for Quarantine {
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        if cfg!(asan) {
-            // AddressSanitizer has a quarantine of its own, and must see what is freed.
+        // AddressSanitizer has a quarantine of its own, and must see what is freed.
+        if cfg!(asan) || !keeps() {
             // SAFETY: passed on to the caller.
             return unsafe { System.dealloc(start, layout) };
         }
