@@ -30,8 +30,11 @@ pub struct Flat {
     held: Held,
     descriptors: usize,
     checks: u64,
-    /// When the warm-up was over, and what was in use.
-    warm: Option<(Instant, Usage)>,
+    /// What was in use when the warm-up was over.
+    warm: Option<Usage>,
+    /// Taken whenever the checks are twice as many: the last two. From the first of them on, which is not earlier than
+    /// a quarter of the way, the slopes are measured: before, memory rises to what is needed.
+    marks: [(Instant, Usage); 2],
     /// At the last check.
     now: Usage,
 }
@@ -65,6 +68,11 @@ impl Usage {
         let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).expect("Anonymous");
         let memory: usize = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
         Usage { heap: heap.saturating_sub(stock), memory: (memory * 1024).saturating_sub(stock) }
+    }
+
+    /// By how much heap and memory are more than they were.
+    fn rise_from(self, earlier: Usage) -> (i64, i64) {
+        (self.heap as i64 - earlier.heap as i64, self.memory as i64 - earlier.memory as i64)
     }
 }
 
@@ -100,7 +108,8 @@ impl Flat {
         // What has been spawned gets its first poll, and so to where it waits.
         rt.sleep(ms(1)).await;
         let (held, descriptors) = (Held::of(&rt.stats()), open_fds().len());
-        Flat { held, descriptors, checks: 0, warm: None, now: Usage::now(&rt.stats()) }
+        let now = Usage::now(&rt.stats());
+        Flat { held, descriptors, checks: 0, warm: None, marks: [(Instant::now(), now); 2], now }
     }
 
     /// Waits until as much is held as at first, and looks at what is in use.
@@ -132,7 +141,10 @@ impl Flat {
         self.checks += 1;
         self.now = now;
         if self.checks == WARM_UP {
-            self.warm = Some((Instant::now(), self.now));
+            self.warm = Some(self.now);
+        }
+        if self.checks.is_power_of_two() {
+            self.marks = [self.marks[1], (Instant::now(), now)];
         }
         let (heap, memory) = self.rise();
         let checks = self.checks;
@@ -145,8 +157,7 @@ impl Flat {
 
     /// Bytes by which heap and memory have risen since the warm-up.
     fn rise(&self) -> (i64, i64) {
-        let rise = |now: usize, warm: usize| now as i64 - warm as i64;
-        self.warm.map_or((0, 0), |(_, warm)| (rise(self.now.heap, warm.heap), rise(self.now.memory, warm.memory)))
+        self.warm.map_or((0, 0), |warm| self.now.rise_from(warm))
     }
 
     /// Takes down what was measured.
@@ -154,13 +165,13 @@ impl Flat {
         let (heap, memory) = self.rise();
         rounds.figure("heap, bytes", format!("{} ({heap:+})", self.now.heap));
         rounds.figure("memory, KiB", format!("{} ({:+})", self.now.memory / 1024, memory / 1024));
-        let hours = self.warm.map_or(0.0, |(since, _)| since.elapsed().as_secs_f64() / 3600.0);
+        let (since, mark) = self.marks[0];
+        let hours = since.elapsed().as_secs_f64() / 3600.0;
         // Of a minute or more: else it would be a page or two that is multiplied.
         if hours > 1.0 / 60.0 {
-            rounds.figure(
-                "slopes, KiB/h",
-                format!("{:.0}, {:.0}", heap as f64 / 1024.0 / hours, memory as f64 / 1024.0 / hours),
-            );
+            let (heap, memory) = self.now.rise_from(mark);
+            let per_hour = |bytes: i64| bytes as f64 / 1024.0 / hours;
+            rounds.figure("slopes, KiB/h", format!("{:.0}, {:.0}", per_hour(heap), per_hour(memory)));
         }
         rounds.figure("descriptors", self.descriptors);
     }
