@@ -3,6 +3,7 @@
 //! that runs here.
 
 mod process;
+mod sandbox;
 mod workers;
 
 use std::io::{ErrorKind, Read, Write};
