@@ -33,6 +33,7 @@ pub mod net;
 mod rounds;
 pub mod scenarios;
 mod suite;
+mod victim;
 mod watchdog;
 
 pub use bench::{Bench, is_closed, open_fds, run, settle};

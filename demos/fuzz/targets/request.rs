@@ -140,9 +140,12 @@ fn reasons(bytes: &[u8], len: usize, raw: &httparse::Request<'_, '_>, limits: &L
     let start = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     refuse_if(start > 8, 400);
     refuse_if((0..len).any(|at| bytes[at] == b'\n' && (at == 0 || bytes[at - 1] != b'\r')), 400);
-    let line = bytes[start..len].iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    // What is measured begins after four empty lines at most. A bare line feed there is no empty line to the
+    // server, but a request line of its own.
+    let measured = bytes.chunks_exact(2).take(4).take_while(|pair| *pair == b"\r\n").count() * 2;
+    let line = bytes[measured..len].iter().position(|byte| *byte == b'\n').unwrap() + 1;
     refuse_if(line.saturating_sub(2) > limits.request_line, 414);
-    refuse_if((len - start - line).saturating_sub(2) > limits.header_block, 431);
+    refuse_if((len - measured - line).saturating_sub(2) > limits.header_block, 431);
     refuse_if(raw.headers.len() > limits.headers, 431);
     let is_http10 = raw.version == Some(0);
     let hosts = values(raw, "host").count();

@@ -5,6 +5,7 @@
 //! what has to be exactly so (nothing lost, leaked, misdirected or hung), and takes times down as figures only.
 
 mod ends;
+mod hostile;
 
 use crate::rounds::Rounds;
 
@@ -45,5 +46,6 @@ pub(crate) use scenario;
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     ends::add(&mut all);
+    hostile::add(&mut all);
     all
 }
