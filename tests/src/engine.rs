@@ -1,6 +1,7 @@
 //! The engines, as types a test body is generic over.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use executor::{Config, Driver, Judge, Reader, Runtime};
 use proactor::{Feature, Proactor};
@@ -13,7 +14,7 @@ pub trait Engine: 'static {
     /// The executor's driver under it.
     type Driver: Driver;
     /// The runtime's type: both owner and handle.
-    type Rt: Runtime<Driver = Self::Driver>;
+    type Rt: Runtime<Driver = Self::Driver, Stream: AsFd>;
 
     /// A runtime; this is its owner.
     ///

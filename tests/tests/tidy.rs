@@ -168,7 +168,7 @@ fn unsafe_code_only_where_declared() {
         assert!(!is_unsafe || may_be, "{name} has unsafe code");
         assert!(is_unsafe || !may_be, "{name} has no unsafe code any more: strike it from the list");
     }
-    for library in ["executor/src/lib.rs", "tests/src/lib.rs"] {
+    for library in ["executor/src/lib.rs", "tests/src/lib.rs", "tests/sim/src/lib.rs"] {
         let source = fs::read_to_string(root().join(library)).unwrap();
         assert!(source.contains("#![forbid(unsafe_code)]"), "{library}");
     }
@@ -226,7 +226,7 @@ fn lines_of_code(source: &str) -> usize {
 }
 
 fn tests_open_with_goal_and_method() {
-    for (name, source) in sources("tests/tests") {
+    for (name, source) in ["tests/tests", "tests/sim/tests"].into_iter().flat_map(sources) {
         let opening: String = source.lines().take_while(|line| line.starts_with("//!")).collect();
         assert!(opening.starts_with("//! Goal: ") && opening.contains("//! Method: "), "{name}");
         assert!(!source.contains(concat!("#[", "ignore")), "{name}: an ignored test is no test");

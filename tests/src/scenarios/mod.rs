@@ -6,6 +6,7 @@
 
 mod ends;
 mod hostile;
+mod scripts;
 
 use crate::rounds::Rounds;
 
@@ -47,5 +48,6 @@ pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     ends::add(&mut all);
     hostile::add(&mut all);
+    scripts::add(&mut all);
     all
 }
