@@ -10,7 +10,8 @@ use crate::serve::LAST_CALL;
 
 use super::corpus::{responses, statuses};
 use super::limits::{
-    BODY, CHUNK_EXTENSIONS, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT, REQUESTS, STALL_TIMEOUT, TRAILERS,
+    BODY, CHUNK_EXTENSIONS, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT,
+    REQUESTS, STALL_TIMEOUT, TRAILERS,
 };
 use super::simulation::{Script, Transcript};
 use super::site::Site;
@@ -259,7 +260,9 @@ fn what_goes_around_chunks_has_its_limits_too() {
 
 #[test]
 fn nothing_a_client_says_becomes_a_line_of_a_response() {
-    for value in ["a\r\nSet-Cookie: b", "a\rSet-Cookie: b", "a\nSet-Cookie: b", "a\0Set-Cookie: b", "a\r\n\r\nHTTP/1.1 200 OK"] {
+    for value in
+        ["a\r\nSet-Cookie: b", "a\rSet-Cookie: b", "a\nSet-Cookie: b", "a\0Set-Cookie: b", "a\r\n\r\nHTTP/1.1 200 OK"]
+    {
         for input in [
             format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: {value}\r\nContent-Length: 1\r\n\r\nx"),
             format!("GET /{value} HTTP/1.1\r\nHost: a\r\n\r\n"),
