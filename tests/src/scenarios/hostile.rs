@@ -131,12 +131,12 @@ fn slow_clients<E: Engine>(rounds: &mut Rounds) {
     raise_open_files();
     let limits = Limits { header_timeout: DEADLINE, linger_timeout: ms(50), ..Limits::default() };
     let (mut waits, mut most, mut latest) = (Vec::new(), 0, Duration::ZERO);
-    while let Some(round) = rounds.next() {
+    for round in rounds.by_ref() {
         // More each round, for there is no time for all in the first.
         let count = usize::try_from(round + 1).expect("a round").saturating_mul(300).min(5_000);
         let ((gone, wait), served) = against::<E, _>(Service::Http, MANY, limits.clone(), |victim| {
             beside_a_polite_client(victim, || {
-                let mut slow: Vec<_> = (0..count).map(|number| Slow::new(victim, number % 2 == 0)).collect();
+                let mut slow: Vec<_> = (0..count).map(|number| Slow::new(victim, number.is_multiple_of(2))).collect();
                 let begun = Instant::now();
                 while slow.iter().any(|slow| slow.gone.is_none()) {
                     assert!(begun.elapsed() < DEADLINE + PATIENCE, "slow clients are still there");
@@ -165,14 +165,14 @@ fn slow_clients<E: Engine>(rounds: &mut Rounds) {
 fn resets<E: Engine>(rounds: &mut Rounds) {
     const COUNT: u64 = 500;
     let (mut waits, mut begun_and_reset) = (Vec::new(), Duration::ZERO);
-    while let Some(round) = rounds.next() {
+    for round in rounds.by_ref() {
         let service = Service::of_round(round);
         let ((took, wait), served) = against::<E, _>(service, MANY, Limits::default(), |victim| {
             beside_a_polite_client(victim, || {
                 let begun = Instant::now();
                 for number in 0..COUNT {
                     let mut stream = victim.connect();
-                    if number % 2 == 0 {
+                    if number.is_multiple_of(2) {
                         let _ = stream.write(service.exchange(number).0.as_bytes());
                     }
                     reset(stream);
@@ -215,7 +215,7 @@ fn greedy_clients<E: Engine>(rounds: &mut Rounds) {
     let pattern = Pattern::new(rounds.seed());
     let limits = Limits { stall_timeout: ms(500), linger_timeout: ms(50), ..Limits::default() };
     let (mut waits, mut most) = (Vec::new(), 0);
-    while let Some(round) = rounds.next() {
+    for round in rounds.by_ref() {
         let service = Service::of_round(round);
         let ((lent, wait), served) = against::<E, _>(service, MANY, limits.clone(), |victim| {
             let ((), wait) = beside_a_polite_client(victim, || {
@@ -244,7 +244,7 @@ fn greedy_clients<E: Engine>(rounds: &mut Rounds) {
 fn greedy_echo(victim: &Victim, pattern: &Pattern, number: u64) {
     let mut stream = victim.connect();
     let sent = send_until_stuck(&mut stream, |sent| pattern.bytes(sent, 1 << 16));
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         reset(stream);
         return;
     }
@@ -297,7 +297,7 @@ fn nonsense<E: Engine>(rounds: &mut Rounds) {
     const COUNT: u64 = 150;
     let mut random = Rng::with_seed(rounds.seed());
     let mut waits = Vec::new();
-    while let Some(round) = rounds.next() {
+    for round in rounds.by_ref() {
         let service = Service::of_round(round);
         let seed = random.u64(..);
         let ((_, wait), served) = against::<E, _>(service, MANY, Limits::default(), |victim| {
@@ -327,7 +327,7 @@ fn a_crowd_and_one<E: Engine>(rounds: &mut Rounds) {
     const CROWD: u64 = 100;
     const EXCHANGES: u64 = 20;
     let (mut waits, mut worst) = (Vec::new(), 0.0_f64);
-    while let Some(round) = rounds.next() {
+    for round in rounds.by_ref() {
         let service = Service::of_round(round);
         let ((asked, wait), served) = against::<E, _>(service, MANY, Limits::default(), |victim| {
             let mut crowd: Vec<_> = (0..CROWD).map(|_| victim.connect()).collect();
@@ -354,7 +354,7 @@ fn a_crowd_and_one<E: Engine>(rounds: &mut Rounds) {
 /// The polite client's dialogue in an impolite manner of the wire: the transcript is the same.
 fn odd_segments<E: Engine>(rounds: &mut Rounds) {
     let mut waits = Vec::new();
-    while let Some(round) = rounds.next() {
+    for round in rounds.by_ref() {
         let service = Service::of_round(round);
         let ((_, wait), _) = against::<E, _>(service, MANY, Limits::default(), |victim| {
             beside_a_polite_client(victim, || {
@@ -433,7 +433,7 @@ fn both_end_at_once(victim: &Victim) {
 fn full_house<E: Engine>(rounds: &mut Rounds) {
     const SEATS: usize = 3;
     let mut longest = Duration::ZERO;
-    while let Some(round) = rounds.next() {
+    for round in rounds.by_ref() {
         let service = Service::of_round(round);
         let (took, served) = against::<E, _>(service, SEATS, Limits::default(), |victim| {
             let mut seated: Vec<_> = (0..SEATS).map(|_| victim.connect()).collect();
