@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use demos::http::{Limits, Site, connection};
 use libfuzzer_sys::fuzz_target;
-use sim::{Builder, Reader, Runtime, Sim, Stream, Weather, Writer};
+use sim::{Builder, Reader, Sim, Stream, Weather, Writer};
 
 fuzz_target!(|input: &[u8]| {
     let Some((seed, said)) = input.split_first_chunk() else { return };
