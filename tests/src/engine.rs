@@ -1,6 +1,7 @@
 //! The engines, as types a test body is generic over.
 
 use std::io;
+use std::net::TcpStream;
 
 use executor::{Config, Driver, Judge, Reader, Runtime};
 use proactor::{Feature, Proactor};
@@ -23,6 +24,14 @@ pub trait Engine: 'static {
 
     /// Puts a judge between the driver and the kernel.
     fn set_judge(rt: &Self::Rt, judge: Option<Judge>);
+
+    /// Takes a connection that was made elsewhere.
+    ///
+    /// # Errors
+    /// As the engine's `TcpStream::from_std`.
+    fn adopt(rt: &Self::Rt, stream: TcpStream) -> io::Result<Stream<Self>>
+    where
+        Self: Sized;
 }
 
 /// Why the engine can't be set up on this machine, if it can't.
@@ -58,6 +67,10 @@ impl Engine for ReactorLevel {
     fn set_judge(rt: &Reactor, judge: Option<Judge>) {
         rt.set_judge(judge);
     }
+
+    fn adopt(rt: &Reactor, stream: TcpStream) -> io::Result<reactor::TcpStream> {
+        reactor::TcpStream::from_std(rt, stream)
+    }
 }
 
 impl Engine for ReactorEdge {
@@ -72,6 +85,10 @@ impl Engine for ReactorEdge {
     fn set_judge(rt: &Reactor, judge: Option<Judge>) {
         rt.set_judge(judge);
     }
+
+    fn adopt(rt: &Reactor, stream: TcpStream) -> io::Result<reactor::TcpStream> {
+        reactor::TcpStream::from_std(rt, stream)
+    }
 }
 
 impl Engine for ReactorMillis {
@@ -85,6 +102,10 @@ impl Engine for ReactorMillis {
 
     fn set_judge(rt: &Reactor, judge: Option<Judge>) {
         rt.set_judge(judge);
+    }
+
+    fn adopt(rt: &Reactor, stream: TcpStream) -> io::Result<reactor::TcpStream> {
+        reactor::TcpStream::from_std(rt, stream)
     }
 }
 
@@ -120,6 +141,10 @@ impl Engine for ProactorFull {
     fn set_judge(rt: &Proactor, judge: Option<Judge>) {
         rt.set_judge(judge);
     }
+
+    fn adopt(rt: &Proactor, stream: TcpStream) -> io::Result<proactor::TcpStream> {
+        proactor::TcpStream::from_std(rt, stream)
+    }
 }
 
 impl Engine for ProactorBare {
@@ -133,6 +158,10 @@ impl Engine for ProactorBare {
 
     fn set_judge(rt: &Proactor, judge: Option<Judge>) {
         rt.set_judge(judge);
+    }
+
+    fn adopt(rt: &Proactor, stream: TcpStream) -> io::Result<proactor::TcpStream> {
+        proactor::TcpStream::from_std(rt, stream)
     }
 }
 
@@ -148,6 +177,10 @@ impl Engine for ProactorOneshot {
     fn set_judge(rt: &Proactor, judge: Option<Judge>) {
         rt.set_judge(judge);
     }
+
+    fn adopt(rt: &Proactor, stream: TcpStream) -> io::Result<proactor::TcpStream> {
+        proactor::TcpStream::from_std(rt, stream)
+    }
 }
 
 impl Engine for ProactorTiny {
@@ -161,6 +194,10 @@ impl Engine for ProactorTiny {
 
     fn set_judge(rt: &Proactor, judge: Option<Judge>) {
         rt.set_judge(judge);
+    }
+
+    fn adopt(rt: &Proactor, stream: TcpStream) -> io::Result<proactor::TcpStream> {
+        proactor::TcpStream::from_std(rt, stream)
     }
 }
 

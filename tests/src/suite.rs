@@ -30,6 +30,8 @@ pub struct Suite {
     limit: Option<Duration>,
     /// Why an engine can't be set up here; asked once for each.
     unavailable: BTreeMap<&'static str, Option<String>>,
+    /// What can't be tried here, and why.
+    skipped: Vec<(String, String)>,
 }
 
 struct Case {
@@ -79,6 +81,11 @@ impl Suite {
         self.push(name.to_owned(), Body::Plain(body));
     }
 
+    /// Says that this can't be tried on this machine, in a line of its own.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        self.skipped.push((name.to_owned(), why.to_owned()));
+    }
+
     /// Adds a scenario in its quick form, if its engine can be set up on this machine.
     pub fn add_scenario(&mut self, scenario: Scenario) {
         if self.is_set_up(scenario.engine, scenario.unavailable) {
@@ -102,11 +109,13 @@ impl Suite {
         }
         let arguments = Arguments::from_args();
         let show = arguments.nocapture;
-        let skipped = self.unavailable.into_iter().filter_map(|(engine, why)| Some((engine, why?)));
+        let engines = self.unavailable.into_iter();
+        let engines =
+            engines.filter_map(|(engine, why)| Some((engine.to_owned(), format!("cannot be set up here: {}", why?))));
         // One visible line instead of tests that pass without having run.
-        let skipped = skipped.map(|(engine, why)| {
-            Trial::test(format!("{engine}: SKIPPED, cannot be set up here: {why}"), || Ok(())).with_ignored_flag(true)
-        });
+        let skipped = engines
+            .chain(self.skipped)
+            .map(|(name, why)| Trial::test(format!("{name}: SKIPPED, {why}"), || Ok(())).with_ignored_flag(true));
         let cases = self.cases.into_iter().map(|case| {
             let name = case.name.clone();
             Trial::test(name, move || run_in_child(&case, show))
@@ -133,7 +142,10 @@ fn run_in_child(case: &Case, show: bool) -> Result<(), Failed> {
     let (mut reader, writer) = std::io::pipe()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.env(CASE, &case.name).stdin(Stdio::null());
-    if !show {
+    if show {
+        // Else the reading end would wait for this one for ever.
+        drop(writer);
+    } else {
         command.stdout(writer.try_clone()?).stderr(writer);
     }
     let mut child = command.spawn()?;

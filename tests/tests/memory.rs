@@ -10,11 +10,15 @@ use std::process::ExitCode;
 use allocation_counter::{AllocationInfo, measure};
 use executor::{IoBuf, Listener, Stream};
 use tests::net::listen;
-use tests::{Bench, Engine, Suite, on_every_engine};
+use tests::{Bench, Engine, Suite, elsewhere, ms, on_every_engine};
 
 /// Bytes of heap for an idle connection: its task, its socket, its places in the tables.
 const IDLE_BYTES: i64 = 600;
 const IDLE: usize = 500;
+/// Bytes of heap that stay for each connection that was open at once: its places in the tables.
+const KEPT_BYTES: i64 = 300;
+/// What a proactor's pool of buffers takes at first, and keeps.
+const POOL: i64 = 1 << 20;
 
 /// By turns in one step and in two.
 async fn echo<S: Stream>(mut stream: S) {
@@ -108,8 +112,43 @@ fn idle_connections_are_small<E: Engine>() {
     assert!((1..=IDLE_BYTES).contains(&each), "{each} bytes for each idle connection");
 }
 
+/// Connections that come and go leave what they left the first time, and no more: generation after generation is as
+/// large. What stays are the places in the tables, for the next ones.
+fn generations_leave_the_memory_as_it_was<E: Engine>() {
+    const CONNECTIONS: usize = 2000;
+    let (bench, addr) = server::<E>();
+    let rt = bench.rt();
+    let mut left = Vec::new();
+    for _ in 0..4 {
+        let info = measure(|| {
+            rt.block_on(async {
+                elsewhere(move || {
+                    let mut peers: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(addr).unwrap()).collect();
+                    peers.iter_mut().for_each(|peer| say_and_hear(peer, 1));
+                })
+                .await;
+                while rt.stats().tasks_now > 1 {
+                    rt.sleep(ms(1)).await;
+                }
+            });
+        });
+        left.push(info.bytes_current);
+        println!("{} bytes at most, {} left", info.bytes_max, left[left.len() - 1]);
+    }
+    let places = KEPT_BYTES * CONNECTIONS as i64;
+    assert!(left[0] <= POOL + places, "{} bytes are kept for {CONNECTIONS} connections that were", left[0]);
+    // A vector that grows once more, or the like: two bytes for each connection.
+    assert!(left[1..].iter().all(|bytes| *bytes <= 4096), "bytes left by each generation: {left:?}");
+    bench.finish();
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    on_every_engine!(suite, round_trips_allocate_nothing, idle_connections_are_small);
+    on_every_engine!(
+        suite,
+        round_trips_allocate_nothing,
+        idle_connections_are_small,
+        generations_leave_the_memory_as_it_was
+    );
     suite.run()
 }

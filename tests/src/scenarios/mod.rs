@@ -4,7 +4,12 @@
 //! an identifier by which the record of what is proven names it. Its body is generic over the engine, asserts
 //! what has to be exactly so (nothing lost, leaked, misdirected or hung), and takes times down as figures only.
 
+mod bytes;
+mod crowds;
 mod ends;
+mod fairness;
+mod time;
+mod wakes;
 
 use crate::rounds::Rounds;
 
@@ -44,6 +49,11 @@ pub(crate) use scenario;
 #[must_use]
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
+    wakes::add(&mut all);
+    fairness::add(&mut all);
+    time::add(&mut all);
+    crowds::add(&mut all);
+    bytes::add(&mut all);
     ends::add(&mut all);
     all
 }
