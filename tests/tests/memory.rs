@@ -115,11 +115,11 @@ fn idle_connections_are_small<E: Engine>() {
 /// Connections that come and go leave what they left the first time, and no more: generation after generation is as
 /// large. What stays are the places in the tables, for the next ones.
 fn generations_leave_the_memory_as_it_was<E: Engine>() {
-    const CONNECTIONS: usize = 2000;
+    const CONNECTIONS: usize = 500;
     let (bench, addr) = server::<E>();
     let rt = bench.rt();
     let mut left = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..3 {
         let info = measure(|| {
             rt.block_on(async {
                 elsewhere(move || {

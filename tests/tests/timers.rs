@@ -111,6 +111,11 @@ fn the_last_waker_is_the_one_woken<E: Engine>() {
     run::<E>(async |rt| {
         let (old, new) = (Arc::new(CountWakes(0.into())), Arc::new(CountWakes(0.into())));
         let mut sleep = rt.sleep(ms(5));
+        // One that is dropped wakes nobody.
+        let mut dropped = rt.sleep(ms(5));
+        let waker = Waker::from(Arc::clone(&old));
+        assert!(Pin::new(&mut dropped).poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        drop(dropped);
         for counter in [&old, &old, &new] {
             let waker = Waker::from(Arc::clone(counter));
             let mut cx = std::task::Context::from_waker(&waker);
