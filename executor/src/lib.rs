@@ -100,8 +100,10 @@ mod driver;
 mod executor;
 mod group;
 mod queue;
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod queue_loom;
+#[cfg(all(test, shuttle))]
+mod queue_shuttle;
 mod radix;
 mod remote;
 mod runtime;
