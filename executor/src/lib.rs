@@ -99,6 +99,7 @@ mod cores;
 mod driver;
 mod executor;
 mod group;
+mod live;
 mod queue;
 #[cfg(all(test, any(loom, shuttle)))]
 mod queue_loom;
@@ -116,7 +117,9 @@ mod tcp;
 mod timer;
 
 #[cfg(feature = "faults")]
-pub use seam::{Judge, Verdict};
+pub use live::live_headers;
+#[cfg(feature = "faults")]
+pub use seam::{Editor, Judge, Report, Verdict, judge_setups};
 pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice},

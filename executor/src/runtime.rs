@@ -132,6 +132,33 @@ pub trait Reader: 'static {
 }
 
 /// The writing side of a stream.
+///
+/// One write at a time: two in flight could arrive in pieces of each other. So a write borrows the writer as long
+/// as it lasts, and this does not compile:
+///
+/// ```compile_fail,E0499
+/// async fn two_at_a_time<W: executor::Writer>(mut stream: W) {
+///     let one = stream.write_all("one");
+///     let two = stream.write_all("two");
+///     drop((one.await, two.await));
+/// }
+/// ```
+///
+/// Nor do two tasks with one stream. What does is one after the other:
+///
+/// ```
+/// async fn one_by_one<W: executor::Writer>(mut stream: W) {
+///     drop(stream.write_all("one").await);
+///     drop(stream.write_all("two").await);
+/// }
+/// ```
+///
+/// ```compile_fail,E0382
+/// fn two_tasks<R: executor::Runtime, W: executor::Writer>(rt: &R, mut stream: W) {
+///     rt.spawn(async move { drop(stream.write_all("one").await) }).detach();
+///     rt.spawn(async move { drop(stream.write_all("two").await) }).detach();
+/// }
+/// ```
 pub trait Writer: 'static {
     /// Writes some of the buffer, and says how much.
     ///
@@ -140,9 +167,9 @@ pub trait Writer: 'static {
     /// raises SIGPIPE.
     ///
     /// # Cancel safety
-    /// Dropping this future before its first poll does nothing. Dropping it while it waits breaks the writing side:
-    /// how much was sent is unknown, so all later writes fail with `BrokenPipe`. The peer gets a prefix of what was
-    /// written, and reading goes on.
+    /// Dropping this future before its first poll does nothing. Dropping it while it waits breaks the writing side,
+    /// unless it turns out that all was sent: how much was is unknown else, so later writes fail with `BrokenPipe`.
+    /// The peer gets a prefix of what was written, and reading goes on.
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Writes the whole buffer.
@@ -185,8 +212,9 @@ pub trait Stream: Reader + Writer {
     /// Those of both.
     ///
     /// # Cancel safety
-    /// Dropping this future loses no received byte: the next `recv` or `read` gets it. Unless the buffer is
-    /// known to be sent by then, it breaks the writing side, as dropping [`write_all`](Writer::write_all) does.
+    /// Dropping this future loses no received byte: the next `recv` or `read` gets it. Dropping it while it waits for
+    /// the answer, the buffer being sent, does no harm; dropping it before that breaks the writing side, as dropping
+    /// [`write_all`](Writer::write_all) does.
     async fn exchange<B: IoBuf>(&mut self, buf: B) -> io::Result<Self::Chunk> {
         self.write_all(buf).await.0?;
         self.recv().await

@@ -18,6 +18,9 @@ use executor::{IoBuf, JoinSet, Listener, Reader, Runtime, Stream as _, Writer, y
 use tests::net::{Pattern, listen, pair, recv_exactly};
 use tests::{CountsDrops, Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run, start_then_drop};
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 fn a_dropped_recv_loses_nothing<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;

@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use executor::{IoBuf, Reader, Runtime, Writer, yield_now};
 use tests::net::{listen, pair, recv_exactly, serve};
@@ -80,12 +79,11 @@ fn a_stream_that_is_always_readable_is_one_among_others<E: Engine>() {
             }
         });
         let mut longest_row = 0;
-        let start = Instant::now();
-        while start.elapsed() < ms(200) {
+        // It is read from, too, however slow the machine is.
+        while reads.get() < 2000 {
             yield_now().await;
             longest_row = longest_row.max(in_a_row.take());
         }
-        assert!(reads.get() > 1000, "{} reads", reads.get());
         // Sixteen are the most before the others get their turn.
         assert!(longest_row <= 32, "{longest_row} reads in a row");
         reader.abort();

@@ -1,7 +1,7 @@
 //! Goal: a timer is never early, never forgotten, and costs nothing while it waits or when it is gone.
 //!
-//! Method: each way to use a timer once, with turns of the driver counted. (The scenarios M1 to M5 and K4 use them by
-//! the thousand; `clock.rs` moves the clock.)
+//! Method: each way to use a timer once, with turns of the driver counted. (The scenarios M1 to M5 use them by the
+//! thousand; `clock.rs` moves the clock.)
 
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};

@@ -10,7 +10,7 @@ use executor::{IoBuf, Reader, Stream as _, Writer};
 use fastrand::Rng;
 
 use super::{Scenario, scenario};
-use crate::engine::{Engine, Stream};
+use crate::engine::{Engine, Stream, Subject};
 use crate::net::{Pattern, V4, V6, duplex_at, recv_exactly};
 use crate::rounds::Rounds;
 
@@ -91,7 +91,7 @@ fn piece(random: &mut Rng) -> usize {
 /// Two ends of a connection over unix sockets, which are streams of bytes as TCP's are.
 fn unix_duplex<E: Engine>(rt: &E::Rt) -> (Stream<E>, Stream<E>) {
     let (here, there) = UnixStream::pair().expect("a pair");
-    let adopt = |end: UnixStream| E::adopt(rt, TcpStream::from(OwnedFd::from(end))).expect("a stream");
+    let adopt = |end: UnixStream| rt.stream_of(TcpStream::from(OwnedFd::from(end))).expect("a stream");
     (adopt(here), adopt(there))
 }
 

@@ -1,4 +1,4 @@
-//! Timers by the thousand, short ones, cancelled ones, under signals, and alone on an idle runtime.
+//! Timers by the thousand, short ones, cancelled ones, and under signals.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -10,13 +10,11 @@ use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use executor::{Listener, Reader};
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Scenario, scenario};
 use crate::engine::Engine;
-use crate::net::{listen, pair};
 use crate::rounds::Rounds;
 use crate::times::Times;
 use crate::{ms, poll_once};
@@ -54,14 +52,6 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
         3,
         [ReactorLevel, ReactorEdge, ReactorMillis, ProactorFull, ProactorBare, ProactorTiny],
         signals_during_sleeps
-    );
-    scenario!(
-        all,
-        "K4",
-        "a timer now and then on a runtime that is otherwise idle: it wakes up for that, and for nothing else",
-        3,
-        [ReactorLevel, ReactorEdge, ReactorMillis, ProactorFull, ProactorBare],
-        an_idle_runtime_with_a_timer
     );
 }
 
@@ -187,28 +177,4 @@ fn signals_during_sleeps<E: Engine>(rounds: &mut Rounds) {
         rounds.figure("turns per sleep", turns / rounds.done());
     });
     lateness.report(rounds, "late");
-}
-
-fn an_idle_runtime_with_a_timer<E: Engine>(rounds: &mut Rounds) {
-    crate::run::<E>(async |rt| {
-        let ((mut listener, _), (mut stream, _peer)) = (listen(rt), pair::<E>(rt).await);
-        let waiting = [
-            rt.spawn(async move { listener.accept().await.map(drop) }),
-            rt.spawn(async move { stream.recv().await.map(drop) }),
-        ];
-        rt.sleep(ms(20)).await;
-        let (before, used) = (rt.stats(), processor_time());
-        for _ in rounds.by_ref() {
-            rt.sleep(ms(200)).await;
-        }
-        let (after, used) = (rt.stats(), processor_time() - used);
-        let turns = after.turns - before.turns;
-        assert_eq!(after.polls - before.polls, rounds.done(), "polls");
-        assert_eq!(after.driver.events, before.driver.events, "events");
-        // One more each if the kernel wakes a little early.
-        assert!(turns <= 2 * rounds.done(), "{turns} turns for {} timers", rounds.done());
-        rounds.figure("turns per timer", turns as f64 / rounds.done() as f64);
-        rounds.figure("processor time per timer, us", used.as_micros() / u128::from(rounds.done()));
-        waiting.iter().for_each(executor::JoinHandle::abort);
-    });
 }
