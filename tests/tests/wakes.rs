@@ -1,15 +1,17 @@
 //! Goal: a wake from another thread is never lost, whenever it comes: before the sleep, as it begins,
 //! during it, after the task, and after the runtime. And none of these writes to a stranger's
-//! descriptor.
+//! descriptor. A wake goes to whoever asked last.
 //!
 //! Method: threads that wake at random moments, counted on both sides; descriptors that take the place
 //! of the runtime's after its end, searched for stray bytes. (`executor/src/queue_loom.rs` tries every
 //! interleaving of the handshake itself.)
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io::Read;
+use std::future::{Future, poll_fn};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +20,9 @@ use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use executor::yield_now;
-use tests::{Bench, Engine, Suite, ms, on_every_engine, open_fds, run, settle};
+use executor::{IoBuf, Listener, Reader, Runtime, Writer, yield_now};
+use tests::net::{listen, pair};
+use tests::{Bench, Engine, Suite, ms, on_every_engine, open_fds, poll_idle, poll_once, run, settle};
 
 /// Completes when the flag is set; sends its waker to the other side at each poll.
 async fn wait_for(flag: Arc<AtomicBool>, wakers: mpsc::Sender<Waker>) {
@@ -217,6 +220,40 @@ fn wakers_that_outlive_the_runtime_write_to_nobody<E: Engine>() {
     bench.finish();
 }
 
+/// Has the future polled with a waker that does nothing, as a task would that handed it on; then awaits it here,
+/// while something happens elsewhere that lets it go on.
+async fn hand_on<R: Runtime, F: Future>(rt: &R, future: F, act: impl FnOnce() + Send + 'static) -> F::Output {
+    let mut future = pin!(future);
+    assert!(poll_idle(&mut future).is_pending());
+    assert!(poll_once(&mut future).await.is_none());
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(ms(20));
+        act();
+    });
+    let output = rt.timeout(ms(3000), future).await.expect("only the first who asked was woken");
+    thread.join().unwrap();
+    output
+}
+
+fn the_last_who_asked_is_woken<E: Engine>() {
+    const LARGE: usize = 16 << 20;
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        let connect = move || drop(TcpStream::connect(addr).unwrap());
+        drop(hand_on(rt, listener.accept(), connect).await.unwrap());
+        let (mut stream, peer) = pair::<E>(rt).await;
+        let say = || {
+            let mut peer = peer.try_clone().unwrap();
+            move || peer.write_all(b"x").unwrap()
+        };
+        assert_eq!(hand_on(rt, stream.read(vec![0; 8]), say()).await.0.unwrap(), 1);
+        assert_eq!(hand_on(rt, stream.recv(), say()).await.unwrap().bytes(), b"x");
+        let mut reader = peer.try_clone().unwrap();
+        let read = move || reader.read_exact(&mut vec![0; LARGE]).unwrap();
+        hand_on(rt, stream.write_all(vec![0; LARGE]), read).await.0.unwrap();
+    });
+}
+
 /// A waker holds the wake-up descriptor and nothing else of the runtime.
 fn a_last_waker_dropped_elsewhere_frees_the_rest<E: Engine>() {
     let before = open_fds();
@@ -243,6 +280,7 @@ fn main() -> ExitCode {
         wakers_of_finished_tasks_do_nothing,
         wakers_that_outlive_the_runtime_write_to_nobody,
         a_last_waker_dropped_elsewhere_frees_the_rest,
+        the_last_who_asked_is_woken,
     );
     suite.run()
 }
