@@ -65,7 +65,12 @@ impl Suite {
         self.is_set_up(E::NAME, unavailable::<E>)
     }
 
+    /// A child does not ask: its parent has. The kernel takes a ring down in the background, on the thread that had
+    /// it, and so ends a later sleep of the case's own runtime once: enough to hide a lost wake.
     fn is_set_up(&mut self, engine: &'static str, probe: fn() -> Option<String>) -> bool {
+        if std::env::var_os(CASE).is_some() {
+            return true;
+        }
         self.unavailable.entry(engine).or_insert_with(probe).is_none()
     }
 
@@ -100,6 +105,7 @@ impl Suite {
             let case = self.cases.into_iter().find(|case| case.name == name).expect("no such case");
             watchdog::start(case.limit);
             case.body.run();
+            watchdog::done();
             return ExitCode::SUCCESS;
         }
         let arguments = Arguments::from_args();
