@@ -443,24 +443,24 @@ fn futures_dropped_in_every_state() {
     });
 }
 
-/// More operations are dropped in one poll than the submission queue has places for their cancels. Nothing arrives,
-/// and the streams live on: what ends an operation is its cancel alone.
+/// More operations are dropped in one poll than the submission queue has places (1024) for their cancels. Nothing
+/// arrives, and the streams live on: what ends an operation is its cancel alone.
 fn cancels_beyond_the_queue_are_kept() {
-    run::<ProactorTiny>(async |rt| {
+    const MANY: usize = 1200;
+    run::<ProactorFull>(async |rt| {
         let mut pairs = Vec::new();
-        for _ in 0..40 {
-            pairs.push(pair::<ProactorTiny>(rt).await);
+        for _ in 0..MANY {
+            pairs.push(pair::<ProactorFull>(rt).await);
         }
         let (mut streams, mut peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        for _ in 0..10 {
-            let mut reads: Vec<_> = streams.iter_mut().map(|stream| Box::pin(stream.read(vec![0; 64]))).collect();
-            for read in &mut reads {
-                assert!(poll_once(read).await.is_none());
-            }
-            rt.sleep(ms(1)).await;
-            drop(reads);
-            settle_operations(rt).await;
+        let mut reads: Vec<_> = streams.iter_mut().map(|stream| Box::pin(stream.read(vec![0; 64]))).collect();
+        for read in &mut reads {
+            assert!(poll_once(read).await.is_none());
         }
+        rt.sleep(ms(1)).await;
+        drop(reads);
+        assert_eq!(rt.stats().driver.orphans, Some(MANY as u64), "{}", rt.stats());
+        settle_operations(rt).await;
         for (stream, peer) in streams.iter_mut().zip(&mut peers) {
             peer.write_all(b"hello").unwrap();
             assert_eq!(recv_exactly(stream, 5).await, b"hello");
