@@ -139,7 +139,8 @@ pub trait Writer: 'static {
     /// raises SIGPIPE.
     ///
     /// # Cancel safety
-    /// Not cancel safe once it waits: how much was sent is then unknown, so later writes fail.
+    /// Not cancel safe once it waits: how much was sent is then unknown, so later writes fail, unless it turns out
+    /// that all was.
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Writes the whole buffer.
@@ -179,8 +180,8 @@ pub trait Stream: Reader + Writer {
     /// Those of both.
     ///
     /// # Cancel safety
-    /// No received byte is lost: the next `recv` or `read` gets it. But whether the buffer was sent is
-    /// unknown, so later writes fail.
+    /// No received byte is lost: the next `recv` or `read` gets it. If the buffer was sent, it can be dropped without
+    /// any harm while it waits for the answer, by a timeout, say; before that, later writes fail.
     async fn exchange<B: IoBuf>(&mut self, buf: B) -> io::Result<Self::Chunk> {
         self.write_all(buf).await.0?;
         self.recv().await

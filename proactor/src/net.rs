@@ -331,6 +331,10 @@ impl Connection for StreamSocket {
         })
     }
 
+    fn is_cut(&self) -> bool {
+        self.hold.socket().is_cut.get()
+    }
+
     /// What arrives from now on is dropped, so that it takes nothing of the pool.
     fn stop_receiving(&self) {
         self.hold.context.release(self.hold.socket());

@@ -77,6 +77,8 @@ const CANCEL: Key = Key::reserved(2);
 pub(crate) struct Socket<T> {
     fd: OwnedFd,
     pub(crate) incoming: Incoming<T>,
+    /// A send that nobody waits for any more isn't over, or did not send the whole of its buffer.
+    pub(crate) is_cut: Cell<bool>,
 }
 
 /// What an operation brought and nobody has asked for yet, and who waits for it.
@@ -109,7 +111,7 @@ impl<T> Socket<T> {
             is_released: Cell::default(),
             waiting: WaitSlot::default(),
         };
-        Rc::new(Socket { fd, incoming })
+        Rc::new(Socket { fd, incoming, is_cut: Cell::default() })
     }
 
     fn entry_fd(&self) -> types::Fd {
@@ -594,7 +596,9 @@ impl Operations {
                 socket.incoming.ended((result == 0).then_some(0), fired);
                 buffer
             }
-            Kind::Send { socket, buffer, .. } => {
+            Kind::Send { socket, mut buffer, whole, .. } => {
+                let complete = if whole { 0 } else { buffer.place().1 };
+                socket.is_cut.set(usize::try_from(result) != Ok(complete));
                 // For `close`, which waits until nothing is in flight.
                 socket.incoming.wake(fired);
                 Some(buffer)
@@ -629,6 +633,9 @@ impl Operations {
             State::Queued => -libc::ECANCELED,
             State::InFlight => {
                 operation.state = State::Orphaned;
+                if let Kind::Send { socket, .. } = &operation.kind {
+                    socket.is_cut.set(true);
+                }
                 self.is_quiet_awaited = true;
                 count(&mut self.stats.orphans);
                 self.cancels.push(key);
