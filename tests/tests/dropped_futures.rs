@@ -7,11 +7,13 @@
 //! it is done but nobody has looked; then the same with random timing in numbers. What went in is
 //! compared with what came out.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use executor::{IoBuf, Listener, Reader, Runtime, Writer, yield_now};
 use tests::net::{Pattern, listen, pair, recv_exactly};
@@ -293,6 +295,42 @@ fn a_write_dropped_midway_breaks_the_writing_side<E: Engine>() {
     });
 }
 
+/// A buffer goes whenever its operation does, in the middle of a turn, too. Its destructor finds the runtime at its
+/// service.
+fn a_buffer_may_use_the_runtime_as_it_goes<E: Engine>() {
+    struct Busy(Vec<u8>, Box<dyn Fn()>);
+
+    impl IoBuf for Busy {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            (self.1)();
+        }
+    }
+
+    run::<E>(async |rt| {
+        let dropped = Rc::new(Cell::new(0));
+        for pause in [0, 5] {
+            let (mut stream, _peer) = pair::<E>(rt).await;
+            let (handle, counted) = (rt.clone(), Rc::clone(&dropped));
+            let use_runtime = move || {
+                handle.spawn(handle.sleep(ms(1))).detach();
+                drop(handle.stats());
+                counted.set(counted.get() + 1);
+            };
+            let busy = Busy(vec![0; 32 << 20], Box::new(use_runtime));
+            start_then_drop(stream.write_all(busy), rt.sleep(ms(pause))).await;
+            drop(stream);
+            rt.sleep(ms(5)).await;
+        }
+        assert_eq!(dropped.get(), 2);
+    });
+}
+
 fn futures_that_are_done_can_be_kept<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;
@@ -324,6 +362,6 @@ fn main() -> ExitCode {
         a_dropped_connect_closes_its_socket,
         a_write_dropped_midway_breaks_the_writing_side,
     );
-    on_every_engine!(suite, futures_that_are_done_can_be_kept);
+    on_every_engine!(suite, futures_that_are_done_can_be_kept, a_buffer_may_use_the_runtime_as_it_goes);
     suite.run()
 }

@@ -60,6 +60,20 @@ fn short_sleeps_do_not_spin<E: Engine>() {
     });
 }
 
+/// Not when the turn began: the task has worked for long since.
+fn a_sleep_begins_when_it_is_asked_for<E: Engine>() {
+    run::<E>(async |rt| {
+        std::thread::sleep(ms(60));
+        let start = Instant::now();
+        rt.sleep(ms(30)).await;
+        assert!(start.elapsed() >= ms(30), "{:?}", start.elapsed());
+        std::thread::sleep(ms(60));
+        let start = Instant::now();
+        assert!(rt.timeout(ms(30), pending::<()>()).await.is_err());
+        assert!(start.elapsed() >= ms(30), "{:?}", start.elapsed());
+    });
+}
+
 fn past_deadlines_are_due_at_once<E: Engine>() {
     run::<E>(async |rt| {
         let (start, turns) = (Instant::now(), rt.stats().turns);
@@ -285,6 +299,7 @@ fn main() -> ExitCode {
     );
     on_every_engine!(
         suite,
+        a_sleep_begins_when_it_is_asked_for,
         past_deadlines_are_due_at_once,
         dropped_timers_leave_nothing,
         a_reset_moves_the_deadline,

@@ -10,8 +10,8 @@
 //! diff --git a/... b/...
 //! ```
 //!
-//! *Target* is the name of a test binary, or `lib` for the tests inside the package's library. There may be
-//! several `Killed-by`, and then each of these tests has to fail.
+//! *Target* is the name of a test binary, `lib` for the tests inside the package's library, or `loom` for those of
+//! them that are models of threads. There may be several `Killed-by`, and then each of these tests has to fail.
 
 use std::fmt;
 use std::fs;
@@ -51,12 +51,14 @@ pub struct Test {
 pub struct Binary {
     /// The package it belongs to.
     pub package: String,
-    /// Its name among the package's tests, or [`LIB`].
+    /// Its name among the package's tests, or [`LIB`], or [`LOOM`].
     pub target: String,
 }
 
 /// The target that stands for the tests inside a library.
 pub const LIB: &str = "lib";
+/// The target that stands for the tests inside a library that loom runs, in every interleaving.
+pub const LOOM: &str = "loom";
 
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::exhibit::{Binary, LIB, Test};
+use crate::exhibit::{Binary, LIB, LOOM, Test};
 use crate::scratch::Scratch;
 
 /// How much longer than the test's own watchdog we wait: it dumps what it can, and then the suite notices.
@@ -76,12 +76,17 @@ impl Lab {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
         cargo.args(["--package", &binary.package]);
-        if binary.target == LIB {
-            cargo.arg("--lib")
-        } else {
-            cargo.args(["--test", &binary.target])
+        let mut target = self.scratch.target.clone();
+        match binary.target.as_str() {
+            LIB => cargo.arg("--lib"),
+            LOOM => {
+                // In a folder of its own: the flag would have everything else built anew each time.
+                target.push("loom");
+                cargo.arg("--lib").env("RUSTFLAGS", "--cfg loom")
+            }
+            name => cargo.args(["--test", name]),
         };
-        cargo.current_dir(&self.scratch.tree).env("CARGO_TARGET_DIR", &self.scratch.target);
+        cargo.current_dir(&self.scratch.tree).env("CARGO_TARGET_DIR", target);
         // Nobody looks into these binaries with a debugger.
         cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").stdin(Stdio::null());
         let output = cargo.output().context("cannot start cargo")?;
@@ -90,8 +95,9 @@ impl Lab {
         }
         let messages = String::from_utf8(output.stdout).context("cargo's messages are no text")?;
         let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        // Others come before it where a test needs the package's program.
-        let executable = messages.filter_map(|message| Some(message["executable"].as_str()?.to_owned())).next_back();
+        // Where a test needs the package's program, that is built, too.
+        let mut tests = messages.filter(|message| message["profile"]["test"] == true);
+        let executable = tests.find_map(|message| Some(message["executable"].as_str()?.to_owned()));
         let Some(executable) = executable else { bail!("cargo has built no test binary {binary:?}") };
         Ok(Built::Binary(executable.into()))
     }

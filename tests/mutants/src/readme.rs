@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::exhibit::{Exhibit, LIB, Test};
+use crate::exhibit::{Exhibit, LIB, LOOM, Test};
 
 /// Where it begins.
 pub const MARK: &str = "<!-- From here on: cargo run -p mutants -- --readme -->";
@@ -24,6 +24,10 @@ pub fn generated(exhibits: &[Exhibit]) -> String {
 
 fn in_markdown(test: &Test) -> String {
     let (package, target) = (&test.binary.package, &test.binary.target);
-    let place = if target == LIB { format!("{package}/src") } else { format!("{package}/tests/{target}.rs") };
+    let place = match target.as_str() {
+        LIB => format!("{package}/src"),
+        LOOM => format!("{package}/src, under loom"),
+        name => format!("{package}/tests/{name}.rs"),
+    };
     format!("`{place}`: `{}`", test.name)
 }
