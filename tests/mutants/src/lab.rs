@@ -16,6 +16,8 @@ use crate::scratch::Scratch;
 
 /// How much longer than the test's own watchdog we wait: it dumps what it can, and then the suite notices.
 const GRACE: Duration = Duration::from_secs(10);
+/// More of it is not shown.
+const REASON_LENGTH: usize = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Where tests are built and run.
@@ -144,6 +146,13 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
         child.wait()?;
     }
     Ok(status)
+}
+
+/// What a failed test said: the first line of the first panic.
+pub fn reason(printed: &str) -> String {
+    let mut lines = printed.lines().skip_while(|line| !line.contains("panicked at ")).skip(1);
+    let line = lines.next().unwrap_or_default();
+    line.chars().take(REASON_LENGTH).collect()
 }
 
 /// Both harnesses, libtest's and libtest-mimic, end with "test result: ...", and with 0 or 101.

@@ -37,15 +37,15 @@ struct Arguments {
     #[arg(long, conflicts_with = "list")]
     readme: bool,
     /// How long a test may take before it counts as hanging, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     limit: u64,
 }
 
 /// What became of a bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// Every test that is named for it failed; how the first one did.
-    Killed(How),
+    /// Every test that is named for it failed; how the first one did, and what it said.
+    Killed(How, String),
     /// This test passed.
     Survived(Test),
     /// The code is no longer as the patch expects.
@@ -67,7 +67,7 @@ fn chosen(names: &[String]) -> Result<Vec<Exhibit>> {
 }
 
 /// Runs the tests without any bug: one that fails anyway proves nothing.
-fn rehearse(lab: &Lab, exhibits: &[Exhibit]) -> Result<()> {
+fn rehearse(lab: &Lab, exhibits: &[Exhibit], limit: Duration) -> Result<()> {
     let mut tests = BTreeMap::<&Binary, Vec<&Test>>::new();
     for test in exhibits.iter().flat_map(|exhibit| &exhibit.killers) {
         let tests = tests.entry(&test.binary).or_default();
@@ -87,6 +87,9 @@ fn rehearse(lab: &Lab, exhibits: &[Exhibit]) -> Result<()> {
             match lab.run(&executable, test)? {
                 Ran::Passed => {}
                 Ran::Missing => bail!("there is no test {test}: bring its `Killed-by` up to date"),
+                Ran::Failed(How::Hang, printed) => {
+                    bail!("without any bug {test} takes longer than --limit {limit:?}\n{printed}")
+                }
                 Ran::Failed(_, printed) => bail!("{test} fails without any bug; mend that first\n{printed}"),
             }
         }
@@ -109,7 +112,7 @@ fn examine(lab: &Lab, exhibit: &Exhibit) -> Result<Verdict> {
             Built::Refused(why) => return Ok(Verdict::DoesNotCompile(why)),
         };
         match lab.run(&executable, test)? {
-            Ran::Failed(how, _) => verdict = verdict.or(Some(Verdict::Killed(how))),
+            Ran::Failed(how, printed) => verdict = verdict.or(Some(Verdict::Killed(how, lab::reason(&printed)))),
             Ran::Passed | Ran::Missing => return Ok(Verdict::Survived(test.clone())),
         }
     }
@@ -119,9 +122,9 @@ fn examine(lab: &Lab, exhibit: &Exhibit) -> Result<Verdict> {
 impl Verdict {
     fn in_words(&self) -> String {
         match self {
-            Verdict::Killed(How::Assertion) => "killed".to_owned(),
-            Verdict::Killed(How::Hang) => "killed: hangs".to_owned(),
-            Verdict::Killed(How::Crash) => "killed: crashes".to_owned(),
+            Verdict::Killed(How::Assertion, _) => "killed".to_owned(),
+            Verdict::Killed(How::Hang, _) => "killed: hangs".to_owned(),
+            Verdict::Killed(How::Crash, _) => "killed: crashes".to_owned(),
             Verdict::Survived(test) => format!("SURVIVED {test}"),
             Verdict::DoesNotApply(why) => format!("DOES NOT APPLY: {why}"),
             Verdict::DoesNotCompile(_) => "DOES NOT COMPILE".to_owned(),
@@ -137,7 +140,7 @@ fn run(exhibits: &[Exhibit], limit: Duration) -> Result<bool> {
     let lab = Lab::new(scratch, limit);
     let start = Instant::now();
     println!("without any bug:");
-    rehearse(&lab, exhibits)?;
+    rehearse(&lab, exhibits, limit)?;
     println!("with a bug:");
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
@@ -148,10 +151,12 @@ fn run(exhibits: &[Exhibit], limit: Duration) -> Result<bool> {
         let verdict = examine(&lab, exhibit)?;
         let (words, seconds) = (verdict.in_words(), format!("{:.0}", start.elapsed().as_secs_f64()));
         println!("  {:>2}/{} {}: {words} ({seconds} s)", number + 1, exhibits.len(), exhibit.name);
-        if let Verdict::DoesNotCompile(why) = &verdict {
-            println!("{why}");
+        match &verdict {
+            Verdict::DoesNotCompile(why) => println!("{why}"),
+            Verdict::Killed(_, reason) if !reason.is_empty() => println!("        {reason}"),
+            _ => {}
         }
-        killed += usize::from(matches!(verdict, Verdict::Killed(_)));
+        killed += usize::from(matches!(verdict, Verdict::Killed(..)));
         let tests: Vec<_> = exhibit.killers.iter().map(Test::to_string).collect();
         table.add_row([&exhibit.name, &tests.join("\n"), &words, &seconds]);
     }
@@ -210,8 +215,11 @@ mod tests {
             let last = test.name.rsplit("::").next().unwrap();
             // A function, or the identifier of a scenario.
             let (function, scenario) = (format!("fn {last}"), format!("\"{last}\""));
-            let found = scratch::files(&project().join(&test.binary.package)).unwrap().into_iter().any(|name| {
-                let source = fs::read_to_string(project().join(&test.binary.package).join(name)).unwrap_or_default();
+            let package = project().join(&test.binary.package);
+            let mut sources = scratch::files(&package).unwrap();
+            sources.retain(|name| name.extension().is_some_and(|extension| extension == "rs"));
+            let found = sources.into_iter().any(|name| {
+                let source = fs::read_to_string(package.join(name)).unwrap();
                 source.contains(&function) || source.contains(&scenario)
             });
             assert!(found, "there is no test {test}");

@@ -17,7 +17,7 @@ pub fn generated(exhibits: &[Exhibit]) -> String {
     }
     text += "\n## Their stories\n";
     for Exhibit { name, subject, seen_in, story, .. } in exhibits {
-        write!(text, "\n### {name}\n\n**{subject}.** Seen in {seen_in}.\n\n{story}\n").expect("memory");
+        write!(text, "\n### {name}\n\n**{subject}.** Seen in: {seen_in}.\n\n{story}\n").expect("memory");
     }
     text
 }

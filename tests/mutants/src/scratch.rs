@@ -1,10 +1,11 @@
 //! A copy of the project to be broken: the bugs are never put into the tree the user works in.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use ignore::WalkBuilder;
+use rustix::fs::{FlockOperation, flock};
 
 use crate::exhibit::Change;
 
@@ -16,6 +17,8 @@ pub struct Scratch {
     pub tree: PathBuf,
     /// Where it is built.
     pub target: PathBuf,
+    /// Locked as long as this lives.
+    _lock: File,
 }
 
 impl Scratch {
@@ -23,10 +26,14 @@ impl Scratch {
     /// that is the same stays as it is and keeps its time, so it is not compiled again.
     ///
     /// # Errors
-    /// Those of reading here and writing there.
+    /// Those of reading here and writing there; another run that uses the same copy.
     pub fn new(root: &Path, target: &Path) -> Result<Scratch> {
         let home = target.join("mutants");
-        let scratch = Scratch { tree: home.join("tree"), target: home.join("target") };
+        fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
+        let lock = File::create(home.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| anyhow!("another run is using {}: wait until it ends", home.display()))?;
+        let scratch = Scratch { tree: home.join("tree"), target: home.join("target"), _lock: lock };
         let source = files(root)?;
         for name in &source {
             let bytes = fs::read(root.join(name)).with_context(|| format!("cannot read {}", name.display()))?;
