@@ -82,9 +82,10 @@ impl Lab {
         match binary.target.as_str() {
             LIB => cargo.arg("--lib"),
             LOOM => {
-                // In a folder of its own: the flag would have everything else built anew each time.
+                // In a folder of its own: the flag would have everything else built anew each time. Optimised, because
+                // a model is run thousands of times.
                 target.push("loom");
-                cargo.arg("--lib").env("RUSTFLAGS", "--cfg loom")
+                cargo.arg("--lib").env("RUSTFLAGS", "--cfg loom").env("CARGO_PROFILE_DEV_OPT_LEVEL", "2")
             }
             name => cargo.args(["--test", name]),
         };

@@ -37,7 +37,7 @@ struct Arguments {
     #[arg(long, conflicts_with = "list")]
     readme: bool,
     /// How long a test may take before it counts as hanging, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
     limit: u64,
 }
 
