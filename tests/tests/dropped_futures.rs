@@ -1,6 +1,7 @@
 //! Goal: a future of the runtime can be dropped at any moment. No byte of a stream and no connection is
 //! lost by a dropped `accept`, `recv`, `read` or `connect`; a write that was dropped midway breaks the
-//! writing side, so that nothing can follow a gap.
+//! writing side, so that nothing can follow a gap. What is dropped with its stream or listener reads from
+//! nobody else's descriptor, and leaks none.
 //!
 //! Method: each future dropped before its first poll, after it, while the kernel works on it, and when
 //! it is done but nobody has looked; then the same with random timing in numbers. What went in is
@@ -10,6 +11,7 @@ use std::cell::Cell;
 use std::future::pending;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -162,6 +164,48 @@ fn a_dropped_accept_loses_no_connection<E: Engine>() {
         })
         .await;
         drop(listener);
+    });
+}
+
+/// A stream goes with a read that the kernel has not seen yet, and the number of its descriptor is free, if it is
+/// closed. Whoever has it next is not read from.
+fn a_queued_operation_keeps_its_descriptor<E: Engine>() {
+    run::<E>(async |rt| {
+        for _ in 0..50 {
+            let (mut stream, _peer) = pair::<E>(rt).await;
+            assert!(poll_once(&mut Box::pin(stream.read(vec![0; 100]))).await.is_none());
+            drop(stream);
+            let (mut one, mut two) = UnixStream::pair().unwrap();
+            for end in [&mut one, &mut two] {
+                end.write_all(b"for the other end").unwrap();
+                end.set_nonblocking(true).unwrap();
+            }
+            rt.sleep(ms(0)).await;
+            rt.sleep(ms(0)).await;
+            for end in [&mut one, &mut two] {
+                let mut bytes = [0; 100];
+                let count = end.read(&mut bytes).expect("somebody else has read it");
+                assert_eq!(&bytes[..count], b"for the other end");
+            }
+        }
+    });
+}
+
+/// The listener goes while an accept is on its way. What that brings belongs to nobody: it is closed.
+fn a_connection_that_comes_as_its_listener_goes_is_closed<E: Engine>() {
+    run::<E>(async |rt| {
+        for _ in 0..20 {
+            let (mut listener, addr) = listen(rt);
+            start_then_drop(listener.accept(), rt.sleep(ms(1))).await;
+            let mut peer = TcpStream::connect(addr).unwrap();
+            drop(listener);
+            rt.sleep(ms(1)).await;
+            peer.set_read_timeout(Some(ms(5000))).unwrap();
+            match peer.read(&mut [0]) {
+                Ok(count) => assert_eq!(count, 0),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "it waits for nobody"),
+            }
+        }
     });
 }
 
@@ -358,6 +402,42 @@ fn futures_of_the_executor_lose_nothing<E: Engine>() {
     });
 }
 
+/// A buffer goes whenever its operation does, in the middle of a turn, too. Its destructor finds the runtime at its
+/// service.
+fn a_buffer_may_use_the_runtime_as_it_goes<E: Engine>() {
+    struct Busy(Vec<u8>, Box<dyn Fn()>);
+
+    impl IoBuf for Busy {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            (self.1)();
+        }
+    }
+
+    run::<E>(async |rt| {
+        let dropped = Rc::new(Cell::new(0));
+        for pause in [0, 5] {
+            let (mut stream, _peer) = pair::<E>(rt).await;
+            let (handle, counted) = (rt.clone(), Rc::clone(&dropped));
+            let use_runtime = move || {
+                handle.spawn(handle.sleep(ms(1))).detach();
+                drop(handle.stats());
+                counted.set(counted.get() + 1);
+            };
+            let busy = Busy(vec![0; 32 << 20], Box::new(use_runtime));
+            start_then_drop(stream.write_all(busy), rt.sleep(ms(pause))).await;
+            drop(stream);
+            rt.sleep(ms(5)).await;
+        }
+        assert_eq!(dropped.get(), 2);
+    });
+}
+
 fn futures_that_are_done_can_be_kept<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;
@@ -383,6 +463,8 @@ fn main() -> ExitCode {
         a_dropped_read_loses_nothing,
         timeouts_on_reads_lose_no_byte,
         a_dropped_accept_loses_no_connection,
+        a_connection_that_comes_as_its_listener_goes_is_closed,
+        a_queued_operation_keeps_its_descriptor,
         timeouts_on_accept_lose_no_connection,
         a_dropped_connect_closes_its_socket,
         a_write_dropped_midway_breaks_the_writing_side,
@@ -395,6 +477,7 @@ fn main() -> ExitCode {
         a_shutdown_never_waits,
         futures_of_the_executor_lose_nothing,
         futures_that_are_done_can_be_kept,
+        a_buffer_may_use_the_runtime_as_it_goes,
     );
     suite.run()
 }

@@ -4,10 +4,12 @@
 //! Method: each way once on every engine, with counted drops and the runtime used again afterwards.
 
 use std::cell::{Cell, RefCell};
-use std::future::{pending, ready};
+use std::future::{Future, pending, ready};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use executor::{Config, JoinError, JoinHandle, JoinSet, Reader, panic_text, yield_now};
@@ -172,6 +174,29 @@ fn panicking_destructors_hurt_nobody_else<E: Engine>() {
         assert!(matches!(aborted.await, Err(JoinError::Panicked(_))));
         let bystander = rt.spawn(ready(7));
         assert_eq!(bystander.await.unwrap(), 7);
+    });
+}
+
+/// A waker of somebody else's making may panic. Those that are woken in the same turn are woken all the same.
+fn a_panicking_waker_hurts_nobody_else<E: Engine>() {
+    struct Strange;
+
+    impl Wake for Strange {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker");
+        }
+    }
+
+    run::<E>(async |rt| {
+        let deadline = rt.now() + ms(20);
+        let mut first = rt.sleep_until(deadline);
+        let strange = Waker::from(Arc::new(Strange));
+        assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&strange)).is_pending());
+        let others: Vec<_> = (0..10).map(|_| rt.spawn(rt.sleep_until(deadline))).collect();
+        for other in others {
+            other.await.unwrap();
+        }
+        assert_eq!(rt.stats().tasks_panicked, 1);
     });
 }
 
@@ -399,6 +424,7 @@ fn main() -> ExitCode {
         dropping_the_handle_detaches,
         a_panic_is_the_tasks_own,
         panicking_destructors_hurt_nobody_else,
+        a_panicking_waker_hurts_nobody_else,
         a_panic_of_the_main_future_goes_through,
         spawns_beyond_the_limit_are_refused,
         a_nested_block_on_panics_with_a_text_and_no_harm,

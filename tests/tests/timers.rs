@@ -16,6 +16,20 @@ use std::time::{Duration, Instant};
 use executor::{Elapsed, MissedTickBehavior};
 use tests::{Engine, ReactorMillis, Suite, ms, on_every_engine, on_every_variant, poll_once, run};
 
+/// Not when the turn began: the task has worked for long since.
+fn a_sleep_begins_when_it_is_asked_for<E: Engine>() {
+    run::<E>(async |rt| {
+        std::thread::sleep(ms(60));
+        let start = Instant::now();
+        rt.sleep(ms(30)).await;
+        assert!(start.elapsed() >= ms(30), "{:?}", start.elapsed());
+        std::thread::sleep(ms(60));
+        let start = Instant::now();
+        assert!(rt.timeout(ms(30), pending::<()>()).await.is_err());
+        assert!(start.elapsed() >= ms(30), "{:?}", start.elapsed());
+    });
+}
+
 fn past_deadlines_are_due_at_once<E: Engine>() {
     run::<E>(async |rt| {
         let (start, turns) = (Instant::now(), rt.stats().turns);
@@ -190,6 +204,7 @@ fn main() -> ExitCode {
     on_every_variant!(suite, far_deadlines_pend, a_far_timer_alone_does_not_keep_the_loop_busy,);
     on_every_engine!(
         suite,
+        a_sleep_begins_when_it_is_asked_for,
         past_deadlines_are_due_at_once,
         a_reset_moves_the_deadline,
         the_last_waker_is_the_one_woken,
