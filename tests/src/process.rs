@@ -12,7 +12,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How often the parent looks.
 const STEP: Duration = Duration::from_millis(5);
 /// How long the end of the output may take after the end of the child, whose own children may have it open, too.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Bytes of output that are kept: the last ones.
 const KEPT: usize = 64 * 1024;
 

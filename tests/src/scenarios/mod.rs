@@ -55,6 +55,7 @@ impl Scenario {
         watchdog::start(limit);
         let mut rounds = Rounds::new(until, seed);
         (self.body)(&mut rounds);
+        watchdog::done();
         rounds
     }
 }
