@@ -63,7 +63,7 @@ fn a_restless_task_leaves_the_driver_its_turns<E: Engine>() {
         let after = rt.stats();
         let (polls, turns) = (after.polls - before.polls, after.turns - before.turns);
         assert!(polls <= (turns + 2) * u64::from(POLL_BUDGET), "{polls} polls in {turns} turns");
-        assert!(polls > 10_000, "the restless task was to be kept busy, too: {polls}");
+        assert!(polls > 1_000, "the restless task was to be kept busy, too: {polls}");
     });
 }
 
