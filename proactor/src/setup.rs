@@ -15,7 +15,7 @@ use io_uring::{opcode, squeue};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Builder;
-use crate::ring::{BufferRing, NAMES, Ring, UNREGISTER_RING_FDS};
+use crate::ring::{BufferRing, Ring, UNREGISTER_RING_FDS};
 
 /// An ability of the kernel that the runtime uses when it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,7 +228,7 @@ fn missing(ability: &'static str) -> SetupError {
 const MEMORY_RETRY: Duration = Duration::from_millis(100);
 
 /// The requests behind sockets, sleeps and wakes. Every runtime needs all of them.
-const NEEDED: [(&str, u8); 6] = [
+const SOCKETS: [(&str, u8); 6] = [
     ("io_uring lacks accept", opcode::Accept::CODE),
     ("io_uring lacks connect", opcode::Connect::CODE),
     ("io_uring lacks recv", opcode::Recv::CODE),
@@ -236,11 +236,17 @@ const NEEDED: [(&str, u8); 6] = [
     ("io_uring lacks poll", opcode::PollAdd::CODE),
     ("io_uring lacks cancel", opcode::AsyncCancel::CODE),
 ];
+/// Those behind files. They are older than those.
+const FILES: [(&str, u8); 3] = [
+    ("io_uring lacks read", opcode::Read::CODE),
+    ("io_uring lacks write", opcode::Write::CODE),
+    ("io_uring lacks fsync", opcode::Fsync::CODE),
+];
 
 impl Builder {
     /// Has the kernel refuse, for as long as the runtime lives, all requests but those of sockets, sleeps
-    /// and wakes: whoever takes the program over cannot have this ring open, read or write files. All of
-    /// the runtime's other operations fail with `PermissionDenied`.
+    /// and wakes: whoever takes the program over cannot have this ring open, read or write files. The
+    /// operations of a `File` fail with `PermissionDenied`.
     ///
     /// This binds only the runtime's own ring. A program that is to make no other needs a seccomp filter.
     pub fn sockets_only(mut self) -> Builder {
@@ -258,7 +264,7 @@ fn for_sockets() -> Vec<Restriction> {
     const UNREGISTER_EVENTFD: u8 = 5;
     let flags = squeue::Flags::SKIP_SUCCESS | squeue::Flags::BUFFER_SELECT;
     let changes = [REGISTER_EVENTFD, UNREGISTER_EVENTFD, UNREGISTER_RING_FDS as u8];
-    let requests = NEEDED.iter().map(|(_, code)| Restriction::sqe_op(*code));
+    let requests = SOCKETS.iter().map(|(_, code)| Restriction::sqe_op(*code));
     let flags = Restriction::sqe_flags_allowed(flags.bits());
     requests.chain([flags]).chain(changes.map(Restriction::register_op)).collect()
 }
@@ -268,26 +274,28 @@ fn for_sockets() -> Vec<Restriction> {
 /// One that is for sockets only cannot be tried: until it is restricted it runs nothing, and then there is
 /// no way back. So another is tried in its place.
 pub(crate) fn ring(
+    seam: &Seam,
     submissions: u32,
     completions: u32,
     sockets_only: bool,
     features: &mut Features,
 ) -> Result<(Ring, Option<BufferRing>), SetupError> {
-    let mut ring = new_ring(submissions, completions, false, features)?;
-    let mut buffers = try_out(&mut ring, features)?;
+    let mut ring = new_ring(seam, submissions, completions, false, features)?;
+    let mut buffers = try_out(seam, &mut ring, features)?;
     if sockets_only {
         drop(ring);
-        ring = new_ring(submissions, completions, true, features)?;
+        ring = new_ring(seam, submissions, completions, true, features)?;
         buffers = buffers.map(|_| BufferRing::new());
-        buffers.as_ref().map_or(Ok(()), |buffers| ring.register_buffers(buffers))?;
+        buffers.as_ref().map_or(Ok(()), |buffers| ring.register_buffers(seam, buffers))?;
         let no_restrictions = |source| SetupError { gate: Gate::Missing("io_uring lacks restrictions (5.10)"), source };
-        ring.restrict(&mut for_sockets()).map_err(no_restrictions)?;
+        ring.restrict(seam, &mut for_sockets()).map_err(no_restrictions)?;
     }
     Ok((ring, buffers))
 }
 
 /// A ring that nobody has tried.
 fn new_ring(
+    seam: &Seam,
     submissions: u32,
     completions: u32,
     is_disabled: bool,
@@ -295,7 +303,7 @@ fn new_ring(
 ) -> Result<Ring, SetupError> {
     let give_up = Instant::now() + MEMORY_RETRY;
     loop {
-        match Ring::new(submissions, completions, is_disabled, features) {
+        match Ring::new(seam, submissions, completions, is_disabled, features) {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && Instant::now() < give_up => {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -306,19 +314,19 @@ fn new_ring(
 
 /// Tries all that is in `features`, and takes out of it what does not work. Returns the receive buffers, if
 /// they do.
-fn try_out(ring: &mut Ring, features: &mut Features) -> Result<Option<BufferRing>, SetupError> {
+fn try_out(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Option<BufferRing>, SetupError> {
     if !ring.has_ext_arg() {
         return Err(missing("io_uring lacks time-outs of io_uring_enter (5.11)"));
     }
     if !ring.has_nodrop() {
         return Err(missing("io_uring lacks lossless completion queues (5.5)"));
     }
-    let probe = ring.probe()?;
-    if let Some((name, _)) = NEEDED.into_iter().find(|(_, code)| !probe.is_supported(*code)) {
+    let probe = ring.probe(seam)?;
+    if let Some((name, _)) = SOCKETS.into_iter().chain(FILES).find(|(_, code)| !probe.is_supported(*code)) {
         return Err(missing(name));
     }
     let mut buffers = features.has(Feature::BufferRing).then(BufferRing::new);
-    if buffers.as_ref().is_none_or(|buffers| ring.register_buffers(buffers).is_err()) {
+    if buffers.as_ref().is_none_or(|buffers| ring.register_buffers(seam, buffers).is_err()) {
         features.remove(Feature::BufferRing);
         features.remove(Feature::MultishotRecv);
         buffers = None;
@@ -329,7 +337,7 @@ fn try_out(ring: &mut Ring, features: &mut Features) -> Result<Option<BufferRing
     listener.bind(&SockAddr::unix("")?)?;
     listener.listen(1)?;
     let mut check = |feature, start: &dyn Fn(&mut Ring, u64) -> bool| {
-        if features.has(feature) && !is_known(ring, start)? {
+        if features.has(feature) && !is_known(seam, ring, start)? {
             features.remove(feature);
         }
         io::Result::Ok(())
@@ -348,10 +356,9 @@ fn try_out(ring: &mut Ring, features: &mut Features) -> Result<Option<BufferRing
 /// Whether the kernel knows a request, which has nothing to do on its idle socket. If not, it is invalid at
 /// once; else it stays until it is cancelled (or finds that there is no buffer). A flag can't be asked for
 /// otherwise.
-fn is_known(ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool) -> io::Result<bool> {
+fn is_known(seam: &Seam, ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool) -> io::Result<bool> {
     const REQUEST: u64 = 1;
     const CANCEL: u64 = 2;
-    let seam = Seam::new(NAMES);
     let started = start(ring, REQUEST) && ring.cancel(REQUEST, CANCEL, false);
     assert!(started, "the ring is empty but for this");
     let mut answers = [None; 2];
@@ -359,7 +366,7 @@ fn is_known(ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool) -> io::Resu
         match ring.pop() {
             Some(completion) if completion.user_data == REQUEST => answers[0] = Some(completion.result),
             Some(completion) => answers[1] = Some(completion.result),
-            None => drop(ring.enter(&seam, None)?),
+            None => drop(ring.enter(seam, None)?),
         }
     }
     Ok(answers[0] != Some(-libc::EINVAL))
