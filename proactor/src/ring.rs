@@ -5,6 +5,7 @@
 //! shown. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
 
 mod faults;
+mod restrict;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -13,7 +14,6 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use executor::{Seam, Unpark};
-use io_uring::register::Restriction;
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
 use crate::calls::Call;
@@ -26,7 +26,7 @@ const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
 const REGISTER_RING_FDS: libc::c_long = 20;
-pub(crate) const UNREGISTER_RING_FDS: libc::c_long = 21;
+const UNREGISTER_RING_FDS: libc::c_long = 21;
 
 /// `struct io_uring_getevents_arg`.
 #[repr(C)]
@@ -86,7 +86,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     /// Sets a ring up with what `features` allows, taking out of it what the kernel refuses. If it
-    /// `is_disabled`, it runs nothing before [`restrict`](Self::restrict).
+    /// `is_disabled`, it runs nothing before `restrict`.
     pub(crate) fn new(
         seam: &Seam,
         submissions: u32,
@@ -155,13 +155,6 @@ impl Ring {
         // SAFETY: `update` is one io_uring_rsrc_update that lives through the call.
         let done = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, change, &raw mut update, 1) };
         if done == 1 { Ok(update.offset) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Has a disabled ring run, and take nothing but what is `allowed`, for as long as it lives.
-    pub(crate) fn restrict(&self, seam: &Seam, allowed: &mut [Restriction]) -> io::Result<()> {
-        seam.pass(Call::Register as usize)?;
-        self.uring.submitter().register_restrictions(allowed)?;
-        self.uring.submitter().register_enable_rings()
     }
 
     /// Whether the kernel knows the operation.
@@ -527,53 +520,4 @@ pub(crate) fn close(seam: &Seam, fd: OwnedFd) -> io::Result<()> {
 pub(crate) unsafe fn accepted(number: i32) -> OwnedFd {
     // SAFETY: passed on to the caller.
     unsafe { OwnedFd::from_raw_fd(number) }
-}
-
-#[cfg(test)]
-mod tests {
-    use io_uring::opcode;
-
-    use super::*;
-    use crate::calls::NAMES;
-    use crate::setup;
-
-    #[test]
-    fn a_restricted_ring_refuses_what_sockets_do_not_need() {
-        let mut features = Features::ALL;
-        // Where io_uring is closed there is nothing to restrict.
-        let seam = Seam::new(NAMES);
-        let Ok((mut ring, buffers)) = setup::ring(&seam, 8, 8, true, &mut features) else { return };
-        let file = std::fs::File::open("/proc/self/status").unwrap();
-        let mut byte = [0u8];
-        let fd = types::Fd(file.as_raw_fd());
-        let linked = opcode::PollAdd::new(fd, 1).build().flags(squeue::Flags::IO_LINK);
-        let forbidden = [
-            opcode::Nop::new().build(),
-            opcode::Read::new(fd, byte.as_mut_ptr(), 1).build(),
-            opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), c"/".as_ptr()).build(),
-            opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build(),
-            opcode::Close::new(fd).build(),
-            linked,
-        ];
-        for (name, entry) in (1..).zip(forbidden) {
-            // SAFETY: what they point to lives until the end of the test, and each completes in this round.
-            assert!(unsafe { ring.push(&entry.user_data(name)) });
-            while !ring.has_completions() {
-                ring.enter(&seam, None).unwrap();
-            }
-            let completion = ring.pop().unwrap();
-            assert_eq!((completion.user_data, completion.result), (name, -libc::EACCES));
-        }
-        assert_eq!(byte, [0]);
-        let error = ring.probe(&seam).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EACCES), "nothing can be registered any more");
-        assert!(ring.poll(file.as_fd(), false, 9), "what is allowed still goes");
-        while !ring.has_completions() {
-            ring.enter(&seam, None).unwrap();
-        }
-        // A file can't be polled, or is always ready.
-        assert_ne!(ring.pop().unwrap().result, -libc::EACCES);
-        drop(ring);
-        drop(buffers);
-    }
 }

@@ -10,12 +10,11 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use executor::Seam;
-use io_uring::register::Restriction;
-use io_uring::{opcode, squeue};
+use io_uring::opcode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Builder;
-use crate::ring::{BufferRing, Ring, UNREGISTER_RING_FDS};
+use crate::ring::{BufferRing, Ring};
 
 /// An ability of the kernel that the runtime uses when it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,8 +226,8 @@ fn missing(ability: &'static str) -> SetupError {
 /// user for some 30 ms after they are closed.
 const MEMORY_RETRY: Duration = Duration::from_millis(100);
 
-/// The requests behind sockets, sleeps and wakes. Every runtime needs all of them.
-const SOCKETS: [(&str, u8); 6] = [
+/// The requests behind sockets, sleeps and wakes.
+pub(crate) const NEEDED: [(&str, u8); 6] = [
     ("io_uring lacks accept", opcode::Accept::CODE),
     ("io_uring lacks connect", opcode::Connect::CODE),
     ("io_uring lacks recv", opcode::Recv::CODE),
@@ -236,8 +235,9 @@ const SOCKETS: [(&str, u8); 6] = [
     ("io_uring lacks poll", opcode::PollAdd::CODE),
     ("io_uring lacks cancel", opcode::AsyncCancel::CODE),
 ];
-/// Those behind files. They are older than those.
-const FILES: [(&str, u8); 3] = [
+
+/// Those behind files.
+const FOR_FILES: [(&str, u8); 3] = [
     ("io_uring lacks read", opcode::Read::CODE),
     ("io_uring lacks write", opcode::Write::CODE),
     ("io_uring lacks fsync", opcode::Fsync::CODE),
@@ -253,20 +253,6 @@ impl Builder {
         self.sockets_only = true;
         self
     }
-}
-
-/// What a ring that is for sockets only lets through: requests, their flags, and three changes that give no
-/// power over anything: a runtime that is driven from a foreign loop has its eventfd registered late, and
-/// each gives its registered ring back at its end.
-fn for_sockets() -> Vec<Restriction> {
-    // From linux/io_uring.h; the io-uring crate keeps them to itself.
-    const REGISTER_EVENTFD: u8 = 4;
-    const UNREGISTER_EVENTFD: u8 = 5;
-    let flags = squeue::Flags::SKIP_SUCCESS | squeue::Flags::BUFFER_SELECT;
-    let changes = [REGISTER_EVENTFD, UNREGISTER_EVENTFD, UNREGISTER_RING_FDS as u8];
-    let requests = SOCKETS.iter().map(|(_, code)| Restriction::sqe_op(*code));
-    let flags = Restriction::sqe_flags_allowed(flags.bits());
-    requests.chain([flags]).chain(changes.map(Restriction::register_op)).collect()
 }
 
 /// A ring of which all that is in `features` was tried and works. What did not is taken out of it.
@@ -288,7 +274,7 @@ pub(crate) fn ring(
         buffers = buffers.map(|_| BufferRing::new());
         buffers.as_ref().map_or(Ok(()), |buffers| ring.register_buffers(seam, buffers))?;
         let no_restrictions = |source| SetupError { gate: Gate::Missing("io_uring lacks restrictions (5.10)"), source };
-        ring.restrict(seam, &mut for_sockets()).map_err(no_restrictions)?;
+        ring.restrict_to_sockets(seam).map_err(no_restrictions)?;
     }
     Ok((ring, buffers))
 }
@@ -322,7 +308,8 @@ fn try_out(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Opti
         return Err(missing("io_uring lacks lossless completion queues (5.5)"));
     }
     let probe = ring.probe(seam)?;
-    if let Some((name, _)) = SOCKETS.into_iter().chain(FILES).find(|(_, code)| !probe.is_supported(*code)) {
+    let mut needed = NEEDED.into_iter().chain(FOR_FILES);
+    if let Some((name, _)) = needed.find(|(_, code)| !probe.is_supported(*code)) {
         return Err(missing(name));
     }
     let mut buffers = features.has(Feature::BufferRing).then(BufferRing::new);

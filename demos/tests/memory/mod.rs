@@ -1,99 +1,152 @@
-//! Goal: ten thousand connections fit into 64 MiB, what the kernel keeps for them included.
-//! Method: the built binary in a memory cgroup of its own, clients outside of it, every response checked. Where such a
-//! group cannot be made, a limit on the process's own data is the nearest thing.
+//! Goal: what a client makes the server hold is bounded, and given back when it is gone.
+//! Method: the built binary, many clients that begin and never go on, or ask and never read; its memory and
+//! descriptors as the kernel counts them.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::process::{Demos, PATIENCE, connect, engines};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
-const LIMIT: usize = 64 << 20;
-const CONNECTIONS: usize = 10_000;
-/// Connections made before they are served: the kernel keeps that many.
-const BATCH: usize = 1000;
-const GROUPS: &str = "/sys/fs/cgroup/memory";
+const CLIENTS: u64 = 300;
+/// Of those who never read; each has the kernel take some megabytes.
+const DOWNLOADS: u64 = 50;
+/// What one of them may cost.
+const EACH: u64 = 64 * 1024;
 
-/// A memory cgroup (version 1), which is there as long as this.
-struct Group(PathBuf);
+/// The memory a process has in use, exactly.
+fn resident(process: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() * 1024
+}
 
-impl Group {
-    /// A group with the limit, if this user may make one here.
-    fn new() -> Option<Group> {
-        let path = Path::new(GROUPS).join(format!("demos-test-{:016x}", fastrand::u64(..)));
-        fs::create_dir(&path).ok()?;
-        let group = Group(path);
-        fs::write(group.0.join("memory.limit_in_bytes"), LIMIT.to_string()).ok()?;
-        Some(group)
-    }
+fn descriptors(process: u32) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
 
-    fn read(&self, file: &str) -> String {
-        fs::read_to_string(self.0.join(file)).expect("a file of the group")
-    }
+/// One answer on a connection of its own: the server is there, and has had a look at what came before.
+fn ask(address: SocketAddr) {
+    let mut stream = connect(address);
+    stream.write_all(b"GET /plaintext HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.ends_with("Hello, World!"), "{answer}");
+}
 
-    /// Nobody was killed for want of memory, and nothing was ever refused.
-    fn check(&self) {
-        let peak: usize = self.read("memory.max_usage_in_bytes").trim().parse().expect("a number");
-        println!("{} of {} MiB at most", peak >> 20, LIMIT >> 20);
-        assert!(peak <= LIMIT, "{peak} bytes");
-        assert_eq!(self.read("memory.failcnt").trim(), "0");
-        assert!(self.read("memory.oom_control").contains("oom_kill 0"));
+fn wait_for_descriptors(process: u32, expected: usize) {
+    let begun = Instant::now();
+    while descriptors(process) != expected {
+        assert!(begun.elapsed() < PATIENCE, "{} descriptors instead of {expected}", descriptors(process));
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The group is busy until the kernel is done with its last process.
-        let start = Instant::now();
-        while fs::remove_dir(&self.0).is_err() && start.elapsed() < PATIENCE {
-            std::thread::yield_now();
-        }
-    }
-}
-
-/// Connects so many clients, and has each answered.
-fn crowd(address: SocketAddr) {
-    let mut crowd = Vec::with_capacity(CONNECTIONS);
-    while crowd.len() < CONNECTIONS {
-        let first = crowd.len();
-        crowd.extend((0..BATCH).map(|_| connect(address)));
-        for stream in &mut crowd[first..] {
-            stream.write_all(b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
-        }
-        for stream in &mut crowd[first..] {
-            let mut response = Vec::new();
-            while !response.ends_with(b"Hello, World!") {
-                let mut piece = [0; 512];
-                let count = stream.read(&mut piece).expect("a response");
-                assert!(count > 0, "the server closed a connection");
-                response.extend_from_slice(&piece[..count]);
-            }
-            assert!(response.starts_with(b"HTTP/1.1 200 "));
-        }
-    }
-    assert_eq!(crowd.len(), CONNECTIONS);
+fn end(engine: &str, server: Demos) {
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{engine}: {ended:?}");
+    assert!(ended.stdout.contains(" cut=0 "), "{engine}: {ended:?}");
 }
 
 #[test]
-fn ten_thousand_connections_fit_into_64_mib() {
-    let files = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).expect("the soft limit can be raised");
+fn half_a_request_costs_little() {
+    // As much as a head may have, but for its end.
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(16_000));
     for engine in engines() {
-        let group = Group::new();
-        let preparation = match &group {
-            Some(group) => format!("echo $$ > {}", group.0.join("cgroup.procs").display()),
-            None => format!("ulimit -d {}", LIMIT >> 10),
-        };
-        let demos = Demos::start_after(&preparation, &format!("http --on {engine} --listen 127.0.0.1:0"));
-        crowd(demos.address());
-        if let Some(group) = &group {
-            group.check();
+        let server = Demos::start(&format!("http --on {engine} --listen 127.0.0.1:0"));
+        let (address, process) = (server.address(), server.id());
+        let files = descriptors(process);
+        // The first answer brings in what is needed once.
+        ask(address);
+        let memory = resident(process);
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(address)).collect();
+        clients.iter_mut().for_each(|client| client.write_all(head.as_bytes()).unwrap());
+        (0..3).for_each(|_| ask(address));
+        let grown = resident(process).saturating_sub(memory);
+        assert!(grown <= CLIENTS * EACH, "{engine}: {} bytes for each client", grown / CLIENTS);
+        println!("{engine}: {} bytes for each client in the middle of its head", grown / CLIENTS);
+        drop(clients);
+        wait_for_descriptors(process, files);
+        end(&engine, server);
+    }
+}
+
+/// A directory with a file of 100 MiB, which takes no room on the disk.
+struct Root(PathBuf);
+
+impl Root {
+    fn new() -> Root {
+        let root = std::env::temp_dir().join(format!("demos-memory-{:016x}", fastrand::u64(..)));
+        fs::create_dir(&root).unwrap();
+        fs::File::create(root.join("large")).unwrap().set_len(100 << 20).unwrap();
+        Root(root)
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn clients_that_never_read_cost_little_and_are_given_up() {
+    let root = Root::new();
+    for engine in engines() {
+        let root = root.0.display();
+        let options = format!("http --on {engine} --listen 127.0.0.1:0 --root {root} --stall-timeout 0.5");
+        let server = Demos::start(&options);
+        let (address, process) = (server.address(), server.id());
+        let files = descriptors(process);
+        // The first answer brings in what is needed once.
+        ask(address);
+        let memory = resident(process);
+        let asked = Instant::now();
+        let mut clients: Vec<_> = (0..DOWNLOADS).map(|_| connect(address)).collect();
+        let question = b"GET /files/large HTTP/1.1\r\nHost: a\r\n\r\n";
+        clients.iter_mut().for_each(|client| client.write_all(question).unwrap());
+        let mut grown = 0;
+        // Each has a socket and a file.
+        while descriptors(process) != files {
+            assert!(asked.elapsed() < PATIENCE, "{engine}: clients that never read are kept");
+            grown = grown.max(resident(process).saturating_sub(memory));
+            ask(address);
         }
-        demos.signal(Signal::TERM);
-        let ended = demos.end();
-        assert!(ended.status.success() && ended.stdout.contains("connections=10000 cut=0"), "{engine}: {ended:?}");
+        assert!(asked.elapsed() >= Duration::from_millis(500), "{engine}: given up early");
+        assert!(grown <= DOWNLOADS * EACH, "{engine}: {} bytes for each client", grown / DOWNLOADS);
+        println!("{engine}: {} bytes for each client that does not read its file", grown / DOWNLOADS);
+        end(&engine, server);
+    }
+}
+
+#[test]
+fn a_million_requests_of_a_client_that_never_reads_cost_little() {
+    /// What the kernel may have received in one burst, on the proactor: all of its pool.
+    const MOST: u64 = 20 << 20;
+    let requests = b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000);
+    for engine in engines() {
+        let server = Demos::start(&format!("http --on {engine} --listen 127.0.0.1:0 --stall-timeout 1"));
+        let (address, process) = (server.address(), server.id());
+        let files = descriptors(process);
+        // The first answer brings in what is needed once.
+        ask(address);
+        let memory = resident(process);
+        let mut client: TcpStream = connect(address);
+        client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        let sent = (0..1_000).map_while(|_| client.write_all(&requests).ok()).count();
+        assert!(sent < 1_000, "{engine}: it has read a million requests of a client that does not read");
+        let grown = resident(process).saturating_sub(memory);
+        assert!(grown <= MOST, "{engine}: {grown} bytes");
+        println!("{engine}: {grown} bytes for one client that sends {sent},000 requests and does not read");
+        wait_for_descriptors(process, files);
+        ask(address);
+        drop(client);
+        end(&engine, server);
     }
 }
