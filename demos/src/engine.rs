@@ -150,3 +150,26 @@ fn refusal(asked: Option<Engine>, error: &SetupError) -> anyhow::Error {
          --on reactor-edge or --on reactor-level; `demos doctor` shows what is missing"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use proactor::File;
+
+    use super::*;
+
+    #[test]
+    fn only_a_sandboxed_ring_keeps_away_from_files() {
+        // Where io_uring is closed there is nothing to restrict.
+        if Proactor::new().is_err() {
+            return;
+        }
+        for (is_sandboxed, expected) in [(false, Ok(1)), (true, Err(ErrorKind::PermissionDenied))] {
+            let rt = proactor(is_sandboxed).unwrap();
+            let file = File::from_std(&rt, std::fs::File::open("/proc/self/exe").unwrap()).unwrap();
+            let (read, _) = rt.block_on(file.read_at(vec![0; 1], 0));
+            assert_eq!(read.map_err(|error| error.kind()), expected);
+        }
+    }
+}

@@ -15,7 +15,7 @@ use std::thread;
 
 use demos::http::{Limits, Site};
 use executor::{DriverStats, IoBuf, ListenOptions, Listener, Reader, Runtime, Writer};
-use proactor::Gate;
+use proactor::{File, Gate};
 use reactor::Trigger;
 use rustix::process::Signal;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
@@ -160,6 +160,11 @@ fn what_the_child_does() {
         "proactor" => {
             let owner = proactor::Builder::new().sockets_only().build().unwrap();
             owner.block_on(serve_and_try(owner.clone(), &root.0));
+            // A request that is not for sockets, with a file that has been opened otherwise.
+            let file = File::from_std(&owner, fs::File::open(root.0.join("a.txt")).unwrap()).unwrap();
+            let (read, _) = owner.block_on(file.read_at(vec![0; 8], 0));
+            assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::EACCES));
+            drop(file);
             // What the ring would have to be told through a system call that is refused.
             assert_eq!(owner.as_fd().unwrap_err().raw_os_error(), NOT_PERMITTED);
             let handle = owner.clone();

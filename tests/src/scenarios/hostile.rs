@@ -208,7 +208,7 @@ fn send_until_stuck(stream: &mut TcpStream, mut next: impl FnMut(usize) -> Vec<u
 }
 
 fn greedy_clients<E: Engine>(rounds: &mut Rounds) {
-    const GREEDY: u64 = 4;
+    const GREEDY: u64 = 2;
     // On epoll a chunk is filled when it is asked for. The kernel's completions come in bursts, and a
     // burst is bounded by the pool only.
     let most_chunks = if E::NAME.starts_with("reactor") { GREEDY + 1 } else { 1024 };
