@@ -417,13 +417,18 @@ impl State {
         let segment = socket.incoming.on_the_way.pop_front().expect("one event for each segment");
         let mut count = 0;
         let what = match segment {
+            // Nothing comes after a reset.
+            Segment::Bytes(bytes) if socket.is_reset => {
+                socket.incoming.taken += bytes.len() as u64;
+                What::Arrives
+            }
             Segment::Bytes(bytes) => {
                 count = bytes.len();
                 socket.incoming.unread.extend(bytes);
                 What::Arrives
             }
             Segment::End => {
-                socket.incoming.has_ended = true;
+                socket.incoming.has_ended |= !socket.is_reset;
                 What::EndArrives
             }
             Segment::Reset => {
