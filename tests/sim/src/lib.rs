@@ -33,7 +33,7 @@
 //!
 //! # What is the same, what is not
 //!
-//! Tasks, timers, the queue and TCP's upper half are the executor's own. Below them is a [`World`](world): a
+//! Tasks, timers, the queue and TCP's upper half are the executor's own. Below them is a world: a
 //! clock, an agenda of what will happen, ordered by time and then by chance, and sockets, which are pairs of byte
 //! queues. A turn of the loop moves the clock on to the next thing that happens, at once. What is left out: other
 //! threads (they would bring their own order of things: what a program does on others is not replayed), files,
@@ -47,11 +47,12 @@
 //!
 //! # Reading order
 //!
-//! `weather.rs` (what may happen), `world.rs` (time and the agenda), `pipe.rs`, `socket.rs` (what happens to
-//! sockets), `net.rs` (futures over them), `seeds.rs`.
+//! `weather.rs` (what may happen), `world.rs` (time and the agenda), `pipe.rs` and `socket.rs` (what there is),
+//! `connections.rs` and `transfers.rs` (what happens to it), `net.rs` (futures over that), `seeds.rs`; then `script/`, which holds one runtime against another.
 
 #![forbid(unsafe_code)]
 
+mod connections;
 mod driver;
 mod net;
 mod pipe;
@@ -60,6 +61,7 @@ pub mod script;
 mod seeds;
 mod socket;
 mod trace;
+mod transfers;
 mod weather;
 mod world;
 
