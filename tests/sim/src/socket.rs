@@ -18,6 +18,7 @@ use crate::world::Id;
 
 /// What is received or accepted before it is asked for.
 pub(crate) const UNDELIVERED: usize = 4;
+
 /// What one end of a connection has done and is doing; it can be asked also when the end is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
