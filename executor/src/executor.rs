@@ -25,6 +25,9 @@
 //! 5. the driver is closed. Handles and streams that are left answer [`closed`]; only the descriptor
 //!    that wakers of other threads write to stays open until the last of them is dropped.
 
+#[cfg(feature = "faults")]
+mod dump;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -579,6 +582,7 @@ impl<D: Driver> Shared<D> {
         }
         self.act(&mut fired);
         self.queue.unregister();
+        self.spare_wakers.take();
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+use socket2::{SockAddr, SockRef};
 
 use crate::op::{Buffer, Kind, Socket};
 use crate::ring;
@@ -182,13 +182,12 @@ impl Acceptor for ListenSocket {
     type Connection = StreamSocket;
 
     fn bind(proactor: &Proactor, addr: SocketAddr, options: &ListenOptions) -> io::Result<ListenSocket> {
-        let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = proactor.context.socket(addr)?;
         socket.set_reuse_address(options.reuse_addr)?;
         socket.set_reuse_port(options.reuse_port)?;
         // Accepted sockets inherit it: no system call for each.
         socket.set_tcp_nodelay(options.nodelay)?;
-        socket.bind(&addr.into())?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        proactor.context.listen(&socket, addr, options.backlog)?;
         ListenSocket::from_std(proactor, socket.into())
     }
 
@@ -234,31 +233,9 @@ impl StreamSocket {
         Ok(StreamSocket { hold: Hold::new(proactor, fd)? })
     }
 
-    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.
-    fn transfer<B: IoBuf>(
-        &self,
-        buf: B,
-        kind: impl Fn(Rc<Socket<Chunk>>, B) -> Kind + Unpin,
-    ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        let (mut buf, mut ticket) = (Some(buf), None);
-        poll_fn(move |cx| {
-            if let Some(buf) = buf.take() {
-                if buf.bytes().is_empty() {
-                    return Poll::Ready((Ok(0), buf));
-                }
-                match self.hold.context.start(kind(Rc::clone(self.hold.socket()), buf)) {
-                    Ok(started) => ticket = Some(started),
-                    Err((error, kind)) => return Poll::Ready((Err(error), kind.into_buffer())),
-                }
-            }
-            let ticket = ticket.as_mut().expect("polled again after it was ready");
-            let (result, kind) = ready!(Pin::new(ticket).poll(cx));
-            Poll::Ready((result, kind.into_buffer()))
-        })
-    }
-
     /// A send of the whole, or of some.
-    fn sending<B: IoBuf>(&self, socket: Rc<Socket<Chunk>>, buf: B, whole: bool, is_kept: bool) -> Kind {
+    fn sending<B: IoBuf>(&self, buf: B, whole: bool, is_kept: bool) -> Kind {
+        let socket = Rc::clone(self.hold.socket());
         let is_quiet = whole && self.hold.context.features.has(Feature::QuietSend);
         Kind::Send { socket, buffer: Buffer::to_send(buf), sent: 0, whole, is_quiet, is_kept }
     }
@@ -269,7 +246,7 @@ impl Connection for StreamSocket {
     type Chunk = Chunk;
 
     async fn connect(proactor: &Proactor, addr: SocketAddr) -> io::Result<StreamSocket> {
-        let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = proactor.context.socket(addr)?;
         socket.set_tcp_nodelay(true)?;
         let stream = StreamSocket::new(proactor, socket.into())?;
         let kind = Kind::Connect { socket: Rc::clone(stream.hold.socket()), addr: Box::new(addr.into()) };
@@ -295,7 +272,11 @@ impl Connection for StreamSocket {
     /// Straight into the buffer, unless something has arrived before or is under way.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
-            None => self.transfer(buf, |socket, buf| Kind::Read { socket, buffer: Buffer::to_receive(buf) }).await,
+            None => {
+                let socket = self.hold.socket();
+                let read = |buf| Kind::Read { socket: Rc::clone(socket), buffer: Buffer::to_receive(buf) };
+                self.hold.context.transfer(buf, read).await
+            }
             Some(Ok(Some(mut chunk))) => {
                 let count = chunk.move_to(buf.bytes_mut());
                 if !chunk.is_empty() {
@@ -309,7 +290,7 @@ impl Connection for StreamSocket {
     }
 
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        self.transfer(buf, move |socket, buf| self.sending(socket, buf, whole, true))
+        self.hold.context.transfer(buf, move |buf| self.sending(buf, whole, true))
     }
 
     /// Waits for what is received, and looks at the send only then.
@@ -317,7 +298,7 @@ impl Connection for StreamSocket {
         let (mut buf, mut ticket) = (Some(buf), None);
         poll_fn(move |cx| {
             if let Some(buf) = buf.take().filter(|buf| !buf.bytes().is_empty()) {
-                let kind = self.sending(Rc::clone(self.hold.socket()), buf, true, false);
+                let kind = self.sending(buf, true, false);
                 ticket = Some(self.hold.context.start(kind).map_err(|(error, _)| error)?);
             }
             let Some(ticket) = &mut ticket else { return Poll::Ready(Ok(())) };

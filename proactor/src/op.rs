@@ -44,21 +44,25 @@
 //! first. The pointer is taken after that, once, before the table is borrowed: `bytes()` is the user's
 //! code. From then on no user code runs with the buffer until the slot is freed.
 
+#[cfg(feature = "faults")]
+mod dump;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll, Waker, ready};
 
-use executor::{DriverStats, Fired, IoBuf, IoBufMut, Key, Seam, Table, WaitSlot, closed};
+use executor::{BufResult, DriverStats, Fired, IoBuf, IoBufMut, Key, Seam, Table, WaitSlot, closed};
 use io_uring::{opcode, squeue, types};
 use socket2::SockAddr;
 
 use crate::Context;
+use crate::fs::FileRequest;
 use crate::pool::{CHUNK_SIZE, Chunk, MISS_SIZE, Pool};
 use crate::ring::{BufferRing, Completion, Ring, accepted};
 use crate::setup::{Feature, Features};
@@ -198,8 +202,8 @@ impl<T> Incoming<T> {
         match result {
             // We asked for it.
             Some(errno) if errno == -libc::ECANCELED && was_stopping => {}
-            // Tried again by whoever waits: with a bigger pool, or without one.
-            Some(errno) if errno == -libc::ENOBUFS || errno == -libc::EINTR => {}
+            // Tried again by whoever waits.
+            Some(errno) if errno == -libc::EINTR => {}
             Some(end) => self.end.set(Some(end)),
             None => {}
         }
@@ -254,7 +258,7 @@ impl Buffer {
     }
 
     /// Where its bytes are. Only what was stowed to receive may be written to.
-    fn place(&mut self) -> (*mut u8, usize) {
+    pub(crate) fn place(&mut self) -> (*mut u8, usize) {
         match self {
             Buffer::Chunk(chunk) => (chunk.as_ptr().cast_mut(), chunk.len()),
             Buffer::Vec(vec) => (vec.as_mut_ptr(), vec.len()),
@@ -292,6 +296,8 @@ pub(crate) enum Kind {
     Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool, is_quiet: bool, is_kept: bool },
     /// Connects. The address lies on the heap.
     Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
+    /// Reads from a file, writes to it, or has it brought to the disk.
+    File(FileRequest),
 }
 
 impl Kind {
@@ -327,6 +333,7 @@ impl Kind {
             Kind::Connect { socket, addr } => {
                 opcode::Connect::new(socket.entry_fd(), addr.as_ptr().cast(), addr.len()).build()
             }
+            Kind::File(request) => request.entry(),
         }
     }
 
@@ -334,18 +341,19 @@ impl Kind {
     pub(crate) fn into_buffer<B: IoBuf>(self) -> B {
         match self {
             Kind::Read { buffer, .. } | Kind::Send { buffer, .. } => buffer.unstow(),
+            Kind::File(request) => request.into_buffer().expect("a read or a write").unstow(),
             _ => unreachable!("only reads and sends have a buffer"),
         }
     }
 
     /// Whether a ticket waits for it. The others fill a socket.
     fn is_ticketed(&self) -> bool {
-        matches!(self, Kind::Read { .. } | Kind::Send { .. } | Kind::Connect { .. })
+        matches!(self, Kind::Read { .. } | Kind::Send { .. } | Kind::Connect { .. } | Kind::File(_))
     }
 }
 
 /// The kernel's lengths have 32 bits, and moves of 2 GiB and more are cut short anyway.
-fn clamp(len: usize) -> u32 {
+pub(crate) fn clamp(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(i32::MAX.unsigned_abs())
 }
 
@@ -371,7 +379,7 @@ pub(crate) struct Operations {
     pub(crate) ring: Option<Ring>,
     table: Table<Operation>,
     /// Operations that wait for room, first come, first served. Each stream and listener has at most
-    /// one per direction, which bounds it.
+    /// one per direction, and each future of a file one, which bounds it.
     backlog: VecDeque<Key>,
     /// Operations to cancel when there is room.
     cancels: Vec<Key>,
@@ -433,11 +441,11 @@ impl Operations {
         }
     }
 
-    fn start(&mut self, kind: Kind) -> Key {
+    fn start(&mut self, seam: &Seam, kind: Kind) -> Key {
         count(&mut self.stats.operations);
         let key = self.table.insert(Operation { state: State::Queued, kind, waker: None });
         self.backlog.push_back(key);
-        self.push_backlog();
+        self.push_backlog(seam);
         if !self.backlog.is_empty() {
             count(&mut self.stats.operations_deferred);
         }
@@ -445,13 +453,13 @@ impl Operations {
     }
 
     /// Pushes what waits, as far as there is room.
-    fn push_backlog(&mut self) {
+    fn push_backlog(&mut self, seam: &Seam) {
         let Some(ring) = self.ring.as_mut() else { return };
         while self.in_kernel < self.limit && !self.backlog.is_empty() && !ring.is_full() {
             let key = self.backlog.pop_front().expect("checked");
             // Orphaned while it waited: the kernel never sees it.
             let Some(operation) = self.table.get_mut(key) else { continue };
-            let entry = operation.kind.entry().user_data(key.to_u64());
+            let entry = ring.judged(seam, operation.kind.entry().user_data(key.to_u64()));
             // SAFETY: all that the entry points to belongs to `operation.kind`, lies where it doesn't
             // move (see the module's text), and stays in the table, untouched, until the final
             // completion: `complete` alone takes operations that are in flight out of it.
@@ -471,7 +479,7 @@ impl Operations {
     pub(crate) fn flush(&mut self, seam: &Seam) -> io::Result<()> {
         loop {
             self.push_cancels();
-            self.push_backlog();
+            self.push_backlog(seam);
             let is_held_up = !self.cancels.is_empty() || (!self.backlog.is_empty() && self.in_kernel < self.limit);
             let Some(ring) = self.ring.as_mut().filter(|_| is_held_up) else { return Ok(()) };
             ring.enter(seam, Some(std::time::Duration::ZERO))?;
@@ -505,11 +513,12 @@ impl Operations {
         if key == CANCEL {
             return;
         }
-        let Some(operation) = self.table.get_mut(key) else {
+        // A completion of nothing that is under way touches nothing.
+        let is_under_way = |operation: &&mut Operation| matches!(operation.state, State::InFlight | State::Orphaned);
+        let Some(operation) = self.table.get_mut(key).filter(is_under_way) else {
             count(&mut self.stats.stray_cqes);
             return;
         };
-        debug_assert!(matches!(operation.state, State::InFlight | State::Orphaned));
         if !operation.kind.is_ticketed() {
             let is_enough = fill(&mut operation.kind, completion, &self.pool, fired);
             if completion.is_more() {
@@ -603,6 +612,7 @@ impl Operations {
                 socket.incoming.wake(fired);
                 Some(buffer)
             }
+            Kind::File(request) => request.into_buffer(),
             _ => None,
         };
         if let Some(Buffer::Other { owner, .. }) = buffer {
@@ -709,7 +719,8 @@ fn fill(kind: &mut Kind, completion: Completion, pool: &Rc<Pool>, fired: &mut Fi
             let chunk = chunk.filter(|chunk| !chunk.is_empty());
             let is_enough = chunk.is_some_and(|chunk| socket.incoming.push(chunk, CHUNK_CAP, fired));
             if is_last {
-                socket.incoming.ended((result <= 0).then_some(result), fired);
+                // ENOBUFS: tried again by whoever waits, with a bigger pool, or without one.
+                socket.incoming.ended((result <= 0 && result != -libc::ENOBUFS).then_some(result), fired);
             }
             is_enough
         }
@@ -755,11 +766,34 @@ impl Context {
             Kind::Read { socket, .. } => Some(Rc::clone(socket)),
             _ => None,
         };
-        let key = self.operations.borrow_mut().start(kind);
+        let key = self.operations.borrow_mut().start(&self.seam, kind);
         if let Some(socket) = filled {
             socket.incoming.filler.set(Some(key));
         }
         Ok(Ticket { context: Rc::clone(self), key: Some(key) })
+    }
+
+    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.
+    pub(crate) fn transfer<B: IoBuf>(
+        self: &Rc<Self>,
+        buf: B,
+        kind: impl Fn(B) -> Kind + Unpin,
+    ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        let (mut buf, mut ticket) = (Some(buf), None);
+        poll_fn(move |cx| {
+            if let Some(buf) = buf.take() {
+                if buf.bytes().is_empty() {
+                    return Poll::Ready((Ok(0), buf));
+                }
+                match self.start(kind(buf)) {
+                    Ok(started) => ticket = Some(started),
+                    Err((error, kind)) => return Poll::Ready((Err(error), kind.into_buffer())),
+                }
+            }
+            let ticket = ticket.as_mut().expect("polled again after it was ready");
+            let (result, kind) = ready!(Pin::new(ticket).poll(cx));
+            Poll::Ready((result, kind.into_buffer()))
+        })
     }
 
     /// Starts to receive on an idle stream: again and again where that is possible and the pool has
@@ -776,7 +810,7 @@ impl Context {
             let size = if operations.features.has(Feature::MultishotRecv) { MISS_SIZE } else { CHUNK_SIZE };
             Kind::RecvOnce { socket: socket_of_operation, memory: Some(vec![0; size]) }
         };
-        let key = operations.start(kind);
+        let key = operations.start(&self.seam, kind);
         socket.incoming.filler.set(Some(key));
     }
 
@@ -784,7 +818,7 @@ impl Context {
     pub(crate) fn fill_listener(&self, socket: &Rc<Socket<OwnedFd>>) {
         let mut operations = self.operations.borrow_mut();
         let is_multishot = operations.features.has(Feature::MultishotAccept);
-        let key = operations.start(Kind::Accept { socket: Rc::clone(socket), is_multishot });
+        let key = operations.start(&self.seam, Kind::Accept { socket: Rc::clone(socket), is_multishot });
         socket.incoming.filler.set(Some(key));
     }
 

@@ -4,14 +4,15 @@
 //! is only the parent, which waits for the child, and shows what it printed if it failed.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::engine::{Engine, unavailable};
-use crate::rounds::{Rounds, Until};
+use crate::process::{CaseProcess, Ended};
+use crate::rounds::Until;
 use crate::scenarios::Scenario;
 use crate::watchdog;
 
@@ -20,15 +21,13 @@ const CASE: &str = "RUN_ONE_CASE";
 /// How long a case may take, unless it says otherwise. Most take milliseconds; the rest of this is for
 /// machines that are slow or busy.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How much longer than the child's own watchdog the parent waits.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// The cases of one test file.
 #[derive(Default)]
 pub struct Suite {
     cases: Vec<Case>,
     limit: Option<Duration>,
-    /// Why an engine can't be set up here; asked once for each.
+    /// Why an engine, or something else that cases need, is not to be had here; asked once for each.
     unavailable: BTreeMap<&'static str, Option<String>>,
 }
 
@@ -60,11 +59,12 @@ impl Suite {
 
     /// Whether the engine can be set up on this machine. If not, the suite says so.
     pub fn is_available<E: Engine>(&mut self) -> bool {
-        self.is_set_up(E::NAME, unavailable::<E>)
+        self.is_possible(E::NAME, unavailable::<E>)
     }
 
-    fn is_set_up(&mut self, engine: &'static str, probe: fn() -> Option<String>) -> bool {
-        self.unavailable.entry(engine).or_insert_with(probe).is_none()
+    /// Whether what cases need is to be had on this machine: `probe` says why not. If not, the suite says so.
+    pub fn is_possible(&mut self, what: &'static str, probe: fn() -> Option<String>) -> bool {
+        self.unavailable.entry(what).or_insert_with(probe).is_none()
     }
 
     /// Adds a case that runs on an engine, if that can be set up on this machine.
@@ -81,7 +81,7 @@ impl Suite {
 
     /// Adds a scenario in its quick form, if its engine can be set up on this machine.
     pub fn add_scenario(&mut self, scenario: Scenario) {
-        if self.is_set_up(scenario.engine, scenario.unavailable) {
+        if self.is_possible(scenario.engine, scenario.unavailable) {
             self.push(format!("{}::{}", scenario.engine, scenario.id), Body::Scenario(scenario));
         }
     }
@@ -96,16 +96,16 @@ impl Suite {
     pub fn run(self) -> ExitCode {
         if let Ok(name) = std::env::var(CASE) {
             let case = self.cases.into_iter().find(|case| case.name == name).expect("no such case");
-            watchdog::start(case.limit);
-            case.body.run();
+            case.run();
+            oracles::check();
             return ExitCode::SUCCESS;
         }
         let arguments = Arguments::from_args();
         let show = arguments.nocapture;
-        let skipped = self.unavailable.into_iter().filter_map(|(engine, why)| Some((engine, why?)));
+        let skipped = self.unavailable.into_iter().filter_map(|(what, why)| Some((what, why?)));
         // One visible line instead of tests that pass without having run.
-        let skipped = skipped.map(|(engine, why)| {
-            Trial::test(format!("{engine}: SKIPPED, cannot be set up here: {why}"), || Ok(())).with_ignored_flag(true)
+        let skipped = skipped.map(|(what, why)| {
+            Trial::test(format!("{what}: SKIPPED, cannot be set up here: {why}"), || Ok(())).with_ignored_flag(true)
         });
         let cases = self.cases.into_iter().map(|case| {
             let name = case.name.clone();
@@ -115,13 +115,16 @@ impl Suite {
     }
 }
 
-impl Body {
+impl Case {
+    /// Runs it, in this process.
     fn run(&self) {
-        match self {
-            Body::Plain(body) => body(),
+        match &self.body {
+            Body::Plain(body) => {
+                watchdog::start(self.limit);
+                body();
+            }
             Body::Scenario(scenario) => {
-                let mut rounds = Rounds::new(Until::Rounds(scenario.rounds), SEED);
-                (scenario.body)(&mut rounds);
+                let rounds = scenario.run(Until::Rounds(scenario.rounds), SEED, self.limit);
                 println!("{}: {} rounds, {:?}", scenario.about, rounds.done(), rounds.figures());
                 assert_eq!(rounds.done(), scenario.rounds, "the body did not go on to the end");
             }
@@ -130,41 +133,13 @@ impl Body {
 }
 
 fn run_in_child(case: &Case, show: bool) -> Result<(), Failed> {
-    let (mut reader, writer) = std::io::pipe()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.env(CASE, &case.name).stdin(Stdio::null());
-    if !show {
-        command.stdout(writer.try_clone()?).stderr(writer);
-    }
-    let mut child = command.spawn()?;
-    // Closes our ends of the pipe, so that it ends when the child does.
-    drop(command);
-    let printed = std::thread::spawn(move || {
-        let mut printed = Vec::new();
-        let _ = reader.read_to_end(&mut printed);
-        String::from_utf8_lossy(&printed).into_owned()
-    });
-    let status = wait(&mut child, case.limit + GRACE)?;
-    let printed = printed.join().expect("reading a pipe does not panic");
+    let child = CaseProcess::start(show, |command| {
+        command.env(CASE, &case.name);
+    })?;
+    let Ended { status, printed } = child.wait(case.limit, || ControlFlow::Continue(()))?;
     match status {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(format!("{status}\n{printed}").into()),
         None => Err(format!("killed: it hung, and its own watchdog with it\n{printed}").into()),
-    }
-}
-
-/// `None` if it had to be killed.
-fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if start.elapsed() > limit {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -12,6 +12,9 @@ use executor::{IoBuf, Reader, Stream as _, Writer};
 use tests::net::{Pattern, pair, recv_exactly, reset};
 use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run, start_then_drop};
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 /// More than the kernel takes from us while the peer does not read.
 const LARGE: usize = 12 << 20;
 
