@@ -191,19 +191,31 @@ pub struct Builder {
     seed: u64,
     weather: Weather,
     config: Config,
+    max_steps: u64,
 }
+
+/// Steps of a run unless it is told otherwise: a second or so, and a thousand times what most tests take.
+const MAX_STEPS: u64 = 1_000_000;
 
 impl Builder {
     /// Calm weather, and the defaults of [`Config`].
     #[must_use]
     pub fn new(seed: u64) -> Builder {
-        Builder { seed, weather: Weather::calm(), config: Config::default() }
+        Builder { seed, weather: Weather::calm(), config: Config::default(), max_steps: MAX_STEPS }
     }
 
     /// Chooses the weather.
     #[must_use]
     pub fn weather(mut self, weather: Weather) -> Builder {
         self.weather = weather;
+        self
+    }
+
+    /// Sets how many steps the world may take before the program is taken to go on for ever: see
+    /// [`Sim::steps`]. A million if never called.
+    #[must_use]
+    pub fn max_steps(mut self, steps: u64) -> Builder {
+        self.max_steps = steps;
         self
     }
 
@@ -218,7 +230,7 @@ impl Builder {
     /// Makes the runtime, on the thread that will run it.
     #[must_use]
     pub fn build(self) -> Sim {
-        let world = Rc::new(World::new(self.seed, self.weather));
+        let world = Rc::new(World::new(self.seed, self.weather, self.max_steps));
         let hook = Rc::downgrade(&world);
         let config = Config {
             spin: Duration::ZERO,
