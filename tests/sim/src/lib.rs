@@ -33,7 +33,7 @@
 //!
 //! # What is the same, what is not
 //!
-//! Tasks, timers, the queue and TCP's upper half are the executor's own. Below them is a [`World`](world): a
+//! Tasks, timers, the queue and TCP's upper half are the executor's own. Below them is a world: a
 //! clock, an agenda of what will happen, ordered by time and then by chance, and sockets, which are pairs of byte
 //! queues. A turn of the loop moves the clock on to the next thing that happens, at once. What is left out: other
 //! threads (they would bring their own order of things: what a program does on others is not replayed), files,
@@ -47,11 +47,12 @@
 //!
 //! # Reading order
 //!
-//! `weather.rs` (what may happen), `world.rs` (time and the agenda), `pipe.rs`, `socket.rs` (what happens to
-//! sockets), `net.rs` (futures over them), `seeds.rs`.
+//! `weather.rs` (what may happen), `world.rs` (time and the agenda), `pipe.rs` and `socket.rs` (what there is),
+//! `connections.rs` and `transfers.rs` (what happens to it), `net.rs` (futures over that), `seeds.rs`; then `script/`, which holds one runtime against another.
 
 #![forbid(unsafe_code)]
 
+mod connections;
 mod driver;
 mod net;
 mod pipe;
@@ -60,6 +61,7 @@ pub mod script;
 mod seeds;
 mod socket;
 mod trace;
+mod transfers;
 mod weather;
 mod world;
 
@@ -189,19 +191,31 @@ pub struct Builder {
     seed: u64,
     weather: Weather,
     config: Config,
+    max_steps: u64,
 }
+
+/// Steps of a run unless it is told otherwise: a second or so, and a thousand times what most tests take.
+const MAX_STEPS: u64 = 1_000_000;
 
 impl Builder {
     /// Calm weather, and the defaults of [`Config`].
     #[must_use]
     pub fn new(seed: u64) -> Builder {
-        Builder { seed, weather: Weather::calm(), config: Config::default() }
+        Builder { seed, weather: Weather::calm(), config: Config::default(), max_steps: MAX_STEPS }
     }
 
     /// Chooses the weather.
     #[must_use]
     pub fn weather(mut self, weather: Weather) -> Builder {
         self.weather = weather;
+        self
+    }
+
+    /// Sets how many steps the world may take before the program is taken to go on for ever: see
+    /// [`Sim::steps`]. A million if never called.
+    #[must_use]
+    pub fn max_steps(mut self, steps: u64) -> Builder {
+        self.max_steps = steps;
         self
     }
 
@@ -216,7 +230,7 @@ impl Builder {
     /// Makes the runtime, on the thread that will run it.
     #[must_use]
     pub fn build(self) -> Sim {
-        let world = Rc::new(World::new(self.seed, self.weather));
+        let world = Rc::new(World::new(self.seed, self.weather, self.max_steps));
         let hook = Rc::downgrade(&world);
         let config = Config {
             spin: Duration::ZERO,

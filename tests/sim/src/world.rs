@@ -111,6 +111,7 @@ pub(crate) struct State {
     last_name: u64,
     last_port: u16,
     empty_turns: u32,
+    max_steps: u64,
     pub(crate) sockets: BTreeMap<Id, Socket>,
     pub(crate) listeners: BTreeMap<Id, Listening>,
     /// Local and remote address to socket.
@@ -124,7 +125,7 @@ pub(crate) struct State {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, weather: Weather) -> World {
+    pub(crate) fn new(seed: u64, weather: Weather, max_steps: u64) -> World {
         World {
             seed,
             start: Instant::now(),
@@ -138,6 +139,7 @@ impl World {
                 last_name: 0,
                 last_port: 9_999,
                 empty_turns: 0,
+                max_steps,
                 sockets: BTreeMap::new(),
                 listeners: BTreeMap::new(),
                 by_address: BTreeMap::new(),
@@ -230,6 +232,10 @@ impl State {
         self.empty_turns = if is_empty { self.empty_turns + 1 } else { 0 };
         if self.empty_turns == EMPTY_TURNS {
             return Err(self.stuck("some task is busy for ever: in real time it would keep a core to itself"));
+        }
+        if self.trace.steps() > self.max_steps {
+            let why = format!("more than {} steps. If the program is as long as that, allow more", self.max_steps);
+            return Err(self.stuck(&why));
         }
         Ok(())
     }

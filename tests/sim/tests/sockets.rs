@@ -205,6 +205,16 @@ fn a_run_that_cannot_go_on_says_why() {
         });
     });
     assert!(text.contains("some task is busy for ever"), "{text}");
+    let text = panic_of(|| {
+        let sim = Builder::new(1).max_steps(1000).build();
+        sim.block_on(async {
+            let mut ticks = sim.interval(ms(1));
+            loop {
+                ticks.tick().await;
+            }
+        });
+    });
+    assert!(text.contains("more than 1000 steps"), "{text}");
 }
 
 #[test]

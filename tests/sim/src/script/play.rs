@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -226,12 +226,11 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
         format!("{connection} is open")
     }
 
+    /// Port 1 is reserved for a service that no machine has. A free port of the kernel's choice would not do: the
+    /// connecting socket may be given that very port, and is then connected to itself.
     async fn refused(&mut self) -> String {
         let mut address = self.address;
-        address.set_port(0);
-        let nobody = self.rt.listen(address, &ListenOptions::default()).expect("listen");
-        let address = nobody.local_addr().expect("local_addr");
-        drop(nobody);
+        address.set_port(1);
         format!("connecting to nobody: {}", outcome(self.rt.connect(address).await, "good"))
     }
 
@@ -240,7 +239,7 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
         let mut order: Vec<_> = (0..count).collect();
         self.random.shuffle(&mut order);
         let (start, woken) = (self.rt.now(), Rc::new(RefCell::new(Vec::new())));
-        let tasks: Vec<_> = order
+        let mut tasks: Vec<_> = order
             .into_iter()
             .map(|place| {
                 let deadline = start + Duration::from_micros(20 * (place as u64 + 1));
@@ -252,9 +251,16 @@ impl<R: Runtime, F: Fn(&R::Stream)> Stage<'_, R, F> {
                 })
             })
             .collect();
-        for task in tasks {
-            task.await.expect("a task that sleeps");
+        // Who asks first is not who waits in the end; that one is to be woken.
+        for task in &mut tasks {
+            assert!(poll_once(task).await.is_none(), "a task is done before its first turn");
         }
+        let waiting = self.rt.spawn(async move {
+            for task in tasks {
+                task.await.expect("a task that sleeps");
+            }
+        });
+        waiting.await.expect("a task that waits");
         format!("they wake in the order {:?}", woken.borrow())
     }
 
@@ -428,8 +434,11 @@ async fn pause(turns: u8) {
 
 /// Polls an accept once, and drops it.
 async fn accept_once<L: Listener>(listener: &mut L) -> Option<io::Result<L::Stream>> {
-    let mut accepting = pin!(listener.accept());
-    poll_fn(|cx| Poll::Ready(ready(accepting.as_mut().poll(cx)))).await
+    poll_once(pin!(listener.accept())).await
+}
+
+async fn poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+    poll_fn(|cx| Poll::Ready(ready(Pin::new(&mut future).poll(cx)))).await
 }
 
 /// What an end writes, from one position on. No position is like its neighbours.
