@@ -99,7 +99,8 @@ fn many_wakes_are_one_poll<E: Engine>(rounds: &mut Rounds) {
 fn use_in_every_way(waker: Waker) {
     for _ in 0..1000 {
         waker.wake_by_ref();
-        waker.clone().wake();
+        let other = waker.clone();
+        other.wake();
         drop(waker.clone());
     }
 }
