@@ -63,6 +63,7 @@ mod cores;
 mod driver;
 mod executor;
 mod group;
+mod live;
 mod queue;
 #[cfg(all(test, loom))]
 mod queue_loom;
@@ -78,7 +79,9 @@ mod tcp;
 mod timer;
 
 #[cfg(feature = "faults")]
-pub use seam::{Judge, Verdict};
+pub use live::live_headers;
+#[cfg(feature = "faults")]
+pub use seam::{Editor, Judge, Report, Verdict, judge_setups};
 pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice},

@@ -43,6 +43,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::driver::Unpark;
+use crate::live::Live;
 use crate::remote::{RemoteSpawn, SpawnError};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
@@ -194,12 +195,13 @@ pub(crate) struct TaskWaker {
     local: AtomicBool,
     remote: AtomicBool,
     abort: AtomicBool,
+    _live: Live,
 }
 
 impl TaskWaker {
     pub(crate) fn new(key: Key, inbox: Arc<Inbox>) -> Arc<TaskWaker> {
         let bit = || AtomicBool::new(false);
-        Arc::new(TaskWaker { key, inbox, local: bit(), remote: bit(), abort: bit() })
+        Arc::new(TaskWaker { key, inbox, local: bit(), remote: bit(), abort: bit(), _live: Live::new() })
     }
 
     /// The waker of a task that is done, for a new one; unless somebody still holds it.
@@ -208,6 +210,12 @@ impl TaskWaker {
         let bit = || AtomicBool::new(false);
         (own.key, own.local, own.remote, own.abort) = (key, bit(), bit(), bit());
         Some(waker)
+    }
+
+    /// Whether it was woken here, or by another thread, and whether it is to be aborted: for a dump.
+    #[cfg(feature = "faults")]
+    pub(crate) fn bits(&self) -> [bool; 3] {
+        [&self.local, &self.remote, &self.abort].map(|bit| bit.load(Ordering::Relaxed))
     }
 
     /// Wakes from any thread.

@@ -98,6 +98,9 @@ pub(crate) trait Task {
     /// Drops the future.
     fn cancel(self: Rc<Self>) -> Ran;
     fn waker(&self) -> &Arc<TaskWaker>;
+    /// What a dump calls it.
+    #[cfg(feature = "faults")]
+    fn name(&self) -> &'static str;
 }
 
 /// A task as its [`JoinHandle`] holds it: the same object, seen from the side that knows the output.
@@ -181,6 +184,11 @@ impl<F: Future> Task for TaskCell<F> {
 
     fn waker(&self) -> &Arc<TaskWaker> {
         &self.waker
+    }
+
+    #[cfg(feature = "faults")]
+    fn name(&self) -> &'static str {
+        std::any::type_name::<F>()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::timer::Sleep;
 
 /// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send are
 /// under way at a time.
-pub trait Connection: AsFd + Debug + Sized + 'static {
+pub trait Connection: Debug + Sized + 'static {
     /// The runtime.
     type Runtime;
     /// Memory the runtime lends.
@@ -62,7 +62,7 @@ pub trait Connection: AsFd + Debug + Sized + 'static {
 }
 
 /// A listening socket from inside: how a runtime accepts.
-pub trait Acceptor: AsFd + Debug + Sized + 'static {
+pub trait Acceptor: Debug + Sized + 'static {
     /// The runtime.
     type Runtime;
     /// What it accepts.
@@ -161,7 +161,7 @@ impl<A: Acceptor> Listener for TcpListener<A> {
     }
 }
 
-impl<A: Acceptor> AsFd for TcpListener<A> {
+impl<A: Acceptor + AsFd> AsFd for TcpListener<A> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.acceptor.as_fd()
     }
@@ -228,7 +228,7 @@ impl<C: Connection> TcpStream<C> {
     }
 }
 
-impl<C: Connection> AsFd for TcpStream<C> {
+impl<C: Connection + AsFd> AsFd for TcpStream<C> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.read.connection.as_fd()
     }

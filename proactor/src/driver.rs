@@ -35,7 +35,7 @@ pub struct UringDriver {
 
 impl UringDriver {
     pub(crate) fn new(context: Rc<Context>) -> io::Result<UringDriver> {
-        let wake_fd = Arc::new(WakeFd::new()?);
+        let wake_fd = Arc::new(WakeFd::new(&context.seam)?);
         Ok(UringDriver { context, wake_fd, is_wake_armed: false, busy_streak: 0 })
     }
 
@@ -50,13 +50,14 @@ impl UringDriver {
 
     fn reap(&mut self, operations: &mut Operations, fired: &mut Fired) {
         // As many as the queue holds, so that a turn ends even if more arrive meanwhile.
-        let most = operations.ring.as_ref().map_or(0, |ring| ring.completion_entries());
+        let seam = &self.context.seam;
+        let most = operations.ring.as_mut().map_or(0, |ring| ring.completion_entries() + ring.stage(seam));
         for _ in 0..most {
             let Some(completion) = operations.ring.as_mut().and_then(|ring| ring.pop()) else { return };
             if Key::from_u64(completion.user_data) == WAKE {
                 self.is_wake_armed = completion.is_more();
                 if !self.is_wake_armed {
-                    self.wake_fd.clear(&self.context.seam);
+                    self.wake_fd.clear(seam);
                 }
             } else {
                 operations.complete(completion, fired);
@@ -158,7 +159,7 @@ impl Driver for UringDriver {
 
     fn as_fd(&mut self) -> io::Result<BorrowedFd<'_>> {
         let operations = self.context.operations.borrow();
-        self.wake_fd.outer(operations.ring.as_ref().ok_or_else(closed)?)
+        self.wake_fd.outer(operations.ring.as_ref().ok_or_else(closed)?, &self.context.seam)
     }
 
     fn stats(&self) -> DriverStats {

@@ -61,8 +61,11 @@
 //!
 //! Linux 5.11 or later. What newer ones add is probed and used: see [`Feature`].
 
+mod calls;
 mod cores;
 mod driver;
+#[cfg(feature = "faults")]
+mod faults;
 mod fs;
 mod net;
 mod op;
@@ -72,18 +75,18 @@ mod setup;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use executor::{Executor, Seam};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::calls::{Call, NAMES};
 use crate::op::Operations;
 use crate::pool::Pool;
-use crate::ring::Call;
 
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
@@ -96,7 +99,7 @@ pub use executor::{
     Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
-pub use executor::{Judge, Verdict};
+pub use executor::{Editor, Judge, Report, Verdict};
 
 /// What the sockets of a runtime share, with or without its driver.
 pub(crate) struct Context {
@@ -115,6 +118,18 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
+    pub(crate) fn socket(&self, addr: SocketAddr) -> io::Result<Socket> {
+        self.seam.pass(Call::Socket as usize)?;
+        Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))
+    }
+
+    pub(crate) fn listen(&self, socket: &Socket, addr: SocketAddr, backlog: u32) -> io::Result<()> {
+        self.seam.pass(Call::Bind as usize)?;
+        socket.bind(&addr.into())?;
+        self.seam.pass(Call::Listen as usize)?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+    }
+
     pub(crate) fn shutdown(&self, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
         self.seam.pass(Call::Shutdown as usize)?;
         SockRef::from(&fd).shutdown(how)
@@ -141,13 +156,6 @@ impl Proactor {
     /// What was probed and is used.
     pub fn features(&self) -> Features {
         self.context.features
-    }
-
-    /// Hands every further system call to `judge`, which may fail, shorten or delay it; `None` lets all
-    /// pass again. For tests.
-    #[cfg(feature = "faults")]
-    pub fn set_judge(&self, judge: Option<Judge>) {
-        self.context.seam.set_judge(judge);
     }
 }
 
@@ -218,12 +226,13 @@ impl Builder {
     pub fn build(self) -> Result<Proactor, SetupError> {
         let mut features = self.features;
         let submissions = SUBMISSIONS.min(self.operations);
-        let (ring, buffers) = setup::ring(submissions, self.operations, &mut features)?;
+        let seam = Seam::new(NAMES);
+        let (ring, buffers) = setup::ring(&seam, submissions, self.operations, &mut features)?;
         let pool = Pool::new(buffers);
         let context = Rc::new(Context {
             operations: RefCell::new(Operations::new(ring, Rc::clone(&pool), features)),
             pool,
-            seam: Seam::new(ring::NAMES),
+            seam,
             is_closed: Cell::new(false),
             accept_pauses: Cell::new(0),
             features,

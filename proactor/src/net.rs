@@ -11,7 +11,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+use socket2::{SockAddr, SockRef};
 
 use crate::op::{Buffer, Kind, Socket};
 use crate::ring;
@@ -182,13 +182,12 @@ impl Acceptor for ListenSocket {
     type Connection = StreamSocket;
 
     fn bind(proactor: &Proactor, addr: SocketAddr, options: &ListenOptions) -> io::Result<ListenSocket> {
-        let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = proactor.context.socket(addr)?;
         socket.set_reuse_address(options.reuse_addr)?;
         socket.set_reuse_port(options.reuse_port)?;
         // Accepted sockets inherit it: no system call for each.
         socket.set_tcp_nodelay(options.nodelay)?;
-        socket.bind(&addr.into())?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        proactor.context.listen(&socket, addr, options.backlog)?;
         ListenSocket::from_std(proactor, socket.into())
     }
 
@@ -234,6 +233,10 @@ impl StreamSocket {
         Ok(StreamSocket { hold: Hold::new(proactor, fd)? })
     }
 
+    fn reading<B: IoBufMut>(&self, buf: B) -> Kind {
+        Kind::Read { socket: Rc::clone(self.hold.socket()), buffer: Buffer::to_receive(buf) }
+    }
+
     /// A send of the whole, or of some.
     fn sending<B: IoBuf>(&self, buf: B, whole: bool, is_kept: bool) -> Kind {
         let socket = Rc::clone(self.hold.socket());
@@ -247,7 +250,7 @@ impl Connection for StreamSocket {
     type Chunk = Chunk;
 
     async fn connect(proactor: &Proactor, addr: SocketAddr) -> io::Result<StreamSocket> {
-        let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = proactor.context.socket(addr)?;
         socket.set_tcp_nodelay(true)?;
         let stream = StreamSocket::new(proactor, socket.into())?;
         let kind = Kind::Connect { socket: Rc::clone(stream.hold.socket()), addr: Box::new(addr.into()) };
@@ -273,11 +276,7 @@ impl Connection for StreamSocket {
     /// Straight into the buffer, unless something has arrived before or is under way.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
-            None => {
-                let socket = self.hold.socket();
-                let read = |buf| Kind::Read { socket: Rc::clone(socket), buffer: Buffer::to_receive(buf) };
-                self.hold.context.transfer(buf, read).await
-            }
+            None => self.hold.context.transfer(buf, |buf| self.reading(buf)).await,
             Some(Ok(Some(mut chunk))) => {
                 let count = chunk.move_to(buf.bytes_mut());
                 if !chunk.is_empty() {

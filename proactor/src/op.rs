@@ -44,6 +44,9 @@
 //! first. The pointer is taken after that, once, before the table is borrowed: `bytes()` is the user's
 //! code. From then on no user code runs with the buffer until the slot is freed.
 
+#[cfg(feature = "faults")]
+mod dump;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -52,7 +55,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll, Waker, ready};
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use executor::{BufResult, DriverStats, Fired, IoBuf, IoBufMut, Key, Seam, Table, WaitSlot, closed};
 use io_uring::{opcode, squeue, types};
@@ -199,8 +202,8 @@ impl<T> Incoming<T> {
         match result {
             // We asked for it.
             Some(errno) if errno == -libc::ECANCELED && was_stopping => {}
-            // Tried again by whoever waits: with a bigger pool, or without one.
-            Some(errno) if errno == -libc::ENOBUFS || errno == -libc::EINTR => {}
+            // Tried again by whoever waits.
+            Some(errno) if errno == -libc::EINTR => {}
             Some(end) => self.end.set(Some(end)),
             None => {}
         }
@@ -438,11 +441,11 @@ impl Operations {
         }
     }
 
-    fn start(&mut self, kind: Kind) -> Key {
+    fn start(&mut self, seam: &Seam, kind: Kind) -> Key {
         count(&mut self.stats.operations);
         let key = self.table.insert(Operation { state: State::Queued, kind, waker: None });
         self.backlog.push_back(key);
-        self.push_backlog();
+        self.push_backlog(seam);
         if !self.backlog.is_empty() {
             count(&mut self.stats.operations_deferred);
         }
@@ -450,13 +453,13 @@ impl Operations {
     }
 
     /// Pushes what waits, as far as there is room.
-    fn push_backlog(&mut self) {
+    fn push_backlog(&mut self, seam: &Seam) {
         let Some(ring) = self.ring.as_mut() else { return };
         while self.in_kernel < self.limit && !self.backlog.is_empty() && !ring.is_full() {
             let key = self.backlog.pop_front().expect("checked");
             // Orphaned while it waited: the kernel never sees it.
             let Some(operation) = self.table.get_mut(key) else { continue };
-            let entry = operation.kind.entry().user_data(key.to_u64());
+            let entry = ring.judged(seam, operation.kind.entry().user_data(key.to_u64()));
             // SAFETY: all that the entry points to belongs to `operation.kind`, lies where it doesn't
             // move (see the module's text), and stays in the table, untouched, until the final
             // completion: `complete` alone takes operations that are in flight out of it.
@@ -476,7 +479,7 @@ impl Operations {
     pub(crate) fn flush(&mut self, seam: &Seam) -> io::Result<()> {
         loop {
             self.push_cancels();
-            self.push_backlog();
+            self.push_backlog(seam);
             let is_held_up = !self.cancels.is_empty() || (!self.backlog.is_empty() && self.in_kernel < self.limit);
             let Some(ring) = self.ring.as_mut().filter(|_| is_held_up) else { return Ok(()) };
             ring.enter(seam, Some(std::time::Duration::ZERO))?;
@@ -510,11 +513,12 @@ impl Operations {
         if key == CANCEL {
             return;
         }
-        let Some(operation) = self.table.get_mut(key) else {
+        // A completion of nothing that is under way touches nothing.
+        let is_under_way = |operation: &&mut Operation| matches!(operation.state, State::InFlight | State::Orphaned);
+        let Some(operation) = self.table.get_mut(key).filter(is_under_way) else {
             count(&mut self.stats.stray_cqes);
             return;
         };
-        debug_assert!(matches!(operation.state, State::InFlight | State::Orphaned));
         if !operation.kind.is_ticketed() {
             let is_enough = fill(&mut operation.kind, completion, &self.pool, fired);
             if completion.is_more() {
@@ -667,12 +671,10 @@ impl Operations {
                 drop(self.table.remove(key));
             }
         }
-        let all = self.table.iter().filter(|(_, operation)| !matches!(operation.state, State::Done(_)));
-        let (keys, leaked): (Vec<_>, Vec<_>) = all
-            .map(|(key, operation)| (key, operation.state == State::InFlight && operation.kind.is_ticketed()))
-            .unzip();
-        self.stats.ops_leaked = Some(leaked.into_iter().filter(|is_leaked| *is_leaked).count() as u64);
-        self.cancels = keys;
+        let is_leaked = |operation: &Operation| operation.state == State::InFlight && operation.kind.is_ticketed();
+        self.stats.ops_leaked = Some(self.table.iter().filter(|(_, operation)| is_leaked(operation)).count() as u64);
+        let under_way = self.table.iter().filter(|(_, operation)| !matches!(operation.state, State::Done(_)));
+        self.cancels = under_way.map(|(key, _)| key).collect();
     }
 
     /// The kernel didn't give everything back in time: what it may still touch must never be freed.
@@ -715,7 +717,8 @@ fn fill(kind: &mut Kind, completion: Completion, pool: &Rc<Pool>, fired: &mut Fi
             let chunk = chunk.filter(|chunk| !chunk.is_empty());
             let is_enough = chunk.is_some_and(|chunk| socket.incoming.push(chunk, CHUNK_CAP, fired));
             if is_last {
-                socket.incoming.ended((result <= 0).then_some(result), fired);
+                // ENOBUFS: tried again by whoever waits, with a bigger pool, or without one.
+                socket.incoming.ended((result <= 0 && result != -libc::ENOBUFS).then_some(result), fired);
             }
             is_enough
         }
@@ -761,7 +764,7 @@ impl Context {
             Kind::Read { socket, .. } => Some(Rc::clone(socket)),
             _ => None,
         };
-        let key = self.operations.borrow_mut().start(kind);
+        let key = self.operations.borrow_mut().start(&self.seam, kind);
         if let Some(socket) = filled {
             socket.incoming.filler.set(Some(key));
         }
@@ -786,8 +789,7 @@ impl Context {
                 }
             }
             let ticket = ticket.as_mut().expect("polled again after it was ready");
-            let (result, kind) = ready!(Pin::new(ticket).poll(cx));
-            Poll::Ready((result, kind.into_buffer()))
+            Pin::new(ticket).poll(cx).map(|(result, kind)| (result, kind.into_buffer()))
         })
     }
 
@@ -805,7 +807,7 @@ impl Context {
             let size = if operations.features.has(Feature::MultishotRecv) { MISS_SIZE } else { CHUNK_SIZE };
             Kind::RecvOnce { socket: socket_of_operation, memory: Some(vec![0; size]) }
         };
-        let key = operations.start(kind);
+        let key = operations.start(&self.seam, kind);
         socket.incoming.filler.set(Some(key));
     }
 
@@ -813,7 +815,7 @@ impl Context {
     pub(crate) fn fill_listener(&self, socket: &Rc<Socket<OwnedFd>>) {
         let mut operations = self.operations.borrow_mut();
         let is_multishot = operations.features.has(Feature::MultishotAccept);
-        let key = operations.start(Kind::Accept { socket: Rc::clone(socket), is_multishot });
+        let key = operations.start(&self.seam, Kind::Accept { socket: Rc::clone(socket), is_multishot });
         socket.incoming.filler.set(Some(key));
     }
 

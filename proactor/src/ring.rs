@@ -4,6 +4,8 @@
 //! Almost all unsafe code of the crate is here; the rest is in `op.rs`, which owns what the kernel is
 //! shown. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
 
+mod faults;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
@@ -13,19 +15,9 @@ use std::time::Duration;
 use executor::{Seam, Unpark};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
+use crate::calls::Call;
 use crate::pool::Memory;
 use crate::setup::{Feature, Features};
-
-/// The calls, in the order of [`NAMES`], which are those strace prints.
-#[derive(Clone, Copy)]
-pub(crate) enum Call {
-    Enter,
-    Shutdown,
-    Close,
-    Read,
-}
-
-pub(crate) const NAMES: &[&str] = &["io_uring_enter", "shutdown", "close", "read"];
 
 // From linux/io_uring.h; the io-uring crate keeps them to itself.
 const ENTER_GETEVENTS: u32 = 1 << 0;
@@ -87,11 +79,13 @@ pub(crate) struct Ring {
     /// The descriptor to enter by: the ring's own, or its index among the thread's registered rings.
     enter_fd: RawFd,
     enter_flags: u32,
+    /// What a test holds back or makes fail; nothing else.
+    faults: faults::Faults,
 }
 
 impl Ring {
     /// Sets a ring up with what `features` allows, taking out of it what the kernel refuses.
-    pub(crate) fn new(submissions: u32, completions: u32, features: &mut Features) -> io::Result<Ring> {
+    pub(crate) fn new(seam: &Seam, submissions: u32, completions: u32, features: &mut Features) -> io::Result<Ring> {
         let uring = loop {
             let mut builder = IoUring::builder();
             builder.setup_clamp().setup_cqsize(completions).dontfork();
@@ -104,7 +98,7 @@ impl Ring {
             if features.has(Feature::NoSqArray) {
                 builder.setup_no_sqarray();
             }
-            match builder.build(submissions) {
+            match seam.pass(Call::Setup as usize).and_then(|_| builder.build(submissions)) {
                 // EINVAL is all an older kernel says about a flag: leave out the newest, try again.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     let newest_first = [Feature::NoSqArray, Feature::DeferTaskrun, Feature::SubmitAll];
@@ -116,7 +110,8 @@ impl Ring {
                 other => break other?,
             }
         };
-        let mut ring = Ring { enter_fd: uring.as_raw_fd(), enter_flags: ENTER_EXT_ARG, uring };
+        let faults = faults::Faults::default();
+        let mut ring = Ring { enter_fd: uring.as_raw_fd(), enter_flags: ENTER_EXT_ARG, uring, faults };
         if !ring.uring.params().is_feature_no_iowait() {
             features.remove(Feature::NoIowait);
         }
@@ -126,7 +121,7 @@ impl Ring {
         if features.has(Feature::NoIowait) {
             ring.enter_flags |= ENTER_NO_IOWAIT;
         }
-        if features.has(Feature::RegisteredRing) && ring.register_itself().is_err() {
+        if features.has(Feature::RegisteredRing) && ring.register_itself(seam).is_err() {
             features.remove(Feature::RegisteredRing);
         }
         Ok(ring)
@@ -134,7 +129,8 @@ impl Ring {
 
     /// Spares the kernel the look-up of the descriptor at each enter. The index belongs to the thread, of
     /// which each has sixteen, and keeps the ring alive until it is given back.
-    fn register_itself(&mut self) -> io::Result<()> {
+    fn register_itself(&mut self, seam: &Seam) -> io::Result<()> {
+        seam.pass(Call::Register as usize)?;
         let index = self.change_registration(REGISTER_RING_FDS, u32::MAX)?;
         self.enter_fd = RawFd::try_from(index).expect("a small index");
         self.enter_flags |= ENTER_REGISTERED_RING;
@@ -151,7 +147,8 @@ impl Ring {
     }
 
     /// Whether the kernel knows the operation.
-    pub(crate) fn probe(&self) -> io::Result<Probe> {
+    pub(crate) fn probe(&self, seam: &Seam) -> io::Result<Probe> {
+        seam.pass(Call::Register as usize)?;
         let mut probe = Probe::new();
         self.uring.submitter().register_probe(&mut probe)?;
         Ok(probe)
@@ -277,6 +274,9 @@ impl Ring {
 
     /// Takes the next completion out of the queue.
     pub(crate) fn pop(&mut self) -> Option<Completion> {
+        if let Some(staged) = self.faults.next() {
+            return Some(staged);
+        }
         let entry = self.uring.completion().next()?;
         Some(Completion { user_data: entry.user_data(), result: entry.result(), flags: entry.flags() })
     }
@@ -286,11 +286,13 @@ impl Ring {
     }
 
     /// Has the kernel write to this eventfd at each completion.
-    pub(crate) fn register_eventfd(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn register_eventfd(&self, seam: &Seam, fd: BorrowedFd<'_>) -> io::Result<()> {
+        seam.pass(Call::Register as usize)?;
         self.uring.submitter().register_eventfd(fd.as_raw_fd())
     }
 
-    pub(crate) fn register_buffers(&self, buffers: &BufferRing) -> io::Result<()> {
+    pub(crate) fn register_buffers(&self, seam: &Seam, buffers: &BufferRing) -> io::Result<()> {
+        seam.pass(Call::Register as usize)?;
         let address = buffers.entries.as_ptr() as u64;
         // SAFETY: the entries are page-aligned, as many as said, and live until `buffers` is dropped,
         // which its owner puts off until the ring is closed with nothing in flight, or for ever.
@@ -391,7 +393,8 @@ impl BufferRing {
     }
 }
 
-fn eventfd() -> io::Result<OwnedFd> {
+fn eventfd(seam: &Seam) -> io::Result<OwnedFd> {
+    seam.pass(Call::Eventfd2 as usize)?;
     // SAFETY: no memory of ours is involved.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
     if fd < 0 {
@@ -423,8 +426,8 @@ pub(crate) struct WakeFd {
 }
 
 impl WakeFd {
-    pub(crate) fn new() -> io::Result<WakeFd> {
-        Ok(WakeFd { inner: eventfd()?, outer: OnceLock::new(), writes: AtomicU64::new(0) })
+    pub(crate) fn new(seam: &Seam) -> io::Result<WakeFd> {
+        Ok(WakeFd { inner: eventfd(seam)?, outer: OnceLock::new(), writes: AtomicU64::new(0) })
     }
 
     /// The system calls made here: other threads can't reach the seam.
@@ -433,10 +436,10 @@ impl WakeFd {
     }
 
     /// The foreign loop's, made at the first call and registered with the ring.
-    pub(crate) fn outer(&self, ring: &Ring) -> io::Result<BorrowedFd<'_>> {
+    pub(crate) fn outer(&self, ring: &Ring, seam: &Seam) -> io::Result<BorrowedFd<'_>> {
         if self.outer.get().is_none() {
-            let fd = eventfd()?;
-            ring.register_eventfd(fd.as_fd())?;
+            let fd = eventfd(seam)?;
+            ring.register_eventfd(seam, fd.as_fd())?;
             let _ = self.outer.set(fd);
         }
         Ok(self.outer.get().expect("just set").as_fd())

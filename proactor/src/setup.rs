@@ -13,7 +13,7 @@ use executor::Seam;
 use io_uring::opcode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::ring::{BufferRing, NAMES, Ring};
+use crate::ring::{BufferRing, Ring};
 
 /// An ability of the kernel that the runtime uses when it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,13 +227,14 @@ const MEMORY_RETRY: Duration = Duration::from_millis(100);
 
 /// A ring of which all that is in `features` was tried and works. What did not is taken out of it.
 pub(crate) fn ring(
+    seam: &Seam,
     submissions: u32,
     completions: u32,
     features: &mut Features,
 ) -> Result<(Ring, Option<BufferRing>), SetupError> {
     let give_up = Instant::now() + MEMORY_RETRY;
     let mut ring = loop {
-        match Ring::new(submissions, completions, features) {
+        match Ring::new(seam, submissions, completions, features) {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && Instant::now() < give_up => {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -246,7 +247,7 @@ pub(crate) fn ring(
     if !ring.has_nodrop() {
         return Err(missing("io_uring lacks lossless completion queues (5.5)"));
     }
-    let probe = ring.probe()?;
+    let probe = ring.probe(seam)?;
     let needed = [
         ("io_uring lacks accept", opcode::Accept::CODE),
         ("io_uring lacks connect", opcode::Connect::CODE),
@@ -262,7 +263,7 @@ pub(crate) fn ring(
         return Err(missing(name));
     }
     let mut buffers = features.has(Feature::BufferRing).then(BufferRing::new);
-    if buffers.as_ref().is_none_or(|buffers| ring.register_buffers(buffers).is_err()) {
+    if buffers.as_ref().is_none_or(|buffers| ring.register_buffers(seam, buffers).is_err()) {
         features.remove(Feature::BufferRing);
         features.remove(Feature::MultishotRecv);
         buffers = None;
@@ -273,7 +274,7 @@ pub(crate) fn ring(
     listener.bind(&SockAddr::unix("")?)?;
     listener.listen(1)?;
     let mut try_out = |feature, start: &dyn Fn(&mut Ring, u64) -> bool| {
-        if features.has(feature) && !is_known(&mut ring, start)? {
+        if features.has(feature) && !is_known(seam, &mut ring, start)? {
             features.remove(feature);
         }
         io::Result::Ok(())
@@ -292,10 +293,9 @@ pub(crate) fn ring(
 /// Whether the kernel knows a request, which has nothing to do on its idle socket. If not, it is invalid at
 /// once; else it stays until it is cancelled (or finds that there is no buffer). A flag can't be asked for
 /// otherwise.
-fn is_known(ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool) -> io::Result<bool> {
+fn is_known(seam: &Seam, ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool) -> io::Result<bool> {
     const REQUEST: u64 = 1;
     const CANCEL: u64 = 2;
-    let seam = Seam::new(NAMES);
     let started = start(ring, REQUEST) && ring.cancel(REQUEST, CANCEL, false);
     assert!(started, "the ring is empty but for this");
     let mut answers = [None; 2];
@@ -303,7 +303,7 @@ fn is_known(ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool) -> io::Resu
         match ring.pop() {
             Some(completion) if completion.user_data == REQUEST => answers[0] = Some(completion.result),
             Some(completion) => answers[1] = Some(completion.result),
-            None => drop(ring.enter(&seam, None)?),
+            None => drop(ring.enter(seam, None)?),
         }
     }
     Ok(answers[0] != Some(-libc::EINVAL))

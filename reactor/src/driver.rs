@@ -1,5 +1,8 @@
 //! The dispatcher: turns what epoll reports into wakes.
 
+#[cfg(feature = "faults")]
+mod dump;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -31,7 +34,7 @@ pub struct EpollDriver {
 
 impl EpollDriver {
     pub(crate) fn new(epoll: Epoll, context: Rc<Context>) -> io::Result<EpollDriver> {
-        let wake_fd = Arc::new(WakeFd::new()?);
+        let wake_fd = Arc::new(WakeFd::new(&context.sys)?);
         epoll.add(&context.sys, wake_fd.as_fd(), WAKE, Mask::READ.and(Mask::EDGE))?;
         let (batch, sources, dirty) = (Events::new(), Table::default(), Vec::new());
         Ok(EpollDriver { epoll, batch, wake_fd, context, sources, dirty, events: 0, stale_events: 0 })

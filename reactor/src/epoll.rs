@@ -4,31 +4,19 @@
 //! All unsafe code of the crate is here. Every call passes the [`Seam`], which counts it and, under
 //! test, may fail, shorten or delay it. What socket2 and std do safely is left to them.
 
+#[cfg(feature = "faults")]
+mod faults;
+
 use std::io::{self, Read};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use executor::{Key, Seam, Unpark};
-use socket2::{SockAddr, SockRef};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-/// The calls, in the order of [`NAMES`], which are those strace prints.
-#[derive(Clone, Copy)]
-enum Call {
-    EpollCtl,
-    EpollPwait2,
-    EpollWait,
-    Recv,
-    Send,
-    Accept,
-    Connect,
-    Shutdown,
-    Close,
-}
-
-const NAMES: &[&str] =
-    &["epoll_ctl", "epoll_pwait2", "epoll_wait", "recvfrom", "sendto", "accept4", "connect", "shutdown", "close"];
+use crate::calls::{Call, NAMES};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -68,6 +56,18 @@ impl Sys {
         let limit = self.seam.pass(Call::Send as usize)?.min(bytes.len());
         let count = SockRef::from(&fd).send_with_flags(&bytes[..limit], libc::MSG_NOSIGNAL)?;
         Ok(Moved { count, is_short: count < limit })
+    }
+
+    pub(crate) fn socket(&self, addr: SocketAddr, kind: Type) -> io::Result<Socket> {
+        self.seam.pass(Call::Socket as usize)?;
+        Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))
+    }
+
+    pub(crate) fn listen(&self, socket: &Socket, addr: SocketAddr, backlog: u32) -> io::Result<()> {
+        self.seam.pass(Call::Bind as usize)?;
+        socket.bind(&addr.into())?;
+        self.seam.pass(Call::Listen as usize)?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
     }
 
     /// The accepted socket is non-blocking and closed on exec from the start: one call, no gap.
@@ -172,7 +172,8 @@ pub(crate) struct Epoll {
 }
 
 impl Epoll {
-    pub(crate) fn new(allow_pwait2: bool) -> io::Result<Epoll> {
+    pub(crate) fn new(sys: &Sys, allow_pwait2: bool) -> io::Result<Epoll> {
+        sys.seam.pass(Call::EpollCreate1 as usize)?;
         // SAFETY: no memory of ours is involved.
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: the kernel just made this descriptor, and nobody else knows it.
@@ -219,6 +220,8 @@ impl Epoll {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
+        #[cfg(feature = "faults")]
+        events.edit(sys);
         Ok(())
     }
 
@@ -255,7 +258,8 @@ pub(crate) struct WakeFd {
 }
 
 impl WakeFd {
-    pub(crate) fn new() -> io::Result<WakeFd> {
+    pub(crate) fn new(sys: &Sys) -> io::Result<WakeFd> {
+        sys.seam.pass(Call::Eventfd2 as usize)?;
         // SAFETY: no memory of ours is involved.
         let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         // SAFETY: the kernel just made this descriptor, and nobody else knows it.

@@ -58,9 +58,12 @@
 //! are rounded up to milliseconds.
 
 mod async_fd;
+mod calls;
 mod cores;
 mod driver;
 mod epoll;
+#[cfg(feature = "faults")]
+mod faults;
 mod net;
 mod pool;
 mod source;
@@ -87,7 +90,7 @@ pub use executor::{
     Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
-pub use executor::{Judge, Verdict};
+pub use executor::{Editor, Judge, Report, Verdict};
 
 /// How epoll is asked to report a descriptor. See `source.rs` for what follows from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,13 +127,6 @@ impl Reactor {
     /// As [`Builder::build`].
     pub fn new() -> io::Result<Reactor> {
         Builder::new().build()
-    }
-
-    /// Hands every further system call to `judge`, which may fail, shorten or delay it; `None` lets all
-    /// pass again. For tests.
-    #[cfg(feature = "faults")]
-    pub fn set_judge(&self, judge: Option<Judge>) {
-        self.context.sys.seam().set_judge(judge);
     }
 }
 
@@ -192,7 +188,8 @@ impl Builder {
             closed: Cell::new(false),
             accept_pauses: Cell::new(0),
         });
-        let driver = EpollDriver::new(Epoll::new(!self.without_pwait2)?, Rc::clone(&context))?;
+        let epoll = Epoll::new(&context.sys, !self.without_pwait2)?;
+        let driver = EpollDriver::new(epoll, Rc::clone(&context))?;
         Ok(Reactor { executor: Executor::new(driver, self.config), context })
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{SockAddr, SockRef, Type};
 
 use crate::epoll::Sys;
 use crate::source::{Direction, Registration};
@@ -57,13 +57,12 @@ impl Acceptor for ListenSocket {
     type Connection = StreamSocket;
 
     fn bind(reactor: &Reactor, addr: SocketAddr, options: &ListenOptions) -> io::Result<ListenSocket> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = reactor.context.sys.socket(addr, Type::STREAM)?;
         socket.set_reuse_address(options.reuse_addr)?;
         socket.set_reuse_port(options.reuse_port)?;
         // Accepted sockets inherit it: no system call for each.
         socket.set_tcp_nodelay(options.nodelay)?;
-        socket.bind(&addr.into())?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        reactor.context.sys.listen(&socket, addr, options.backlog)?;
         ListenSocket::from_std(reactor, socket.into())
     }
 
@@ -148,8 +147,7 @@ impl Connection for StreamSocket {
     type Chunk = Chunk;
 
     async fn connect(reactor: &Reactor, addr: SocketAddr) -> io::Result<StreamSocket> {
-        let kind = Type::STREAM.nonblocking();
-        let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;
+        let socket = reactor.context.sys.socket(addr, Type::STREAM.nonblocking())?;
         socket.set_tcp_nodelay(true)?;
         reactor.context.sys.connect(socket.as_fd(), &addr.into())?;
         let stream = StreamSocket::new(reactor, socket.into())?;

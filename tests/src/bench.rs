@@ -1,11 +1,13 @@
 //! A runtime under test, and the balance check at its end.
 
 use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use executor::{Config, DriverStats, Stats};
+use executor::{Config, DriverStats, Stats, live_headers};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Subject};
 use crate::{ms, watchdog};
 
 /// How long what happens in the background (a cancel on its way, a peer's thread that is about to close)
@@ -28,6 +30,21 @@ pub fn open_fds() -> Vec<String> {
     all
 }
 
+/// Descriptors that epoll instances of this process watch, as the kernel counts them.
+///
+/// # Panics
+/// If /proc is not there.
+#[must_use]
+pub fn kernel_registrations() -> usize {
+    let all = std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd").flatten();
+    let epolls = all.filter(|fd| {
+        std::fs::read_link(fd.path()).is_ok_and(|target| target.to_string_lossy().contains("[eventpoll]"))
+    });
+    let infos =
+        epolls.filter_map(|fd| std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd.file_name())).ok());
+    infos.map(|info| info.lines().filter(|line| line.starts_with("tfd:")).count()).sum()
+}
+
 /// Runs `body` as the main future of a fresh runtime, then checks the balance: first with the runtime
 /// still there, because its end would tidy away what was left over; then after its end.
 pub fn run<E: Engine>(body: impl AsyncFnOnce(&E::Rt)) {
@@ -36,6 +53,7 @@ pub fn run<E: Engine>(body: impl AsyncFnOnce(&E::Rt)) {
     bench.rt().block_on(body(&rt));
     drop(rt);
     settle::<E>(bench.rt());
+    assert_eq!(kernel_registrations(), bench.registrations_before, "what epoll watches, before and after");
     bench.finish();
 }
 
@@ -57,6 +75,9 @@ pub fn settle<E: Engine>(rt: &E::Rt) {
     }
 }
 
+/// Benches of this process that are not finished.
+static BENCHES: AtomicUsize = AtomicUsize::new(0);
+
 /// A runtime and what the process had open before it.
 #[derive(Debug)]
 pub struct Bench<E: Engine> {
@@ -64,6 +85,9 @@ pub struct Bench<E: Engine> {
     /// Figures can be asked for after the end.
     handle: E::Rt,
     fds_before: Vec<String>,
+    headers_before: u64,
+    /// With the runtime's own there already.
+    registrations_before: usize,
 }
 
 impl<E: Engine> Bench<E> {
@@ -79,12 +103,22 @@ impl<E: Engine> Bench<E> {
     /// If the engine can't be set up.
     #[must_use]
     pub fn with(config: Config) -> Self {
-        let fds_before = open_fds();
-        let owner = E::build(config).unwrap_or_else(|error| panic!("cannot set {} up: {error}", E::NAME));
+        Self::try_with(config).unwrap_or_else(|error| panic!("cannot set {} up: {error}", E::NAME))
+    }
+
+    /// With this configuration, where it is a part of the test that there may be none.
+    ///
+    /// # Errors
+    /// Those of setting the engine up.
+    pub fn try_with(config: Config) -> io::Result<Self> {
+        let (fds_before, headers_before) = (open_fds(), live_headers());
+        let owner = E::build(config)?;
         let handle = owner.clone();
         let watched = owner.clone();
-        watchdog::watch(owner.remote(), move || watched.stats());
-        Bench { owner: Some(owner), handle, fds_before }
+        watchdog::watch(owner.remote(), move || watched.dump());
+        let registrations_before = kernel_registrations();
+        BENCHES.fetch_add(1, Ordering::Relaxed);
+        Ok(Bench { owner: Some(owner), handle, fds_before, headers_before, registrations_before })
     }
 
     /// The owner.
@@ -124,10 +158,19 @@ impl<E: Engine> Bench<E> {
         let stats = self.handle.stats();
         let left = left_over(&stats);
         assert!(left.is_empty(), "the runtime ended with {left:?}; {stats}");
-        let Bench { handle, fds_before, .. } = self;
+        let Bench { handle, fds_before, headers_before, .. } = self;
         drop(handle);
         watchdog::unwatch();
-        assert_fds_settle(&fds_before);
+        assert_settles(
+            || open_fds().len() == fds_before.len(),
+            || format!("open descriptors before: {fds_before:#?}, after: {:#?}", open_fds()),
+        );
+        // Runtimes keep the headers of finished tasks for others: of several, the last one answers for all.
+        let is_last = BENCHES.fetch_sub(1, Ordering::Relaxed) == 1;
+        assert_settles(
+            || !is_last || live_headers() == headers_before,
+            || format!("task headers before: {headers_before}, after: {}: somebody keeps a waker", live_headers()),
+        );
         stats
     }
 }
@@ -138,11 +181,11 @@ impl<E: Engine> Default for Bench<E> {
     }
 }
 
-fn assert_fds_settle(before: &[String]) {
+/// Waits for what other threads are about to put right.
+fn assert_settles(is_settled: impl Fn() -> bool, complaint: impl Fn() -> String) {
     let start = Instant::now();
-    while open_fds().len() != before.len() {
-        let now = open_fds();
-        assert!(start.elapsed() < SETTLE, "open descriptors before: {before:#?}, after: {now:#?}");
+    while !is_settled() {
+        assert!(start.elapsed() < SETTLE, "{}", complaint());
         std::thread::sleep(ms(1));
     }
 }

@@ -1,8 +1,9 @@
 //! The engines, as types a test body is generic over.
 
 use std::io;
+use std::os::fd::AsFd;
 
-use executor::{Config, Driver, Judge, Reader, Runtime};
+use executor::{Config, Driver, Editor, Judge, Reader, Runtime};
 use proactor::{Feature, Proactor};
 use reactor::{Reactor, Trigger};
 
@@ -13,7 +14,7 @@ pub trait Engine: 'static {
     /// The executor's driver under it.
     type Driver: Driver;
     /// The runtime's type: both owner and handle.
-    type Rt: Runtime<Driver = Self::Driver>;
+    type Rt: Runtime<Driver = Self::Driver, Stream: AsFd> + Subject;
 
     /// A runtime; this is its owner.
     ///
@@ -22,7 +23,78 @@ pub trait Engine: 'static {
     fn build(config: Config) -> io::Result<Self::Rt>;
 
     /// Puts a judge between the driver and the kernel.
-    fn set_judge(rt: &Self::Rt, judge: Option<Judge>);
+    fn set_judge(rt: &Self::Rt, judge: Option<Judge>) {
+        rt.set_judge(judge);
+    }
+
+    /// Puts an editor between what the kernel reports and the driver.
+    fn set_editor(rt: &Self::Rt, editor: Option<Editor>) {
+        rt.set_editor(editor);
+    }
+}
+
+/// What the tests do with a runtime beyond what is in [`Runtime`].
+pub trait Subject: Runtime {
+    /// See [`Engine::set_judge`].
+    fn set_judge(&self, judge: Option<Judge>);
+    /// See [`Engine::set_editor`].
+    fn set_editor(&self, editor: Option<Editor>);
+    /// What there is and what it waits for, one a line.
+    fn dump(&self) -> String;
+    /// A connection made elsewhere, as the runtime's.
+    ///
+    /// # Errors
+    /// The runtime's.
+    fn stream_of(&self, stream: std::net::TcpStream) -> io::Result<Self::Stream>;
+    /// A listener made elsewhere, as the runtime's.
+    ///
+    /// # Errors
+    /// The runtime's.
+    fn listener_of(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener>;
+}
+
+impl Subject for Reactor {
+    fn set_judge(&self, judge: Option<Judge>) {
+        Reactor::set_judge(self, judge);
+    }
+
+    fn set_editor(&self, editor: Option<Editor>) {
+        Reactor::set_editor(self, editor);
+    }
+
+    fn dump(&self) -> String {
+        Reactor::dump(self)
+    }
+
+    fn stream_of(&self, stream: std::net::TcpStream) -> io::Result<Self::Stream> {
+        reactor::TcpStream::from_std(self, stream)
+    }
+
+    fn listener_of(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener> {
+        reactor::TcpListener::from_std(self, listener)
+    }
+}
+
+impl Subject for Proactor {
+    fn set_judge(&self, judge: Option<Judge>) {
+        Proactor::set_judge(self, judge);
+    }
+
+    fn set_editor(&self, editor: Option<Editor>) {
+        Proactor::set_editor(self, editor);
+    }
+
+    fn dump(&self) -> String {
+        Proactor::dump(self)
+    }
+
+    fn stream_of(&self, stream: std::net::TcpStream) -> io::Result<Self::Stream> {
+        proactor::TcpStream::from_std(self, stream)
+    }
+
+    fn listener_of(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener> {
+        proactor::TcpListener::from_std(self, listener)
+    }
 }
 
 /// Why the engine can't be set up on this machine, if it can't.
@@ -54,10 +126,6 @@ impl Engine for ReactorLevel {
     fn build(config: Config) -> io::Result<Reactor> {
         reactor::Builder::new().trigger(Trigger::Level).config(config).build()
     }
-
-    fn set_judge(rt: &Reactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
-    }
 }
 
 impl Engine for ReactorEdge {
@@ -68,10 +136,6 @@ impl Engine for ReactorEdge {
     fn build(config: Config) -> io::Result<Reactor> {
         reactor::Builder::new().trigger(Trigger::Edge).config(config).build()
     }
-
-    fn set_judge(rt: &Reactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
-    }
 }
 
 impl Engine for ReactorMillis {
@@ -81,10 +145,6 @@ impl Engine for ReactorMillis {
 
     fn build(config: Config) -> io::Result<Reactor> {
         reactor::Builder::new().without_pwait2().config(config).build()
-    }
-
-    fn set_judge(rt: &Reactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
     }
 }
 
@@ -116,10 +176,6 @@ impl Engine for ProactorFull {
     fn build(config: Config) -> io::Result<Proactor> {
         Ok(without(&[]).config(config).build()?)
     }
-
-    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
-    }
 }
 
 impl Engine for ProactorBare {
@@ -129,10 +185,6 @@ impl Engine for ProactorBare {
 
     fn build(config: Config) -> io::Result<Proactor> {
         Ok(without(&Feature::all().collect::<Vec<_>>()).config(config).build()?)
-    }
-
-    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
     }
 }
 
@@ -144,10 +196,6 @@ impl Engine for ProactorOneshot {
     fn build(config: Config) -> io::Result<Proactor> {
         Ok(without(&MULTISHOT).config(config).build()?)
     }
-
-    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
-    }
 }
 
 impl Engine for ProactorTiny {
@@ -157,10 +205,6 @@ impl Engine for ProactorTiny {
 
     fn build(config: Config) -> io::Result<Proactor> {
         Ok(without(&[]).operations(8).config(config).build()?)
-    }
-
-    fn set_judge(rt: &Proactor, judge: Option<Judge>) {
-        rt.set_judge(judge);
     }
 }
 

@@ -20,27 +20,31 @@
 //! - It runs in a process of its own (`suite.rs`), so that descriptors, limits and signals are its own
 //!   affair, and a crash is one failed test.
 //! - It runs under a watchdog (`watchdog.rs`): a hang is a failure with a dump.
-//! - It ends with the balance check (`bench.rs`): descriptors, tasks, timers, sources, operations and
-//!   lent buffers are back to where they were, *before* the runtime is dropped and after. Then the `oracles` are
-//!   asked whether the kernel wrote to memory that was given back: to a `PageBuffer`, or, in a file that makes
-//!   their `Quarantine` its global allocator, to anything that was on the heap.
+//! - It ends with the balance check (`bench.rs`): descriptors, tasks, wakers, timers, sources (as we count them,
+//!   and as the kernel does), operations and lent buffers are back to where they were, *before* the runtime is
+//!   dropped and after. Then the `oracles` are asked whether the kernel wrote to memory that was given back: to a
+//!   `PageBuffer`, or, in a file that makes their `Quarantine` its global allocator, to anything that was on the heap.
 //!
 //! Timings decide a test only with bounds at least ten times wider than what is expected.
 
 #![forbid(unsafe_code)]
 
 mod bench;
+mod conversation;
+pub mod descriptors;
 mod engine;
+pub mod judges;
 pub mod net;
 mod rounds;
 pub mod scenarios;
 mod suite;
-mod watchdog;
+pub mod watchdog;
 
-pub use bench::{Bench, is_closed, open_fds, run, settle};
+pub use bench::{Bench, is_closed, kernel_registrations, open_fds, run, settle};
+pub use conversation::{TRANSCRIPT, conversation};
 pub use engine::{
     Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
-    Stream, unavailable,
+    Stream, Subject, unavailable,
 };
 pub use rounds::{Rounds, Until};
 pub use suite::Suite;

@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Suite {
     cases: Vec<Case>,
     limit: Option<Duration>,
-    /// Why an engine, or something else, can't be set up here; asked once for each.
+    /// Why an engine, or something else that cases need, is not to be had here; asked once for each.
     unavailable: BTreeMap<&'static str, Option<String>>,
 }
 
@@ -60,11 +60,11 @@ impl Suite {
 
     /// Whether the engine can be set up on this machine. If not, the suite says so.
     pub fn is_available<E: Engine>(&mut self) -> bool {
-        self.has(E::NAME, unavailable::<E>)
+        self.is_possible(E::NAME, unavailable::<E>)
     }
 
-    /// Whether the machine has what some cases need: `probe` says why not. If not, the suite says so.
-    pub fn has(&mut self, what: &'static str, probe: fn() -> Option<String>) -> bool {
+    /// Whether what cases need is to be had on this machine: `probe` says why not. If not, the suite says so.
+    pub fn is_possible(&mut self, what: &'static str, probe: fn() -> Option<String>) -> bool {
         self.unavailable.entry(what).or_insert_with(probe).is_none()
     }
 
@@ -82,7 +82,7 @@ impl Suite {
 
     /// Adds a scenario in its quick form, if its engine can be set up on this machine.
     pub fn add_scenario(&mut self, scenario: Scenario) {
-        if self.has(scenario.engine, scenario.unavailable) {
+        if self.is_possible(scenario.engine, scenario.unavailable) {
             self.push(format!("{}::{}", scenario.engine, scenario.id), Body::Scenario(scenario));
         }
     }
@@ -135,7 +135,9 @@ fn run_in_child(case: &Case, show: bool) -> Result<(), Failed> {
     let (mut reader, writer) = std::io::pipe()?;
     let mut command = Command::new(std::env::current_exe()?);
     command.env(CASE, &case.name).stdin(Stdio::null());
-    if !show {
+    if show {
+        drop(writer);
+    } else {
         command.stdout(writer.try_clone()?).stderr(writer);
     }
     let mut child = command.spawn()?;

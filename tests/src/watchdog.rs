@@ -5,34 +5,37 @@ use std::fs;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use executor::{RemoteHandle, Stats};
+use executor::RemoteHandle;
 
 /// The runtimes of the case, as other threads can reach them.
 static REMOTES: Mutex<Vec<RemoteHandle>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// How to ask them for their figures, on their own thread.
-    static STATS: RefCell<Vec<Box<dyn Fn() -> Stats>>> = const { RefCell::new(Vec::new()) };
+    /// How to have them describe themselves, on their own thread.
+    static DUMPS: RefCell<Vec<Box<dyn Fn() -> String>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Has the watchdog ask this runtime, too, should it come to that.
-pub(crate) fn watch(remote: RemoteHandle, stats: impl Fn() -> Stats + 'static) {
+pub(crate) fn watch(remote: RemoteHandle, dump: impl Fn() -> String + 'static) {
     lock().push(remote);
-    STATS.with_borrow_mut(|all| all.push(Box::new(stats)));
+    DUMPS.with_borrow_mut(|all| all.push(Box::new(dump)));
 }
 
 /// Lets go of all runtimes: a watched one keeps a descriptor open.
 pub(crate) fn unwatch() {
     lock().clear();
-    STATS.take();
+    DUMPS.take();
 }
 
 fn lock() -> std::sync::MutexGuard<'static, Vec<RemoteHandle>> {
     REMOTES.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Ends the process in `limit`, unless that ends by itself before.
-pub(crate) fn start(limit: Duration) {
+/// Ends the process in `limit`, with a dump of what it waits for, unless it ends by itself before.
+///
+/// # Panics
+/// If there can be no thread for it.
+pub fn start(limit: Duration) {
     let name = std::thread::Builder::new().name("watchdog".to_owned());
     let bark = move || {
         std::thread::sleep(limit);
@@ -57,8 +60,8 @@ fn dump() {
     // A runtime that sleeps (a lost wake) answers this; one that spins inside a poll does not.
     for remote in lock().iter() {
         let asked = remote.spawn(|| async {
-            STATS.with_borrow(|all| all.iter().for_each(|stats| eprintln!("stats: {}", stats())));
+            DUMPS.with_borrow(|all| all.iter().for_each(|dump| eprintln!("{}", dump())));
         });
-        eprintln!("asking a runtime for its figures: {:?}", asked.map(drop));
+        eprintln!("asking a runtime what it waits for: {:?}", asked.map(drop));
     }
 }

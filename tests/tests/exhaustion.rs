@@ -4,43 +4,18 @@
 //!
 //! Method: the real limit of descriptors of this process; and the seam, which fails chosen calls.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
-use executor::{IoBuf, ListenOptions, Listener, Reader, Runtime, Verdict, Writer};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use executor::{ListenOptions, Listener, Reader, Runtime, Verdict, Writer};
+use tests::descriptors::{leave_room_for, lift_the_limit};
+use tests::judges::first;
 use tests::net::{V4, echo, listen, pair, recv_exactly};
-use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, on_reactors, run};
-
-/// Leaves room for `free` more descriptors. (The limit is on the number, so all lower numbers are
-/// filled first.)
-fn leave_room_for(free: u64) -> Vec<OwnedFd> {
-    let highest = tests::open_fds().iter().map(|fd| fd_number(fd)).max().unwrap();
-    let mut fillers: Vec<OwnedFd> = Vec::new();
-    loop {
-        let next = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        let number = std::os::fd::AsRawFd::as_raw_fd(&next) as u64;
-        fillers.push(next);
-        if number > highest {
-            let limit = Rlimit { current: Some(number + 1 + free), ..getrlimit(Resource::Nofile) };
-            setrlimit(Resource::Nofile, limit).unwrap();
-            return fillers;
-        }
-    }
-}
-
-fn fd_number(line: &str) -> u64 {
-    line.split('"').nth(1).unwrap().parse().unwrap()
-}
-
-fn lift_the_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-}
+use tests::{Engine, Subject, Suite, ms, on_every_engine, on_every_fallback, on_reactors, run};
 
 /// At the limit a connection waits in the backlog. The kernel goes on reporting it; a naive loop tries
 /// to accept it a million times per second.
@@ -107,42 +82,14 @@ fn no_descriptor_is_an_error_to_whoever_asked<E: Engine>() {
     });
 }
 
-/// Starts and serves with room for 0 to 20 descriptors: an error or service, never a panic, a hang or a
-/// descriptor that stays.
-fn every_step_of_a_start_can_fail<E: Engine>() {
-    for free in 0..20 {
-        let before = tests::open_fds().len();
-        let fillers = leave_room_for(free);
-        let outcome = start_and_serve::<E>();
-        lift_the_limit();
-        if let Err(error) = &outcome {
-            assert!(free < 16, "with room for {free} descriptors: {error}");
-        }
-        drop(fillers);
-        assert_eq!(tests::open_fds().len(), before, "room for {free}: {outcome:?}");
-    }
-}
-
-fn start_and_serve<E: Engine>() -> std::io::Result<()> {
-    let rt = E::build(executor::Config::default())?;
-    rt.block_on(async {
-        let mut listener = rt.listen(V4, &ListenOptions::default())?;
-        let addr = listener.local_addr()?;
-        let mut client = rt.connect(addr).await?;
-        let accepted = rt.timeout(ms(300), listener.accept()).await;
-        let mut server = accepted.map_err(std::io::Error::from)??;
-        client.write_all("hello").await.0?;
-        let chunk = server.recv().await?;
-        assert_eq!(chunk.bytes(), b"hello");
-        Ok(())
-    })
-}
-
-/// The next three accepts fail with this errno.
+/// The next three accepts fail with this errno. (What is under way already doesn't.)
 fn fail_three_accepts<E: Engine>(rt: &E::Rt, errno: i32) {
-    let base = calls(rt, "accept4");
-    let judge = move |name, before| match name {
-        "accept4" if before < base + 3 => Verdict::Fail(errno),
+    let left = Cell::new(3);
+    let judge = move |name, _| match name {
+        "accept4" | "op_accept" if left.get() > 0 => {
+            left.set(left.get() - 1);
+            Verdict::Fail(errno)
+        }
         _ => Verdict::Pass,
     };
     E::set_judge(rt, Some(Rc::new(judge)));
@@ -152,46 +99,91 @@ fn fail_three_accepts<E: Engine>(rt: &E::Rt, errno: i32) {
 /// somebody has to be.
 fn errors_of_one_connection_do_not_end_the_loop<E: Engine>() {
     // ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, ENETUNREACH, EPERM,
-    // EINTR.
-    const ERRNOS: [i32; 10] = [103, 71, 100, 92, 112, 64, 113, 101, 1, 4];
+    // EINTR, EADDRNOTAVAIL, EOPNOTSUPP.
+    const ERRNOS: [i32; 12] = [103, 71, 100, 92, 112, 64, 113, 101, 1, 4, 99, 95];
     run::<E>(async |rt| {
-        let (mut listener, addr) = listen(rt);
         for errno in ERRNOS {
+            // A new one, because the kernel has an accept of the proactor's listener until it completes.
+            let (mut listener, addr) = listen(rt);
             fail_three_accepts::<E>(rt, errno);
             let _peer = TcpStream::connect(addr).unwrap();
             listener.accept().await.unwrap_or_else(|error| panic!("errno {errno} ended the loop: {error}"));
+            E::set_judge(rt, None);
         }
-        E::set_judge(rt, None);
     });
 }
 
 /// ENFILE, ENOBUFS, ENOMEM, EMFILE: waited out, with a pause that grows.
 fn shortages_are_waited_out<E: Engine>() {
     run::<E>(async |rt| {
-        let (mut listener, addr) = listen(rt);
         for errno in [23, 105, 12, 24] {
+            let (mut listener, addr) = listen(rt);
             fail_three_accepts::<E>(rt, errno);
             let _peer = TcpStream::connect(addr).unwrap();
             let (start, pauses) = (Instant::now(), rt.stats().driver.accept_pauses);
             listener.accept().await.unwrap();
             // 10, 20 and 40 ms.
-            assert!(start.elapsed() >= ms(70), "{:?}", start.elapsed());
+            assert!(start.elapsed() >= ms(70), "errno {errno}: {:?}", start.elapsed());
             assert_eq!(rt.stats().driver.accept_pauses - pauses, 3);
         }
         // A dropped accept does not shorten the pause.
-        let base = calls(rt, "accept4");
-        E::set_judge(
-            rt,
-            Some(Rc::new(move |name, before| match name {
-                "accept4" if before == base => Verdict::Fail(24),
-                _ => Verdict::Pass,
-            })),
-        );
+        let (mut listener, addr) = listen(rt);
+        let fails = |name| first(name, 1, Verdict::Fail(24));
+        let (call, operation) = (fails("accept4"), fails("op_accept"));
+        let either = move |name, before| if name == "accept4" { call(name, before) } else { operation(name, before) };
+        E::set_judge(rt, Some(Rc::new(either)));
         let _peer = TcpStream::connect(addr).unwrap();
         let start = Instant::now();
         while rt.timeout(ms(1), listener.accept()).await.is_err() {}
         assert!(start.elapsed() >= ms(10));
         E::set_judge(rt, None);
+    });
+}
+
+/// What fails on the way to a connection or a listener is told to who asked for it, as the kernel says it; the
+/// next one has nothing to suffer from it.
+fn errors_of_connecting_and_listening_are_told<E: Engine>() {
+    // EINTR, ENOMEM, EACCES, ENFILE, EMFILE, EPROTO, EADDRNOTAVAIL, ENOBUFS, ETIMEDOUT, ECONNREFUSED.
+    const ERRNOS: [i32; 10] = [4, 12, 13, 23, 24, 71, 99, 105, 110, 111];
+    run::<E>(async |rt| {
+        let (_listener, addr) = listen(rt);
+        for errno in ERRNOS {
+            for call in ["socket", "connect", "op_connect"] {
+                E::set_judge(rt, Some(first(call, 1, Verdict::Fail(errno))));
+                // A call that only another engine makes fails nothing.
+                if let Err(error) = rt.connect(addr).await {
+                    assert_eq!(error.raw_os_error(), Some(errno), "{call}");
+                } else {
+                    assert!(call == if rt.engine() == "proactor" { "connect" } else { "op_connect" }, "{call} {errno}");
+                }
+            }
+            for call in ["socket", "bind", "listen"] {
+                E::set_judge(rt, Some(first(call, 1, Verdict::Fail(errno))));
+                let error = rt.listen(V4, &ListenOptions::default()).map(drop).unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(errno), "{call}");
+            }
+            E::set_judge(rt, None);
+            drop(rt.connect(addr).await.unwrap());
+            drop(listen(rt));
+        }
+    });
+}
+
+/// A socket from elsewhere may be blocking, on which a call would hold up the whole thread.
+fn blocking_sockets_from_elsewhere_block_nobody<E: Engine>() {
+    run::<E>(async |rt| {
+        let theirs = std::net::TcpListener::bind(V4).unwrap();
+        let addr = theirs.local_addr().unwrap();
+        let peer = TcpStream::connect(addr).unwrap();
+        let (stream, _) = theirs.accept().unwrap();
+        let mut stream = rt.stream_of(stream).unwrap();
+        let mut listener = rt.listener_of(theirs).unwrap();
+        // Nobody comes, nothing arrives, and nobody takes what is sent: timers go on all the same.
+        assert!(rt.timeout(ms(5), listener.accept()).await.is_err());
+        assert!(rt.timeout(ms(5), stream.recv()).await.is_err());
+        assert!(rt.timeout(ms(5), stream.read(vec![0; 10])).await.is_err());
+        assert!(rt.timeout(ms(5), stream.write_all(vec![0; 64 << 20])).await.is_err());
+        drop(peer);
     });
 }
 
@@ -227,7 +219,8 @@ fn other_errors_end_accept<E: Engine>() {
         let (mut listener, addr) = listen(rt);
         let _peer = TcpStream::connect(addr).unwrap();
         // EINVAL: it is no listener.
-        E::set_judge(rt, Some(Rc::new(|name, _| if name == "accept4" { Verdict::Fail(22) } else { Verdict::Pass })));
+        let is_accept = |name| matches!(name, "accept4" | "op_accept");
+        E::set_judge(rt, Some(Rc::new(move |name, _| if is_accept(name) { Verdict::Fail(22) } else { Verdict::Pass })));
         assert_eq!(listener.accept().await.map(drop).unwrap_err().kind(), ErrorKind::InvalidInput);
         E::set_judge(rt, None);
         listener.accept().await.unwrap();
@@ -242,14 +235,14 @@ fn calls<R: Runtime>(rt: &R, name: &str) -> u64 {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_fallback!(suite, accept_survives_the_limit_of_descriptors);
-    on_every_engine!(suite, no_descriptor_is_an_error_to_whoever_asked, every_step_of_a_start_can_fail);
-    // An accept of the proactor is no system call of its own, so there is none to fail.
-    on_reactors!(
+    on_every_engine!(suite, no_descriptor_is_an_error_to_whoever_asked);
+    on_every_fallback!(
         suite,
         errors_of_one_connection_do_not_end_the_loop,
         shortages_are_waited_out,
-        a_connection_that_cannot_be_watched_does_not_end_the_loop,
         other_errors_end_accept,
     );
+    on_every_engine!(suite, errors_of_connecting_and_listening_are_told, blocking_sockets_from_elsewhere_block_nobody,);
+    on_reactors!(suite, a_connection_that_cannot_be_watched_does_not_end_the_loop);
     suite.run()
 }

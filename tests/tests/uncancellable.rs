@@ -322,7 +322,7 @@ fn main() -> ExitCode {
     on_engines!(suite, [ProactorFull], a_dropped_read_keeps_its_buffer_to_the_end);
     on_engines!(suite, [ProactorFull], the_end_waits_for_a_huge_read);
     on_engines!(suite, [ProactorFull], at_the_deadline_a_huge_read_is_abandoned);
-    if suite.has("stalled operations", no_userfaultfd) {
+    if suite.is_possible("stalled operations", no_userfaultfd) {
         on_proactors!(
             suite,
             a_stalled_receive_holds_its_thread_up,
@@ -331,7 +331,7 @@ fn main() -> ExitCode {
             a_process_with_a_stalled_read_ends,
         );
     }
-    if suite.has("no more processes", no_pids_group) {
+    if suite.is_possible("no more processes", no_pids_group) {
         on_proactors!(suite, without_workers_reads_end);
     }
     suite.run()

@@ -7,6 +7,7 @@
 //! ```
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What freed memory is filled with.
@@ -14,7 +15,7 @@ const FILL: u8 = 0xdd;
 /// Blocks kept at most.
 const PLACES: usize = 1 << 16;
 /// Bytes kept at most (but for a single block that is larger).
-const BYTES: usize = 512 << 20;
+const BYTES: usize = 320 << 20;
 
 /// The allocator. A test binary opts in with
 ///
@@ -51,6 +52,23 @@ pub struct Corruption {
     pub offset: usize,
     /// That byte.
     pub byte: u8,
+}
+
+thread_local! {
+    /// Blocks this thread asked for.
+    static ASKED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Runs `act`, and says how many blocks it asked for, on this thread.
+///
+/// # Panics
+/// If the binary has another global allocator: then nobody counts.
+pub fn allocations(act: impl FnOnce()) -> u64 {
+    let before = ASKED.get();
+    drop(std::hint::black_box(Box::new(0u8)));
+    assert_eq!(ASKED.get() - before, 1, "`oracles::Quarantine` has to be the binary's global allocator");
+    act();
+    ASKED.get() - before - 1
 }
 
 #[derive(Clone, Copy)]
@@ -162,11 +180,13 @@ impl Block {
 // the old one is kept, too.) Nothing here unwinds.
 unsafe impl GlobalAlloc for Quarantine {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ASKED.set(ASKED.get() + 1);
         // SAFETY: passed on to the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        ASKED.set(ASKED.get() + 1);
         // SAFETY: passed on to the caller.
         unsafe { System.alloc_zeroed(layout) }
     }

@@ -6,7 +6,11 @@
 
 mod cancel;
 mod ends;
+mod injected;
 mod pressure;
+mod races;
+mod scripts;
+mod shortages;
 
 use crate::rounds::Rounds;
 
@@ -49,5 +53,9 @@ pub fn all() -> Vec<Scenario> {
     cancel::add(&mut all);
     ends::add(&mut all);
     pressure::add(&mut all);
+    scripts::add(&mut all);
+    injected::add(&mut all);
+    races::add(&mut all);
+    shortages::add(&mut all);
     all
 }

@@ -1,0 +1,59 @@
+//! What passes the [`Seam`](executor::Seam): the system calls, by the names that strace prints; and, for tests,
+//! each operation as it is handed to the kernel.
+
+use io_uring::opcode;
+
+/// The calls and operations, in the order of [`NAMES`].
+#[derive(Clone, Copy)]
+pub(crate) enum Call {
+    Setup,
+    Register,
+    Enter,
+    Eventfd2,
+    Socket,
+    Bind,
+    Listen,
+    Shutdown,
+    Close,
+    Read,
+}
+
+/// Operations, which pass only where tests are compiled in.
+const OPERATIONS: [(u8, &str); 8] = [
+    (opcode::Accept::CODE, "op_accept"),
+    (opcode::Connect::CODE, "op_connect"),
+    (opcode::Recv::CODE, "op_recv"),
+    (opcode::Send::CODE, "op_send"),
+    (opcode::PollAdd::CODE, "op_poll"),
+    (opcode::Read::CODE, "op_read"),
+    (opcode::Write::CODE, "op_write"),
+    (opcode::Fsync::CODE, "op_fsync"),
+];
+const CALLS: [&str; 10] = [
+    "io_uring_setup",
+    "io_uring_register",
+    "io_uring_enter",
+    "eventfd2",
+    "socket",
+    "bind",
+    "listen",
+    "shutdown",
+    "close",
+    "read",
+];
+
+pub(crate) const NAMES: &[&str] = &{
+    let mut names = [""; CALLS.len() + OPERATIONS.len()];
+    let mut place = 0;
+    while place < names.len() {
+        names[place] = if place < CALLS.len() { CALLS[place] } else { OPERATIONS[place - CALLS.len()].1 };
+        place += 1;
+    }
+    names
+};
+
+/// The place of an operation among the [`NAMES`].
+#[cfg(feature = "faults")]
+pub(crate) fn place_of_operation(code: u32) -> Option<usize> {
+    OPERATIONS.iter().position(|(known, _)| u32::from(*known) == code).map(|place| CALLS.len() + place)
+}
