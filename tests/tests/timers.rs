@@ -22,12 +22,15 @@ fn timers_are_never_early_and_fire_in_order<E: Engine>() {
         let start = Instant::now();
         let tasks: Vec<_> = (0..5000)
             .map(|number| {
-                let deadline = start + Duration::from_micros(fastrand::u64(0..50_000));
-                let (sleep, fired) = (rt.sleep_until(deadline), Rc::clone(&fired));
+                let deadline = start + Duration::from_micros(fastrand::u64(0..100_000));
+                let (mut sleep, fired) = (rt.sleep_until(deadline), Rc::clone(&fired));
                 rt.spawn(async move {
-                    sleep.await;
+                    let had_to_wait = poll_once(&mut sleep).await.is_none();
+                    if had_to_wait {
+                        sleep.await;
+                    }
                     assert!(Instant::now() >= deadline, "early");
-                    fired.borrow_mut().push((deadline, number));
+                    fired.borrow_mut().push((deadline, number, had_to_wait));
                 })
             })
             .collect();
@@ -37,10 +40,11 @@ fn timers_are_never_early_and_fire_in_order<E: Engine>() {
         }
         let fired = fired.borrow();
         // Those that were due when first polled ran at once; among the others the order is strict.
-        let last = fired.iter().map(|(deadline, _)| *deadline).max().unwrap();
+        let last = fired.iter().map(|(deadline, ..)| *deadline).max().unwrap();
         assert!(last <= Instant::now());
-        let late: Vec<_> = fired.iter().filter(|(deadline, _)| *deadline > start + ms(40)).collect();
-        assert!(late.len() > 100 && late.is_sorted(), "out of order");
+        let late: Vec<_> = fired.iter().filter(|(.., had_to_wait)| *had_to_wait).collect();
+        assert!(late.len() > 100, "only {} had to wait", late.len());
+        assert!(late.is_sorted(), "out of order");
     });
 }
 
