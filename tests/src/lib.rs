@@ -33,8 +33,11 @@ mod bench;
 mod conversation;
 pub mod descriptors;
 mod engine;
+mod flat;
+mod guests;
 pub mod judges;
 pub mod net;
+mod process;
 mod rounds;
 pub mod scenarios;
 mod suite;
@@ -46,6 +49,8 @@ pub use engine::{
     Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
     Stream, Subject, unavailable,
 };
+pub use flat::{Flat, HEAP_LEVEL, Usage};
+pub use process::{CaseProcess, Ended};
 pub use rounds::{Rounds, Until};
 pub use suite::Suite;
 
