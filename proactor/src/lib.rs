@@ -57,6 +57,14 @@
 //! crosses_threads::<proactor::TcpStream>();
 //! ```
 //!
+//! # Fairness
+//!
+//! The [contract](executor#fairness) is the executor's. What is this runtime's own: a receive that repeats itself is
+//! stopped when four chunks (of 16 KiB) lie unread on a stream, and an accept when 64 connections do; what was under
+//! way by then still arrives, up to some 70 chunks were seen. They are handed out without a turn in between, and no
+//! more come before the next one. All else is one operation, and so one turn, for each call. A turn takes at most as many
+//! completions as the queue holds.
+//!
 //! # Kernel
 //!
 //! Linux 5.11 or later. What newer ones add is probed and used: see [`Feature`].
@@ -180,11 +188,12 @@ pub struct Builder {
     config: Config,
     features: Features,
     operations: u32,
+    sockets_only: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Builder { config: Config::default(), features: Features::ALL, operations: OPERATIONS }
+        Builder { config: Config::default(), features: Features::ALL, operations: OPERATIONS, sockets_only: false }
     }
 }
 
@@ -227,7 +236,7 @@ impl Builder {
         let mut features = self.features;
         let submissions = SUBMISSIONS.min(self.operations);
         let seam = Seam::new(NAMES);
-        let (ring, buffers) = setup::ring(&seam, submissions, self.operations, &mut features)?;
+        let (ring, buffers) = setup::ring(&seam, submissions, self.operations, self.sockets_only, &mut features)?;
         let pool = Pool::new(buffers);
         let context = Rc::new(Context {
             operations: RefCell::new(Operations::new(ring, Rc::clone(&pool), features)),
