@@ -11,7 +11,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -162,7 +162,7 @@ impl AsFd for File {
 
 /// What the kernel is to do with a file, and all that belongs to it while it does.
 pub(crate) struct FileRequest {
-    pub(crate) file: Rc<std::fs::File>,
+    file: Rc<std::fs::File>,
     work: Work,
 }
 
@@ -176,7 +176,7 @@ enum Work {
 impl FileRequest {
     /// The submission.
     pub(crate) fn entry(&mut self) -> squeue::Entry {
-        let fd = types::Fd(self.file.as_raw_fd());
+        let fd = types::Fd(self.fd());
         match &mut self.work {
             Work::Read(buffer, offset) => {
                 let (start, len) = buffer.place();
@@ -187,6 +187,20 @@ impl FileRequest {
                 opcode::Write::new(fd, start, clamp(len)).offset(*offset).build()
             }
             Work::Sync => opcode::Fsync::new(fd).build(),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// What it does, for a dump.
+    #[cfg(feature = "faults")]
+    pub(crate) fn name(&self) -> &'static str {
+        match self.work {
+            Work::Read(..) => "reads a file",
+            Work::Write(..) => "writes a file",
+            Work::Sync => "brings a file to the disk",
         }
     }
 

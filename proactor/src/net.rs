@@ -233,6 +233,10 @@ impl StreamSocket {
         Ok(StreamSocket { hold: Hold::new(proactor, fd)? })
     }
 
+    fn reading<B: IoBufMut>(&self, buf: B) -> Kind {
+        Kind::Read { socket: Rc::clone(self.hold.socket()), buffer: Buffer::to_receive(buf) }
+    }
+
     /// A send of the whole, or of some.
     fn sending<B: IoBuf>(&self, buf: B, whole: bool, is_kept: bool) -> Kind {
         let socket = Rc::clone(self.hold.socket());
@@ -272,11 +276,7 @@ impl Connection for StreamSocket {
     /// Straight into the buffer, unless something has arrived before or is under way.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
-            None => {
-                let socket = self.hold.socket();
-                let read = |buf| Kind::Read { socket: Rc::clone(socket), buffer: Buffer::to_receive(buf) };
-                self.hold.context.transfer(buf, read).await
-            }
+            None => self.hold.context.transfer(buf, |buf| self.reading(buf)).await,
             Some(Ok(Some(mut chunk))) => {
                 let count = chunk.move_to(buf.bytes_mut());
                 if !chunk.is_empty() {

@@ -55,7 +55,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll, Waker, ready};
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use executor::{BufResult, DriverStats, Fired, IoBuf, IoBufMut, Key, Seam, Table, WaitSlot, closed};
 use io_uring::{opcode, squeue, types};
@@ -671,12 +671,10 @@ impl Operations {
                 drop(self.table.remove(key));
             }
         }
-        let all = self.table.iter().filter(|(_, operation)| !matches!(operation.state, State::Done(_)));
-        let (keys, leaked): (Vec<_>, Vec<_>) = all
-            .map(|(key, operation)| (key, operation.state == State::InFlight && operation.kind.is_ticketed()))
-            .unzip();
-        self.stats.ops_leaked = Some(leaked.into_iter().filter(|is_leaked| *is_leaked).count() as u64);
-        self.cancels = keys;
+        let is_leaked = |operation: &Operation| operation.state == State::InFlight && operation.kind.is_ticketed();
+        self.stats.ops_leaked = Some(self.table.iter().filter(|(_, operation)| is_leaked(operation)).count() as u64);
+        let under_way = self.table.iter().filter(|(_, operation)| !matches!(operation.state, State::Done(_)));
+        self.cancels = under_way.map(|(key, _)| key).collect();
     }
 
     /// The kernel didn't give everything back in time: what it may still touch must never be freed.
@@ -791,8 +789,7 @@ impl Context {
                 }
             }
             let ticket = ticket.as_mut().expect("polled again after it was ready");
-            let (result, kind) = ready!(Pin::new(ticket).poll(cx));
-            Poll::Ready((result, kind.into_buffer()))
+            Pin::new(ticket).poll(cx).map(|(result, kind)| (result, kind.into_buffer()))
         })
     }
 

@@ -19,8 +19,8 @@ use crate::watchdog;
 /// Names the one case a child is to run.
 const CASE: &str = "RUN_ONE_CASE";
 /// How long a case may take, unless it says otherwise. Most take milliseconds; the rest of this is for
-/// machines that are slow or busy.
-const LIMIT: Duration = Duration::from_secs(30);
+/// machines that are slow or busy. Sanitizers make all of them slow.
+const LIMIT: Duration = Duration::from_secs(if cfg!(asan) { 180 } else { 30 });
 /// Shortens the time of every case to so many seconds: for whoever runs broken code, of which some hangs.
 const SHORTER: &str = "CASE_LIMIT_SECONDS";
 

@@ -17,6 +17,9 @@ use tests::judges::first;
 use tests::net::{V4, echo, listen, pair, recv_exactly};
 use tests::{Engine, Subject, Suite, ms, on_every_engine, on_every_fallback, on_reactors, run};
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 /// At the limit a connection waits in the backlog. The kernel goes on reporting it; a naive loop tries
 /// to accept it a million times per second.
 fn accept_survives_the_limit_of_descriptors<E: Engine>() {

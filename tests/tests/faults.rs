@@ -22,6 +22,9 @@ use tests::{
     settle,
 };
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 /// How a conversation went with the `k`-th call of `name` failing.
 #[derive(Debug, PartialEq)]
 enum Outcome {

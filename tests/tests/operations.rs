@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 use executor::{Config, IoBuf, Listener, Reader, Stream as _, Verdict, Writer, yield_now};
 use proactor::{Builder, Feature, Gate, Proactor};
+use socket2::SockRef;
 use tests::net::{Pattern, ask, duplex, echo, listen, pair, recv_exactly};
 use tests::{
     Bench, Engine, ProactorFull, ProactorTiny, Suite, both, ms, open_fds, poll_once, run, settle, start_then_drop,
@@ -284,10 +286,12 @@ fn leaked_futures_are_counted() {
     rt.block_on(async {
         for n in 0..1050 {
             let (mut stream, peer) = pair::<ProactorFull>(rt).await;
+            SockRef::from(&stream.as_fd()).set_send_buffer_size(4096).unwrap();
+            SockRef::from(&peer).set_recv_buffer_size(4096).unwrap();
             peers.push(peer);
             let mut future: std::pin::Pin<Box<dyn Future<Output = ()>>> = match n % 2 {
                 0 => Box::pin(async move { drop(stream.read(vec![0; 1000]).await) }),
-                _ => Box::pin(async move { drop(stream.write_all(vec![0; 16 << 20]).await) }),
+                _ => Box::pin(async move { drop(stream.write_all(vec![0; 1 << 20]).await) }),
             };
             assert!(poll_once(&mut future).await.is_none());
             std::mem::forget(future);

@@ -12,6 +12,9 @@ use executor::{Editor, Report};
 use tests::judges::{is_final, names_something, shuffled};
 use tests::{Bench, Engine, Suite, TRANSCRIPT, conversation, on_engines, on_every_fallback, on_reactors, settle};
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 /// Conversations at a time, enough that batches are of many reports.
 const CONVERSATIONS: usize = 12;
 

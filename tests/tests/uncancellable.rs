@@ -97,7 +97,8 @@ fn a_dropped_read_keeps_its_buffer_to_the_end<E: Engine<Rt = Proactor>>() {
 fn the_end_waits_for_a_huge_read<E: Engine<Rt = Proactor>>() {
     let mut longest = Duration::ZERO;
     for n in 0..2 {
-        let mut bench = Bench::<E>::new();
+        let config = Config { shutdown_deadline: Duration::from_secs(25), ..Config::default() };
+        let mut bench = Bench::<E>::with(config);
         let rt = bench.handle();
         let file = memory(&rt, HUGE);
         let task = async move {
@@ -224,7 +225,9 @@ fn expected(way: usize, status: ExitStatus) -> bool {
 
 /// The worker that is stuck in a copy lets the process go.
 fn a_process_with_a_stalled_read_ends<E: Engine<Rt = Proactor>>() {
-    for (way, end) in WAYS.into_iter().enumerate() {
+    // At an orderly exit LeakSanitizer stops all threads to look at them, and waits for the stuck one for ever.
+    let first = usize::from(cfg!(asan));
+    for (way, end) in WAYS.into_iter().enumerate().skip(first) {
         let start = Instant::now();
         let status = forked(|| {
             let _stuck = stuck::<E>(Duration::from_secs(20));

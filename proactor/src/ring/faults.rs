@@ -114,7 +114,8 @@ mod with {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
         // SAFETY: an entry is one io_uring_sqe, which has an aligned u32 there; nobody else refers to it. A
         // smaller length names less of the memory that the entry may name.
-        unsafe { length.write(length.read().min(limit)) };
+        let length = unsafe { &mut *length };
+        *length = limit.min(*length);
         entry
     }
 }

@@ -22,7 +22,7 @@ mod stall;
 
 pub use fork::forked;
 pub use pages::{PageBuffer, touched};
-pub use quarantine::{Corruption, Quarantine, Report, in_use, inspect, keep_nothing, keeps};
+pub use quarantine::{Corruption, Quarantine, Report, allocations, in_use, inspect, keep_nothing, keeps};
 pub use stall::{Stall, StalledBuffer};
 
 /// Insists that nobody has touched what was given back.

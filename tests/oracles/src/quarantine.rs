@@ -7,6 +7,7 @@
 //! ```
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +16,7 @@ const FILL: u8 = 0xdd;
 /// Blocks kept at most.
 const PLACES: usize = 1 << 16;
 /// Bytes kept at most (but for a single block that is larger).
-const BYTES: usize = 512 << 20;
+const BYTES: usize = 320 << 20;
 
 /// The allocator. A test binary opts in with
 ///
@@ -52,6 +53,21 @@ pub struct Corruption {
     pub offset: usize,
     /// That byte.
     pub byte: u8,
+}
+
+thread_local! {
+    /// Blocks this thread asked for.
+    static ASKED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Runs `act`, and says how many blocks it asked for, on this thread. `None` if the binary has another global
+/// allocator: then nobody counts.
+pub fn allocations(act: impl FnOnce()) -> Option<u64> {
+    let before = ASKED.get();
+    drop(std::hint::black_box(Box::new(0u8)));
+    let is_counted = ASKED.get() > before;
+    act();
+    is_counted.then(|| ASKED.get() - before - 1)
 }
 
 #[derive(Clone, Copy)]
@@ -187,12 +203,14 @@ impl Block {
 // the old one is kept, too.) Nothing here unwinds.
 unsafe impl GlobalAlloc for Quarantine {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ASKED.set(ASKED.get() + 1);
         IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: passed on to the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        ASKED.set(ASKED.get() + 1);
         IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: passed on to the caller.
         unsafe { System.alloc_zeroed(layout) }

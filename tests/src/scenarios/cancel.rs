@@ -25,7 +25,7 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
         all,
         "P1",
         "receives are dropped while peers write: nothing is written to freed memory, no byte is lost",
-        800,
+        600,
         [ProactorFull, ProactorBare, ProactorOneshot, ProactorTiny],
         dropped_receives
     );
