@@ -71,6 +71,9 @@ impl<T> Hold<T> {
         }
         if incoming.filler.get().is_none() {
             fill(&self.context, self.socket());
+            if incoming.has_arrived() {
+                return false;
+            }
         }
         incoming.waiting.set(cx.waker());
         true
@@ -154,6 +157,9 @@ impl<T> Future for Arrival<'_, T> {
         if socket.incoming.filler.get().is_none() {
             let Some(fill) = self.fill else { return Poll::Ready(None) };
             fill(context, socket);
+            if let Some(failed) = socket.incoming.take() {
+                return Poll::Ready(Some(failed));
+            }
         }
         socket.incoming.waiting.set(cx.waker());
         self.is_waiting = true;
