@@ -8,9 +8,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 
 use allocation_counter::{AllocationInfo, measure};
-use executor::{IoBuf, Listener, Stream};
-use tests::net::listen;
-use tests::{Bench, Engine, Suite, on_every_engine};
+use executor::{IoBuf, Listener, Reader, Stream, yield_now};
+use tests::net::{listen, pair};
+use tests::{Bench, Engine, Suite, on_every_engine, poll_once, run};
 
 /// Bytes of heap for an idle connection: its task, its socket, its places in the tables.
 const IDLE_BYTES: i64 = 600;
@@ -108,8 +108,30 @@ fn idle_connections_are_small<E: Engine>() {
     assert!((1..=IDLE_BYTES).contains(&each), "{each} bytes for each idle connection");
 }
 
+/// A destructor is no place to run out of memory. (The list of what is to be cancelled grows by doubling.)
+fn dropping_futures_allocates_next_to_nothing<E: Engine>() {
+    run::<E>(async |rt| {
+        let mut pairs = Vec::new();
+        for _ in 0..IDLE {
+            pairs.push(pair::<E>(rt).await);
+        }
+        let mut reads: Vec<_> = pairs.iter_mut().map(|(stream, _)| Box::pin(stream.read(vec![0; 16]))).collect();
+        for read in &mut reads {
+            assert!(poll_once(read).await.is_none());
+        }
+        yield_now().await;
+        let allocated = measure(|| drop(reads));
+        assert!(allocated.count_total <= 10, "{allocated:?}");
+    });
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    on_every_engine!(suite, round_trips_allocate_nothing, idle_connections_are_small);
+    on_every_engine!(
+        suite,
+        round_trips_allocate_nothing,
+        idle_connections_are_small,
+        dropping_futures_allocates_next_to_nothing,
+    );
     suite.run()
 }

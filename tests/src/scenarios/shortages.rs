@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use allocation_counter::measure;
 use executor::{Listener, Reader, Runtime, Stats, Stream as _, Verdict, Writer, yield_now};
 use reactor::{AsyncFd, Direction, Reactor};
 use rustix::event::{EventfdFlags, eventfd};
@@ -59,9 +58,9 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
     scenario!(
         all,
         "P7",
-        "10,000 operations started in one poll through a queue of 8, half of them dropped at once: all end",
+        "10,000 operations started in one poll through a queue of 8 (1,024), half of them dropped at once: all end",
         1,
-        [ProactorTiny],
+        [ProactorTiny, ProactorFull],
         more_submissions_than_fit
     );
 }
@@ -291,15 +290,23 @@ fn more_submissions_than_fit<E: Engine>(rounds: &mut Rounds) {
             }
             let started = rt.stats();
             assert_eq!(operations(&started) - operations(&before), 2 * STREAMS as u64);
-            let allocated = measure(|| drop(reads));
+            drop(reads);
             let dropped = rt.stats();
             assert_eq!(enters(&started), enters(&dropped), "a drop submits nothing");
-            // The list of what is to be cancelled may grow, by doubling.
-            assert!(allocated.count_total <= 16, "{allocated:?}");
             for write in writes {
                 let (count, _) = rt.timeout(ms(20_000), write).await.expect("it never ended");
                 assert_eq!(count.expect("write"), 3);
             }
+            while rt.stats().driver.operations_now > Some(0) {
+                yield_now().await;
+            }
+            // And all at once that the kernel has by then: more cancels than fit its queue.
+            let mut reads: Vec<_> = halves.iter_mut().map(|(reader, _)| Box::pin(reader.read(vec![0; 16]))).collect();
+            for read in &mut reads {
+                drop(poll_once(read).await);
+            }
+            yield_now().await;
+            drop(reads);
             while rt.stats().driver.operations_now > Some(0) {
                 yield_now().await;
             }
@@ -312,12 +319,10 @@ fn more_submissions_than_fit<E: Engine>(rounds: &mut Rounds) {
                 assert_eq!(answer, [round as u8; 3]);
             }
         }
-        // What the dropped reads had, or had not, is all there.
-        for (reader, _) in &mut halves {
-            assert_eq!(recv_exactly(reader, 2).await, b"in");
-        }
     });
-    assert!(cancels > 0 && deferred > 0, "{cancels} cancels, {deferred} deferred: nothing was proven");
+    let is_tiny = E::NAME == "proactor-tiny";
+    assert!(cancels > if is_tiny { 0 } else { 1024 }, "{cancels} cancels: nothing was proven");
+    assert!(!is_tiny || deferred > 0, "nothing was deferred: nothing was proven");
     rounds.figure("cancels", cancels);
     rounds.figure("operations deferred", deferred);
 }
