@@ -2,6 +2,7 @@
 //! Method: the built binary in a process of its own, real signals, real connections, on every engine
 //! that runs here.
 
+mod memory;
 mod process;
 mod workers;
 

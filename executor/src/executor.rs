@@ -296,7 +296,7 @@ impl<D: Driver> Executor<D> {
 
     /// The time on the driver's clock.
     pub fn now(&self) -> Instant {
-        self.shared.driver.borrow().as_ref().map_or_else(Instant::now, D::now)
+        self.shared.now()
     }
 
     /// The time of the last turn, which costs nothing to read: at most a batch of polls behind
@@ -390,8 +390,13 @@ impl<D: Driver> Shared<D> {
         );
         assert!(self.phase.get() == Phase::Open, "{what} was called on a closed runtime");
         self.running.set(true);
-        self.turn_time.set(self.driver.borrow().as_ref().map_or_else(Instant::now, D::now));
+        self.turn_time.set(self.now());
         Running(self)
+    }
+
+    /// The driver's clock, for all that depends on time: what runs in simulated time is then the same each time.
+    fn now(&self) -> Instant {
+        self.driver.borrow().as_ref().map_or_else(Instant::now, D::now)
     }
 
     /// Polls what is ready, within the budgets. `poll_main` polls the main future and says if it is
@@ -407,7 +412,7 @@ impl<D: Driver> Shared<D> {
                 return;
             }
             if polls % POLLS_PER_LOOK_AT_THE_CLOCK == 0 {
-                let now = Instant::now();
+                let now = self.now();
                 if now - *start.get_or_insert(now) >= TIME_BUDGET {
                     return;
                 }
@@ -484,7 +489,7 @@ impl<D: Driver> Shared<D> {
         if self.config.spin.is_zero() {
             return false;
         }
-        let now = Instant::now();
+        let now = self.now();
         let since = self.idle_since.get().unwrap_or(now);
         self.idle_since.set(Some(since));
         now - since < self.config.spin
@@ -571,7 +576,7 @@ impl<D: Driver> Shared<D> {
         let driver = self.driver.borrow_mut().take();
         if let Some(mut driver) = driver {
             // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
-            let _ = driver.drain(Instant::now() + self.config.shutdown_deadline, &mut fired);
+            let _ = driver.drain(driver.now() + self.config.shutdown_deadline, &mut fired);
             self.counts.borrow_mut().driver = driver.stats();
             drop(driver);
         }

@@ -131,6 +131,33 @@ pub trait Reader: 'static {
 }
 
 /// The writing side of a stream.
+///
+/// One write at a time: two in flight could arrive in pieces of each other. So a write borrows the writer as long
+/// as it lasts, and this does not compile:
+///
+/// ```compile_fail,E0499
+/// async fn two_at_a_time<W: executor::Writer>(mut stream: W) {
+///     let one = stream.write_all("one");
+///     let two = stream.write_all("two");
+///     drop((one.await, two.await));
+/// }
+/// ```
+///
+/// Nor do two tasks with one stream. What does is one after the other:
+///
+/// ```
+/// async fn one_by_one<W: executor::Writer>(mut stream: W) {
+///     drop(stream.write_all("one").await);
+///     drop(stream.write_all("two").await);
+/// }
+/// ```
+///
+/// ```compile_fail,E0382
+/// fn two_tasks<R: executor::Runtime, W: executor::Writer>(rt: &R, mut stream: W) {
+///     rt.spawn(async move { drop(stream.write_all("one").await) }).detach();
+///     rt.spawn(async move { drop(stream.write_all("two").await) }).detach();
+/// }
+/// ```
 pub trait Writer: 'static {
     /// Writes some of the buffer, and says how much.
     ///
@@ -139,7 +166,8 @@ pub trait Writer: 'static {
     /// raises SIGPIPE.
     ///
     /// # Cancel safety
-    /// Not cancel safe once it waits: how much was sent is then unknown, so later writes fail.
+    /// Not cancel safe once it waits: how much was sent is then unknown, so later writes fail, unless it turns out
+    /// that all was.
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Writes the whole buffer.
@@ -179,8 +207,8 @@ pub trait Stream: Reader + Writer {
     /// Those of both.
     ///
     /// # Cancel safety
-    /// No received byte is lost: the next `recv` or `read` gets it. But whether the buffer was sent is
-    /// unknown, so later writes fail.
+    /// No received byte is lost: the next `recv` or `read` gets it. If the buffer was sent, it can be dropped without
+    /// any harm while it waits for the answer, by a timeout, say; before that, later writes fail.
     async fn exchange<B: IoBuf>(&mut self, buf: B) -> io::Result<Self::Chunk> {
         self.write_all(buf).await.0?;
         self.recv().await

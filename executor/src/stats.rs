@@ -44,6 +44,8 @@ pub struct DriverStats {
     pub accept_pauses: u64,
     /// Chunks lent to programs and not yet dropped.
     pub chunks_lent_now: u64,
+    /// Bytes of receive buffers that stay with the runtime for the next ones when all chunks are dropped.
+    pub pool_bytes_now: u64,
     /// Readiness only: sources registered with the kernel or waiting to be.
     pub sources_now: Option<u64>,
     /// Readiness only: events for sources that were gone.
@@ -90,6 +92,7 @@ impl Stats {
             ("events", driver.events),
             ("accept_pauses", driver.accept_pauses),
             ("chunks_lent_now", driver.chunks_lent_now),
+            ("pool_bytes_now", driver.pool_bytes_now),
         ];
         let optional = [
             ("sources_now", driver.sources_now),

@@ -24,7 +24,7 @@ use crate::timer::Sleep;
 
 /// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send are
 /// under way at a time.
-pub trait Connection: AsFd + Debug + Sized + 'static {
+pub trait Connection: Debug + Sized + 'static {
     /// The runtime.
     type Runtime;
     /// Memory the runtime lends.
@@ -43,6 +43,8 @@ pub trait Connection: AsFd + Debug + Sized + 'static {
     /// Sends the whole, and drops it. The task receives next, so it need not be woken when the buffer is sent,
     /// if what arrives wakes it.
     fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin;
+    /// Whether the send that was dropped while it was waited for may have left anything unsent.
+    fn is_cut(&self) -> bool;
     /// Nobody will receive any more.
     fn stop_receiving(&self);
     /// Ends one side or both.
@@ -60,7 +62,7 @@ pub trait Connection: AsFd + Debug + Sized + 'static {
 }
 
 /// A listening socket from inside: how a runtime accepts.
-pub trait Acceptor: AsFd + Debug + Sized + 'static {
+pub trait Acceptor: Debug + Sized + 'static {
     /// The runtime.
     type Runtime;
     /// What it accepts.
@@ -159,7 +161,7 @@ impl<A: Acceptor> Listener for TcpListener<A> {
     }
 }
 
-impl<A: Acceptor> AsFd for TcpListener<A> {
+impl<A: Acceptor + AsFd> AsFd for TcpListener<A> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.acceptor.as_fd()
     }
@@ -226,7 +228,7 @@ impl<C: Connection> TcpStream<C> {
     }
 }
 
-impl<C: Connection> AsFd for TcpStream<C> {
+impl<C: Connection + AsFd> AsFd for TcpStream<C> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.read.connection.as_fd()
     }
@@ -327,7 +329,7 @@ impl<C: Connection> Drop for ReadHalf<C> {
 #[derive(Debug)]
 pub struct WriteHalf<C: Connection> {
     connection: Rc<C>,
-    /// A write was dropped midway: how much of it went out is unknown, so nothing may follow it.
+    /// A write was dropped while it was waited for: nothing may follow it, unless all of it went out.
     is_broken: bool,
     /// The halves are dropped together, by `close`.
     is_closing: bool,
@@ -342,7 +344,7 @@ impl<C: Connection> WriteHalf<C> {
         refuse: impl Fn(io::Error, B) -> T + Unpin,
     ) -> impl Future<Output = T> + Unpin {
         let WriteHalf { connection, is_broken, .. } = self;
-        let mut sending = if *is_broken { Err(Some(buf)) } else { Ok(send(connection, buf)) };
+        let mut sending = if *is_broken && connection.is_cut() { Err(Some(buf)) } else { Ok(send(connection, buf)) };
         poll_fn(move |cx| match &mut sending {
             Ok(sending) => {
                 let polled = pin!(sending).poll(cx);

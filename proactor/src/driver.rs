@@ -172,6 +172,7 @@ impl Driver for UringDriver {
         }
         stats.accept_pauses = self.context.accept_pauses.get();
         stats.chunks_lent_now = self.context.pool.lent();
+        stats.pool_bytes_now = self.context.pool.bytes();
         stats.operations_now = Some(operations.in_kernel as u64);
         stats
     }

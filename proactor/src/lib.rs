@@ -39,7 +39,7 @@
 //! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
-//! memory that `recv` lends, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
+//! memory that `recv` lends, `fs.rs` is for files, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
 //! runtime on each of several cores.
 //!
 //! # Threads
@@ -66,6 +66,7 @@ mod cores;
 mod driver;
 #[cfg(feature = "faults")]
 mod faults;
+mod fs;
 mod net;
 mod op;
 mod pool;
@@ -73,20 +74,17 @@ mod ring;
 mod setup;
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use executor::{Executor, Seam};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::calls::{Call, NAMES};
+use crate::calls::NAMES;
 use crate::op::Operations;
 use crate::pool::Pool;
 
+pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::setup::{Feature, Features, Gate, SetupError};
@@ -112,25 +110,6 @@ pub(crate) struct Context {
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context").field("pool", &self.pool).field("seam", &self.seam).finish_non_exhaustive()
-    }
-}
-
-impl Context {
-    pub(crate) fn socket(&self, addr: SocketAddr) -> io::Result<Socket> {
-        self.seam.pass(Call::Socket as usize)?;
-        Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))
-    }
-
-    pub(crate) fn listen(&self, socket: &Socket, addr: SocketAddr, backlog: u32) -> io::Result<()> {
-        self.seam.pass(Call::Bind as usize)?;
-        socket.bind(&addr.into())?;
-        self.seam.pass(Call::Listen as usize)?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
-    }
-
-    pub(crate) fn shutdown(&self, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
-        self.seam.pass(Call::Shutdown as usize)?;
-        SockRef::from(&fd).shutdown(how)
     }
 }
 

@@ -151,15 +151,15 @@ impl<T> Future for Arrival<'_, T> {
         if context.is_closed.get() {
             return Poll::Ready(Some(Err(closed())));
         }
-        if let Some(arrived) = socket.incoming.take() {
-            return Poll::Ready(Some(arrived));
-        }
-        if socket.incoming.filler.get().is_none() {
+        let mut arrived = socket.incoming.take();
+        if arrived.is_none() && socket.incoming.filler.get().is_none() {
             let Some(fill) = self.fill else { return Poll::Ready(None) };
             fill(context, socket);
-            if let Some(failed) = socket.incoming.take() {
-                return Poll::Ready(Some(failed));
-            }
+            // It may have failed at once.
+            arrived = socket.incoming.take();
+        }
+        if arrived.is_some() {
+            return Poll::Ready(arrived);
         }
         socket.incoming.waiting.set(cx.waker());
         self.is_waiting = true;
@@ -239,31 +239,9 @@ impl StreamSocket {
         Ok(StreamSocket { hold: Hold::new(proactor, fd)? })
     }
 
-    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.
-    fn transfer<B: IoBuf>(
-        &self,
-        buf: B,
-        kind: impl Fn(Rc<Socket<Chunk>>, B) -> Kind + Unpin,
-    ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        let (mut buf, mut ticket) = (Some(buf), None);
-        poll_fn(move |cx| {
-            if let Some(buf) = buf.take() {
-                if buf.bytes().is_empty() {
-                    return Poll::Ready((Ok(0), buf));
-                }
-                match self.hold.context.start(kind(Rc::clone(self.hold.socket()), buf)) {
-                    Ok(started) => ticket = Some(started),
-                    Err((error, kind)) => return Poll::Ready((Err(error), kind.into_buffer())),
-                }
-            }
-            let ticket = ticket.as_mut().expect("polled again after it was ready");
-            let (result, kind) = ready!(Pin::new(ticket).poll(cx));
-            Poll::Ready((result, kind.into_buffer()))
-        })
-    }
-
     /// A send of the whole, or of some.
-    fn sending<B: IoBuf>(&self, socket: Rc<Socket<Chunk>>, buf: B, whole: bool, is_kept: bool) -> Kind {
+    fn sending<B: IoBuf>(&self, buf: B, whole: bool, is_kept: bool) -> Kind {
+        let socket = Rc::clone(self.hold.socket());
         let is_quiet = whole && self.hold.context.features.has(Feature::QuietSend);
         Kind::Send { socket, buffer: Buffer::to_send(buf), sent: 0, whole, is_quiet, is_kept }
     }
@@ -300,7 +278,11 @@ impl Connection for StreamSocket {
     /// Straight into the buffer, unless something has arrived before or is under way.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
-            None => self.transfer(buf, |socket, buf| Kind::Read { socket, buffer: Buffer::to_receive(buf) }).await,
+            None => {
+                let socket = self.hold.socket();
+                let read = |buf| Kind::Read { socket: Rc::clone(socket), buffer: Buffer::to_receive(buf) };
+                self.hold.context.transfer(buf, read).await
+            }
             Some(Ok(Some(mut chunk))) => {
                 let count = chunk.move_to(buf.bytes_mut());
                 if !chunk.is_empty() {
@@ -314,7 +296,7 @@ impl Connection for StreamSocket {
     }
 
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        self.transfer(buf, move |socket, buf| self.sending(socket, buf, whole, true))
+        self.hold.context.transfer(buf, move |buf| self.sending(buf, whole, true))
     }
 
     /// Waits for what is received, and looks at the send only then.
@@ -322,7 +304,7 @@ impl Connection for StreamSocket {
         let (mut buf, mut ticket) = (Some(buf), None);
         poll_fn(move |cx| {
             if let Some(buf) = buf.take().filter(|buf| !buf.bytes().is_empty()) {
-                let kind = self.sending(Rc::clone(self.hold.socket()), buf, true, false);
+                let kind = self.sending(buf, true, false);
                 ticket = Some(self.hold.context.start(kind).map_err(|(error, _)| error)?);
             }
             let Some(ticket) = &mut ticket else { return Poll::Ready(Ok(())) };
@@ -334,6 +316,10 @@ impl Connection for StreamSocket {
             }
             Pin::new(ticket).poll(cx).map(|(result, _)| result.map(drop))
         })
+    }
+
+    fn is_cut(&self) -> bool {
+        self.hold.socket().is_cut.get()
     }
 
     /// What arrives from now on is dropped, so that it takes nothing of the pool.

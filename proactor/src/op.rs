@@ -50,18 +50,19 @@ mod dump;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll, Waker, ready};
 
-use executor::{DriverStats, Fired, IoBuf, IoBufMut, Key, Seam, Table, WaitSlot, allocate, closed};
+use executor::{BufResult, DriverStats, Fired, IoBuf, IoBufMut, Key, Seam, Table, WaitSlot, allocate, closed};
 use io_uring::{opcode, squeue, types};
 use socket2::SockAddr;
 
 use crate::Context;
+use crate::fs::FileRequest;
 use crate::pool::{CHUNK_SIZE, Chunk, MISS_SIZE, Pool};
 use crate::ring::{BufferRing, Completion, Ring, accepted};
 use crate::setup::{Feature, Features};
@@ -80,6 +81,8 @@ const CANCEL: Key = Key::reserved(2);
 pub(crate) struct Socket<T> {
     fd: OwnedFd,
     pub(crate) incoming: Incoming<T>,
+    /// A send that nobody waits for any more isn't over, or did not send the whole of its buffer.
+    pub(crate) is_cut: Cell<bool>,
 }
 
 /// What an operation brought and nobody has asked for yet, and who waits for it.
@@ -112,7 +115,7 @@ impl<T> Socket<T> {
             is_released: Cell::default(),
             waiting: WaitSlot::default(),
         };
-        Rc::new(Socket { fd, incoming })
+        Rc::new(Socket { fd, incoming, is_cut: Cell::default() })
     }
 
     fn entry_fd(&self) -> types::Fd {
@@ -255,7 +258,7 @@ impl Buffer {
     }
 
     /// Where its bytes are. Only what was stowed to receive may be written to.
-    fn place(&mut self) -> (*mut u8, usize) {
+    pub(crate) fn place(&mut self) -> (*mut u8, usize) {
         match self {
             Buffer::Chunk(chunk) => (chunk.as_ptr().cast_mut(), chunk.len()),
             Buffer::Vec(vec) => (vec.as_mut_ptr(), vec.len()),
@@ -293,6 +296,8 @@ pub(crate) enum Kind {
     Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool, is_quiet: bool, is_kept: bool },
     /// Connects. The address lies on the heap.
     Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
+    /// Reads from a file, writes to it, or has it brought to the disk.
+    File(FileRequest),
 }
 
 impl Kind {
@@ -328,6 +333,7 @@ impl Kind {
             Kind::Connect { socket, addr } => {
                 opcode::Connect::new(socket.entry_fd(), addr.as_ptr().cast(), addr.len()).build()
             }
+            Kind::File(request) => request.entry(),
         }
     }
 
@@ -335,18 +341,19 @@ impl Kind {
     pub(crate) fn into_buffer<B: IoBuf>(self) -> B {
         match self {
             Kind::Read { buffer, .. } | Kind::Send { buffer, .. } => buffer.unstow(),
+            Kind::File(request) => request.into_buffer().expect("a read or a write").unstow(),
             _ => unreachable!("only reads and sends have a buffer"),
         }
     }
 
     /// Whether a ticket waits for it. The others fill a socket.
     fn is_ticketed(&self) -> bool {
-        matches!(self, Kind::Read { .. } | Kind::Send { .. } | Kind::Connect { .. })
+        matches!(self, Kind::Read { .. } | Kind::Send { .. } | Kind::Connect { .. } | Kind::File(_))
     }
 }
 
 /// The kernel's lengths have 32 bits, and moves of 2 GiB and more are cut short anyway.
-fn clamp(len: usize) -> u32 {
+pub(crate) fn clamp(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(i32::MAX.unsigned_abs())
 }
 
@@ -372,7 +379,7 @@ pub(crate) struct Operations {
     pub(crate) ring: Option<Ring>,
     table: Table<Operation>,
     /// Operations that wait for room, first come, first served. Each stream and listener has at most
-    /// one per direction, which bounds it.
+    /// one per direction, and each future of a file one, which bounds it.
     backlog: VecDeque<Key>,
     /// Operations to cancel when there is room.
     cancels: Vec<Key>,
@@ -598,11 +605,14 @@ impl Operations {
                 socket.incoming.ended((result == 0).then_some(0), fired);
                 buffer
             }
-            Kind::Send { socket, buffer, .. } => {
+            Kind::Send { socket, mut buffer, whole, .. } => {
+                let complete = if whole { 0 } else { buffer.place().1 };
+                socket.is_cut.set(usize::try_from(result) != Ok(complete));
                 // For `close`, which waits until nothing is in flight.
                 socket.incoming.wake(fired);
                 Some(buffer)
             }
+            Kind::File(request) => request.into_buffer(),
             _ => None,
         };
         if let Some(Buffer::Other { owner, .. }) = buffer {
@@ -633,6 +643,9 @@ impl Operations {
             State::Queued => -libc::ECANCELED,
             State::InFlight => {
                 operation.state = State::Orphaned;
+                if let Kind::Send { socket, .. } = &operation.kind {
+                    socket.is_cut.set(true);
+                }
                 self.is_quiet_awaited = true;
                 count(&mut self.stats.orphans);
                 self.cancels.push(key);
@@ -758,6 +771,29 @@ impl Context {
             socket.incoming.filler.set(Some(key));
         }
         Ok(Ticket { context: Rc::clone(self), key: Some(key) })
+    }
+
+    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.
+    pub(crate) fn transfer<B: IoBuf>(
+        self: &Rc<Self>,
+        buf: B,
+        kind: impl Fn(B) -> Kind + Unpin,
+    ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        let (mut buf, mut ticket) = (Some(buf), None);
+        poll_fn(move |cx| {
+            if let Some(buf) = buf.take() {
+                if buf.bytes().is_empty() {
+                    return Poll::Ready((Ok(0), buf));
+                }
+                match self.start(kind(buf)) {
+                    Ok(started) => ticket = Some(started),
+                    Err((error, kind)) => return Poll::Ready((Err(error), kind.into_buffer())),
+                }
+            }
+            let ticket = ticket.as_mut().expect("polled again after it was ready");
+            let (result, kind) = ready!(Pin::new(ticket).poll(cx));
+            Poll::Ready((result, kind.into_buffer()))
+        })
     }
 
     /// Starts to receive on an idle stream: again and again where that is possible and the pool has

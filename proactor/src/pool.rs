@@ -78,6 +78,11 @@ impl Pool {
         self.lent.get()
     }
 
+    /// Bytes of the ring's buffers, with the kernel or lent.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.made.get() * CHUNK_SIZE) as u64
+    }
+
     /// The end of the runtime: chunks that come home from now on are freed.
     pub(crate) fn retire(&self) -> Option<BufferRing> {
         self.ring.borrow_mut().take()

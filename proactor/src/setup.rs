@@ -255,6 +255,9 @@ pub(crate) fn ring(
         ("io_uring lacks send", opcode::Send::CODE),
         ("io_uring lacks poll", opcode::PollAdd::CODE),
         ("io_uring lacks cancel", opcode::AsyncCancel::CODE),
+        ("io_uring lacks read", opcode::Read::CODE),
+        ("io_uring lacks write", opcode::Write::CODE),
+        ("io_uring lacks fsync", opcode::Fsync::CODE),
     ];
     if let Some((name, _)) = needed.into_iter().find(|(_, code)| !probe.is_supported(*code)) {
         return Err(missing(name));

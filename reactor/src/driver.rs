@@ -137,6 +137,7 @@ impl Driver for EpollDriver {
             events: self.events,
             accept_pauses: self.context.accept_pauses.get(),
             chunks_lent_now: self.context.pool.lent(),
+            pool_bytes_now: self.context.pool.bytes(),
             sources_now: Some(self.sources.len() as u64),
             stale_events: Some(self.stale_events),
             ..DriverStats::default()

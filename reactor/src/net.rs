@@ -199,6 +199,11 @@ impl Connection for StreamSocket {
         poll_fn(move |cx| Pin::new(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
     }
 
+    /// What was waited for was never sent.
+    fn is_cut(&self) -> bool {
+        true
+    }
+
     /// Nothing is under way unless somebody asked.
     fn stop_receiving(&self) {}
 

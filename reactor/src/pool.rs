@@ -35,6 +35,11 @@ impl Pool {
     pub(crate) fn lent(&self) -> u64 {
         self.lent.get()
     }
+
+    /// Bytes of the buffers that are free.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.free.borrow().len() * CHUNK_SIZE) as u64
+    }
 }
 
 /// Bytes that were received, in memory the runtime lends. It goes home when this is dropped, also when

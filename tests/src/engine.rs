@@ -1,6 +1,7 @@
 //! The engines, as types a test body is generic over.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use executor::{Config, Driver, Editor, Judge, Reader, Runtime};
 use proactor::{Feature, Proactor};
@@ -13,7 +14,7 @@ pub trait Engine: 'static {
     /// The executor's driver under it.
     type Driver: Driver;
     /// The runtime's type: both owner and handle.
-    type Rt: Runtime<Driver = Self::Driver> + Subject;
+    type Rt: Runtime<Driver = Self::Driver, Stream: AsFd> + Subject;
 
     /// A runtime; this is its owner.
     ///
@@ -220,6 +221,14 @@ macro_rules! on_engines {
 macro_rules! on_reactors {
     ($suite:ident, $($body:ident),+ $(,)?) => {
         $($crate::on_engines!($suite, [ReactorLevel, ReactorEdge], $body);)+
+    };
+}
+
+/// Adds each body once for the proactor, with all that the kernel can do, without, and with tiny queues.
+#[macro_export]
+macro_rules! on_proactors {
+    ($suite:ident, $($body:ident),+ $(,)?) => {
+        $($crate::on_engines!($suite, [ProactorFull, ProactorBare, ProactorTiny], $body);)+
     };
 }
 

@@ -22,7 +22,8 @@
 //! - It runs under a watchdog (`watchdog.rs`): a hang is a failure with a dump.
 //! - It ends with the balance check (`bench.rs`): descriptors, tasks, wakers, timers, sources (as we count them,
 //!   and as the kernel does), operations and lent buffers are back to where they were, *before* the runtime is
-//!   dropped and after.
+//!   dropped and after. Then the `oracles` are asked whether the kernel wrote to memory that was given back: to a
+//!   `PageBuffer`, or, in a file that makes their `Quarantine` its global allocator, to anything that was on the heap.
 //!
 //! Timings decide a test only with bounds at least ten times wider than what is expected.
 
@@ -32,8 +33,11 @@ mod bench;
 mod conversation;
 pub mod descriptors;
 mod engine;
+mod flat;
+mod guests;
 pub mod judges;
 pub mod net;
+mod process;
 mod rounds;
 pub mod scenarios;
 mod suite;
@@ -45,6 +49,8 @@ pub use engine::{
     Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
     Stream, Subject, unavailable,
 };
+pub use flat::{Flat, HEAP_LEVEL, Usage};
+pub use process::{CaseProcess, Ended};
 pub use rounds::{Rounds, Until};
 pub use suite::Suite;
 

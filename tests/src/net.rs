@@ -146,6 +146,15 @@ impl Pattern {
     }
 }
 
+/// A size from 1 to `most`: small ones are as likely as large ones.
+///
+/// # Panics
+/// If `most` is 0.
+pub fn any_size(random: &mut fastrand::Rng, most: usize) -> usize {
+    let most = most >> random.u32(0..=most.ilog2());
+    random.usize(1..=most)
+}
+
 /// Accepts for ever, and echoes.
 ///
 /// # Panics

@@ -4,14 +4,15 @@
 //! is only the parent, which waits for the child, and shows what it printed if it failed.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::engine::{Engine, unavailable};
-use crate::rounds::{Rounds, Until};
+use crate::process::{CaseProcess, Ended};
+use crate::rounds::Until;
 use crate::scenarios::Scenario;
 use crate::watchdog;
 
@@ -20,8 +21,6 @@ const CASE: &str = "RUN_ONE_CASE";
 /// How long a case may take, unless it says otherwise. Most take milliseconds; the rest of this is for
 /// machines that are slow or busy.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How much longer than the child's own watchdog the parent waits.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// The cases of one test file.
 #[derive(Default)]
@@ -97,8 +96,8 @@ impl Suite {
     pub fn run(self) -> ExitCode {
         if let Ok(name) = std::env::var(CASE) {
             let case = self.cases.into_iter().find(|case| case.name == name).expect("no such case");
-            watchdog::start(case.limit);
-            case.body.run();
+            case.run();
+            oracles::check();
             return ExitCode::SUCCESS;
         }
         let arguments = Arguments::from_args();
@@ -116,13 +115,16 @@ impl Suite {
     }
 }
 
-impl Body {
+impl Case {
+    /// Runs it, in this process.
     fn run(&self) {
-        match self {
-            Body::Plain(body) => body(),
+        match &self.body {
+            Body::Plain(body) => {
+                watchdog::start(self.limit);
+                body();
+            }
             Body::Scenario(scenario) => {
-                let mut rounds = Rounds::new(Until::Rounds(scenario.rounds), SEED);
-                (scenario.body)(&mut rounds);
+                let rounds = scenario.run(Until::Rounds(scenario.rounds), SEED, self.limit);
                 println!("{}: {} rounds, {:?}", scenario.about, rounds.done(), rounds.figures());
                 assert_eq!(rounds.done(), scenario.rounds, "the body did not go on to the end");
             }
@@ -131,43 +133,13 @@ impl Body {
 }
 
 fn run_in_child(case: &Case, show: bool) -> Result<(), Failed> {
-    let (mut reader, writer) = std::io::pipe()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.env(CASE, &case.name).stdin(Stdio::null());
-    if show {
-        drop(writer);
-    } else {
-        command.stdout(writer.try_clone()?).stderr(writer);
-    }
-    let mut child = command.spawn()?;
-    // Closes our ends of the pipe, so that it ends when the child does.
-    drop(command);
-    let printed = std::thread::spawn(move || {
-        let mut printed = Vec::new();
-        let _ = reader.read_to_end(&mut printed);
-        String::from_utf8_lossy(&printed).into_owned()
-    });
-    let status = wait(&mut child, case.limit + GRACE)?;
-    let printed = printed.join().expect("reading a pipe does not panic");
+    let child = CaseProcess::start(show, |command| {
+        command.env(CASE, &case.name);
+    })?;
+    let Ended { status, printed } = child.wait(case.limit, || ControlFlow::Continue(()))?;
     match status {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(format!("{status}\n{printed}").into()),
         None => Err(format!("killed: it hung, and its own watchdog with it\n{printed}").into()),
-    }
-}
-
-/// `None` if it had to be killed.
-fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if start.elapsed() > limit {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -15,6 +15,9 @@ use executor::{IoBuf, Listener, Reader, Runtime, Writer, yield_now};
 use tests::net::{Pattern, listen, pair, recv_exactly};
 use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run, start_then_drop};
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 fn a_dropped_recv_loses_nothing<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;

@@ -10,7 +10,10 @@ use std::rc::Rc;
 
 use executor::{IoBuf, Reader, Stream as _, Writer};
 use tests::net::{Pattern, pair, recv_exactly, reset};
-use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run};
+use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run, start_then_drop};
+
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
 
 /// More than the kernel takes from us while the peer does not read.
 const LARGE: usize = 12 << 20;
@@ -146,6 +149,38 @@ fn a_full_socket_is_waited_for<E: Engine>() {
     });
 }
 
+/// The question is out, so more can be said, though the task learned nothing of that.
+fn dropped_while_the_answer_is_awaited_it_breaks_nothing<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        for _ in 0..20 {
+            start_then_drop(stream.exchange("question"), rt.sleep(ms(2))).await;
+            stream.write_all("still there?").await.0.unwrap();
+            let mut heard = [0; 20];
+            peer.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"questionstill there?");
+        }
+        peer.write_all(b"yes").unwrap();
+        assert_eq!(recv_exactly(&mut stream, 3).await, b"yes");
+    });
+}
+
+/// The peer reads nothing, so neither is the buffer sent nor may anything follow what was.
+fn dropped_before_it_is_sent_it_breaks_the_writing_side<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        assert!(rt.timeout(ms(50), stream.exchange(vec![b'x'; 2 * LARGE])).await.is_err());
+        let (result, buffer) = stream.write_all("more").await;
+        assert_eq!((result.unwrap_err().kind(), buffer), (std::io::ErrorKind::BrokenPipe, "more"));
+        peer.write_all(b"heard").unwrap();
+        assert_eq!(recv_exactly(&mut stream, 5).await, b"heard");
+        drop(stream);
+        let mut all = Vec::new();
+        let _ = peer.read_to_end(&mut all);
+        assert!(all.len() < 2 * LARGE && all.iter().all(|byte| *byte == b'x'));
+    });
+}
+
 /// Dropped in the same poll: the kernel has not even seen it, and is through with it when it has.
 fn dropped_at_once_it_leaves_nothing<E: Engine>() {
     run::<E>(async |rt| {
@@ -241,6 +276,8 @@ fn main() -> ExitCode {
         a_peer_that_reads_late_and_talks_early,
         a_send_that_fails_is_told,
         a_stream_that_waits_holds_no_buffer,
+        dropped_while_the_answer_is_awaited_it_breaks_nothing,
+        dropped_before_it_is_sent_it_breaks_the_writing_side,
     );
     on_every_engine!(
         suite,

@@ -20,6 +20,9 @@ use tests::{
     Bench, Engine, ProactorFull, ProactorTiny, Suite, both, ms, open_fds, poll_once, run, settle, start_then_drop,
 };
 
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
 fn each_feature_can_be_done_without() {
     for feature in Feature::all() {
         let before = open_fds().len();
@@ -203,7 +206,9 @@ fn dropped_operations_are_cancelled() {
         start_then_drop(write.write_all(vec![0; 64 << 20]), rt.sleep(ms(5))).await;
         settle_operations(rt).await;
         let stats = rt.stats();
-        assert_eq!((stats.driver.orphans, stats.driver.operations_now), (Some(101), Some(0)), "{stats}");
+        // The write may just have been about to go on with the rest, which the kernel then never sees.
+        assert!(matches!(stats.driver.orphans, Some(100 | 101)), "{stats}");
+        assert_eq!(stats.driver.operations_now, Some(0), "{stats}");
         // It goes on where it was.
         peer.write_all(b"hello").unwrap();
         assert_eq!(recv_exactly(&mut read, 5).await, b"hello");
@@ -277,18 +282,18 @@ fn leaked_futures_are_counted() {
     let rt = bench.rt();
     let mut peers = Vec::new();
     rt.block_on(async {
-        for n in 0..100 {
+        for n in 0..1050 {
             let (mut stream, peer) = pair::<ProactorFull>(rt).await;
             peers.push(peer);
             let mut future: std::pin::Pin<Box<dyn Future<Output = ()>>> = match n % 2 {
                 0 => Box::pin(async move { drop(stream.read(vec![0; 1000]).await) }),
-                _ => Box::pin(async move { drop(stream.write_all(vec![0; 32 << 20]).await) }),
+                _ => Box::pin(async move { drop(stream.write_all(vec![0; 16 << 20]).await) }),
             };
             assert!(poll_once(&mut future).await.is_none());
             std::mem::forget(future);
         }
         rt.sleep(ms(20)).await;
-        for peer in peers.iter_mut().step_by(20) {
+        for peer in peers.iter_mut().step_by(2).take(50) {
             peer.write_all(b"into leaked memory").unwrap();
         }
         rt.sleep(ms(5)).await;
@@ -297,7 +302,7 @@ fn leaked_futures_are_counted() {
     assert!(took < ms(2000), "{took:?}");
     let stats = bench.handle().stats();
     assert_eq!(stats.driver.operations_now, Some(0), "{stats}");
-    assert_eq!(stats.driver.ops_leaked, Some(95), "five had completed; {stats}");
+    assert_eq!(stats.driver.ops_leaked, Some(1000), "fifty had completed; {stats}");
     assert_eq!(stats.driver.ops_abandoned, Some(0), "{stats}");
 }
 

@@ -78,7 +78,9 @@ fn what_does_not_exist_is_absent() {
         assert!(completion.iter().any(|other| other == name), "{name} is missing from {completion:?}");
     }
     let shared = only(&level, &only(&level, &proactor));
-    for name in ["tasks_now", "polls", "turns", "timers_now", "events", "accept_pauses", "chunks_lent_now"] {
+    for name in
+        ["tasks_now", "polls", "turns", "timers_now", "events", "accept_pauses", "chunks_lent_now", "pool_bytes_now"]
+    {
         assert!(shared.iter().any(|other| other == name), "{name} is missing from {shared:?}");
     }
 }

@@ -56,7 +56,7 @@ fn the_page_shows_its_engine_and_a_new_number_each_time() {
     let transcript = play(Script::default().send(1, get("/", "").repeat(2).as_bytes()).send(1, b""));
     let pages: Vec<_> = responses(&transcript.output).into_iter().map(|(_, page)| page).collect();
     let pages: Vec<_> = pages.into_iter().map(|page| String::from_utf8(page).unwrap()).collect();
-    assert!(pages[0].contains("<code>simulation</code>") && !pages[0].contains("{{"), "{}", pages[0]);
+    assert!(pages[0].contains("<code>sim</code>") && !pages[0].contains("{{"), "{}", pages[0]);
     assert_ne!(pages[0], pages[1]);
 }
 
@@ -64,7 +64,7 @@ fn the_page_shows_its_engine_and_a_new_number_each_time() {
 fn the_counters_are_json() {
     let transcript = play(Script::default().send(1, get("/stats", "").as_bytes()).send(1, b""));
     let stats: serde_json::Value = serde_json::from_slice(&responses(&transcript.output)[0].1).unwrap();
-    assert_eq!((&stats["engine"], &stats["timers_now"]), (&"simulation".into(), &1.into()), "{stats}");
+    assert_eq!((&stats["engine"], &stats["timers_now"]), (&"sim".into(), &2.into()), "{stats}");
 }
 
 #[test]

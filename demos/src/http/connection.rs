@@ -176,12 +176,15 @@ impl<R: Runtime> Connection<'_, R> {
             let head_len = request.head_len;
             self.input.consume(head_len);
             self.head_since = None;
-            let answered = match self.take_body(exchange, framing, answer) {
-                Ok(Answer::Now(response)) => self.respond(exchange, &response, is_stopping),
-                Ok(answer) => return self.work_later(exchange, answer),
-                Err(next) => return next,
+            let response = match answer {
+                Answer::Now(response) if framing == Framing::None => response,
+                answer => match self.take_body(exchange, framing, answer) {
+                    Ok(Answer::Now(response)) => response,
+                    Ok(answer) => return self.work_later(exchange, answer),
+                    Err(next) => return next,
+                },
             };
-            if answered.is_break() {
+            if self.respond(exchange, &response, is_stopping).is_break() {
                 return Next::Close;
             }
         }

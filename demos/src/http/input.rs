@@ -45,18 +45,27 @@ impl<C: IoBuf> Input<C> {
     pub(crate) fn consume(&mut self, count: usize) {
         let len = self.bytes().len();
         assert!(count <= len, "{count} bytes of {len} consumed");
-        if count == len {
-            *self = Input::new();
-        } else {
+        if count < len {
             self.start += count;
+        } else {
+            self.start = 0;
+            // What isn't there need not be dropped, and there is never both.
+            if self.chunk.take().is_none() {
+                self.own = Vec::new();
+            }
         }
     }
 
     /// Gives the chunk back. What is left of it is copied.
+    #[inline]
     pub(crate) fn release(&mut self) {
         if self.chunk.is_some() || self.start > 0 {
-            *self = Input { chunk: None, own: self.bytes().to_vec(), start: 0 };
+            self.copy_rest();
         }
+    }
+
+    fn copy_rest(&mut self) {
+        *self = Input { chunk: None, own: self.bytes().to_vec(), start: 0 };
     }
 }
 

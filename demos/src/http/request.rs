@@ -68,12 +68,7 @@ const EMPTY_LINES: usize = 4;
 
 /// Reads one head at the beginning of `bytes`.
 pub(crate) fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Parsed<'b> {
-    let skipped = empty_lines(bytes);
-    match parse_head(&bytes[skipped..], limits) {
-        Ok(None) => Parsed::Partial,
-        Ok(Some(request)) => Parsed::Complete(Request { head_len: request.head_len + skipped, ..request }),
-        Err(status) => Parsed::Refused(status),
-    }
+    parse_head(bytes, empty_lines(bytes), limits).unwrap_or_else(Parsed::Refused)
 }
 
 fn empty_lines(bytes: &[u8]) -> usize {
@@ -84,7 +79,9 @@ fn empty_lines(bytes: &[u8]) -> usize {
     2 * lines.count()
 }
 
-fn parse_head<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Option<Request<'b>>, Status> {
+/// The same, for a head that begins after `skipped` bytes.
+fn parse_head<'b>(bytes: &'b [u8], skipped: usize, limits: &Limits) -> Result<Parsed<'b>, Status> {
+    let bytes = &bytes[skipped..];
     if bytes.starts_with(b"\r\n") {
         return Err(Status::BadRequest);
     }
@@ -100,12 +97,12 @@ fn parse_head<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Option<Request<'b>
             if has_bare_line_feed(&head[..head_len]) {
                 return Err(Status::BadRequest);
             }
-            interpret(&raw, head_len, limits).map(Some)
+            interpret(&raw, skipped + head_len, limits)
         }
         Ok(httparse::Status::Partial) if window.is_some_and(|window| bytes.len() >= window) => {
             Err(Status::HeaderTooLarge)
         }
-        Ok(httparse::Status::Partial) => Ok(None),
+        Ok(httparse::Status::Partial) => Ok(Parsed::Partial),
         Err(httparse::Error::TooManyHeaders) => Err(Status::HeaderTooLarge),
         Err(httparse::Error::Version) => version_error(head),
         Err(_) => Err(Status::BadRequest),
@@ -132,15 +129,28 @@ fn head_window(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Status> {
 
 /// A line feed without a carriage return ends a line for some readers and not for others.
 fn has_bare_line_feed(head: &[u8]) -> bool {
-    let pairs = head.iter().zip(head.iter().skip(1));
-    // Looks at all of them: without a way out the loop becomes vector instructions.
-    let bare = pairs.fold(false, |bare, (before, byte)| bare | ((*byte == b'\n') & (*before != b'\r')));
-    bare || head.first() == Some(&b'\n')
+    /// As many bytes are compared with one vector instruction.
+    const BLOCK: usize = 16;
+    let is_bare = |(byte, before): (&u8, &u8)| (*byte == b'\n') & (*before != b'\r');
+    // Looks at all of a block: with a way out it would be done byte by byte.
+    let has_bare = |(bytes, before): (&[u8; BLOCK], &[u8; BLOCK])| {
+        bytes.iter().zip(before).fold(false, |found, pair| found | is_bare(pair))
+    };
+    let Some((first, bytes)) = head.split_first() else { return false };
+    let before = &head[..bytes.len()];
+    let mut blocks = bytes.as_chunks().0.iter().zip(before.as_chunks().0);
+    *first == b'\n'
+        || blocks.any(has_bare)
+        || match bytes.last_chunk().zip(before.last_chunk()) {
+            // It overlaps the one before it.
+            Some(last) => has_bare(last),
+            None => bytes.iter().zip(before).any(is_bare),
+        }
 }
 
 /// A version that looks like one is answered 505, nonsense 400. Which it is shows the whole line.
-fn version_error<'b>(head: &[u8]) -> Result<Option<Request<'b>>, Status> {
-    let Some(end) = head.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+fn version_error<'b>(head: &[u8]) -> Result<Parsed<'b>, Status> {
+    let Some(end) = head.iter().position(|byte| *byte == b'\n') else { return Ok(Parsed::Partial) };
     let line = head[..end].strip_suffix(b"\r").ok_or(Status::BadRequest)?;
     let mut words = line.split(|byte| *byte == b' ').skip(2);
     let (Some(version), None) = (words.next(), words.next()) else { return Err(Status::BadRequest) };
@@ -164,7 +174,7 @@ struct Fields<'b> {
     content_type: Option<&'b [u8]>,
 }
 
-fn interpret<'b>(raw: &httparse::Request<'_, 'b>, head_len: usize, limits: &Limits) -> Result<Request<'b>, Status> {
+fn interpret<'b>(raw: &httparse::Request<'_, 'b>, head_len: usize, limits: &Limits) -> Result<Parsed<'b>, Status> {
     let is_http10 = raw.version == Some(0);
     let fields = collect(raw.headers)?;
     // RFC 9112, 3.2: exactly one Host, from 1.1 on.
@@ -184,7 +194,7 @@ fn interpret<'b>(raw: &httparse::Request<'_, 'b>, head_len: usize, limits: &Limi
     if matches!(framing, Framing::Sized(len) if len > limits.body) {
         return Err(Status::ContentTooLarge);
     }
-    Ok(Request {
+    Ok(Parsed::Complete(Request {
         head_len,
         method,
         path,
@@ -194,7 +204,7 @@ fn interpret<'b>(raw: &httparse::Request<'_, 'b>, head_len: usize, limits: &Limi
         framing,
         expects_continue,
         content_type: fields.content_type,
-    })
+    }))
 }
 
 fn collect<'b>(headers: &[httparse::Header<'b>]) -> Result<Fields<'b>, Status> {
@@ -205,7 +215,7 @@ fn collect<'b>(headers: &[httparse::Header<'b>]) -> Result<Fields<'b>, Status> {
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => {
                 fields.hosts += 1;
-                if !header.value.iter().all(|byte| is_host_byte(*byte)) {
+                if traits(header.value) & NO_HOST != 0 {
                     return Err(Status::BadRequest);
                 }
             }
@@ -239,21 +249,31 @@ fn only_one<'b>(field: &mut Option<&'b [u8]>, value: &'b [u8]) -> Result<(), Sta
     }
 }
 
-/// A name, an address, a port; no spaces, paths or user names.
-fn is_host_byte(byte: u8) -> bool {
-    /// Looked up: as comparisons they would be most of what the usual request's only header costs.
-    const TABLE: [bool; 256] = {
-        let mut table = [false; 256];
+/// It may not stand in a host: names, addresses and ports do, spaces, paths and user names don't.
+const NO_HOST: u8 = 1;
+/// It may not stand in a target.
+const NO_TARGET: u8 = 2;
+/// It begins the query.
+const QUERY: u8 = 4;
+
+/// What there is to say about any of the bytes. They are looked up, and without a way out: as comparisons this
+/// would be most of what the usual request costs.
+fn traits(bytes: &[u8]) -> u8 {
+    const TABLE: [u8; 256] = {
+        let mut table = [NO_HOST | NO_TARGET; 256];
         let mut byte = 0u8;
         while byte < 128 {
-            table[byte as usize] = byte.is_ascii_alphanumeric()
+            let is_host = byte.is_ascii_alphanumeric()
                 || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*')
                 || matches!(byte, b'+' | b',' | b';' | b'=' | b':' | b'[' | b']');
+            let is_target = byte.is_ascii_graphic() && byte != b'#';
+            table[byte as usize] = if is_host { 0 } else { NO_HOST } | if is_target { 0 } else { NO_TARGET };
             byte += 1;
         }
+        table[b'?' as usize] |= QUERY;
         table
     };
-    TABLE[usize::from(byte)]
+    bytes.iter().fold(0, |all, byte| all | TABLE[usize::from(*byte)])
 }
 
 /// RFC 9112, 6: either a length or exactly one `chunked`, never both.
@@ -305,7 +325,8 @@ fn method(name: &str) -> Result<Method, Status> {
 
 /// Path and query of a target in origin form, absolute form, or `*` for OPTIONS.
 fn target(target: &str, method: Method) -> Result<(&str, &str), Status> {
-    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    let traits_of_all = traits(target.as_bytes());
+    if traits_of_all & NO_TARGET != 0 {
         return Err(Status::BadRequest);
     }
     let local = if target.starts_with('/') || (target == "*" && method == Method::Options) {
@@ -313,7 +334,7 @@ fn target(target: &str, method: Method) -> Result<(&str, &str), Status> {
     } else {
         let after_scheme = strip_scheme(target).ok_or(Status::BadRequest)?;
         let authority = after_scheme.find(['/', '?']).unwrap_or(after_scheme.len());
-        if authority == 0 || !after_scheme[..authority].bytes().all(is_host_byte) {
+        if authority == 0 || traits(&after_scheme.as_bytes()[..authority]) & NO_HOST != 0 {
             return Err(Status::BadRequest);
         }
         match &after_scheme[authority..] {
@@ -321,6 +342,9 @@ fn target(target: &str, method: Method) -> Result<(&str, &str), Status> {
             local => local,
         }
     };
+    if traits_of_all & QUERY == 0 {
+        return Ok((local, ""));
+    }
     match local.bytes().position(|byte| byte == b'?') {
         Some(0) => Ok(("/", &local[1..])),
         Some(at) => Ok((&local[..at], &local[at + 1..])),
@@ -332,4 +356,25 @@ fn strip_scheme(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     is_http.then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_line_feed_is_found_wherever_it_is() {
+        for len in 0..100 {
+            let line = b"0123456789\r\n".iter().copied().cycle().take(len).collect::<Vec<_>>();
+            assert!(!has_bare_line_feed(&line), "{len} bytes without one");
+            for at in 0..len {
+                let mut bytes = line.clone();
+                bytes[at] = b'\n';
+                let is_bare = at == 0 || bytes[at - 1] != b'\r';
+                // In place of a carriage return it makes the next one bare.
+                let is_next_bare = bytes.get(at + 1) == Some(&b'\n');
+                assert_eq!(has_bare_line_feed(&bytes), is_bare || is_next_bare, "at {at} of {len}");
+            }
+        }
+    }
 }

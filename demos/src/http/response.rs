@@ -118,8 +118,13 @@ impl Response {
         Response { status, ..Response::new(TEXT, body) }
     }
 
-    /// Appends the head. `stamp` is [`OK_LINE`] and the lines all responses share, `length` the length
-    /// of the body.
+    /// The resource is there, but knows these methods only.
+    pub(crate) fn not_allowed(methods: &'static str) -> Self {
+        Response { allow: Some(methods), ..Response::plain(Status::MethodNotAllowed) }
+    }
+
+    /// Appends the head. `stamp` is [`OK_LINE`] and what follows in all responses, up to the content type's value,
+    /// `length` the length of the body.
     pub(crate) fn write_head(&self, out: &mut Vec<u8>, stamp: &[u8], length: u64, persistence: Persistence) {
         if self.status == Status::Ok {
             out.extend_from_slice(stamp);
@@ -129,7 +134,6 @@ impl Response {
             out.extend_from_slice(b"\r\n");
             out.extend_from_slice(&stamp[OK_LINE.len()..]);
         }
-        out.extend_from_slice(b"Content-Type: ");
         out.extend_from_slice(&self.content_type.0);
         out.extend_from_slice(b"\r\nContent-Length: ");
         write_decimal(out, length);
@@ -193,7 +197,7 @@ mod tests {
     fn a_head_has_its_lines_in_order() {
         let mut out = Vec::new();
         let response = Response { allow: Some("GET"), nosniff: true, ..Response::plain(Status::NotFound) };
-        response.write_head(&mut out, b"HTTP/1.1 200 OK\r\nServer: s\r\n", 14, Persistence::Close);
+        response.write_head(&mut out, b"HTTP/1.1 200 OK\r\nServer: s\r\nContent-Type: ", 14, Persistence::Close);
         let expected = "HTTP/1.1 404 Not Found\r\nServer: s\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\
                         Allow: GET\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);

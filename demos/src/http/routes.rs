@@ -24,41 +24,28 @@ pub(crate) enum Answer {
     File(OpenFile),
 }
 
-const READ: &str = "GET, HEAD";
-const POST: &str = "POST";
 const TEMPLATE: &str = include_str!("index.html");
 const FILES: &str = "/files/";
 
 /// The answer to `request`.
 pub(crate) fn answer<R: Runtime>(request: &Request<'_>, rt: &R, site: &Site) -> Answer {
-    let methods = match request.path {
-        "/" | "/plaintext" | "/json" | "/sleep" | "/stats" => READ,
-        "/echo" => POST,
-        "*" => return Answer::Now(not_allowed_but(Status::Ok, "GET, HEAD, POST")),
-        path if path.starts_with(FILES) => READ,
-        _ => return Answer::Now(Response::plain(Status::NotFound)),
-    };
-    let is_allowed = match request.method {
-        Method::Get | Method::Head => methods == READ,
-        Method::Post => methods == POST,
-        _ => false,
-    };
-    if !is_allowed {
-        return Answer::Now(not_allowed_but(Status::MethodNotAllowed, methods));
-    }
+    let is_read = matches!(request.method, Method::Get | Method::Head);
+    let is_post = request.method == Method::Post;
     match request.path {
-        "/plaintext" => Answer::Now(Response::new(TEXT, &b"Hello, World!"[..])),
-        "/json" => Answer::Now(json(serde_json::to_vec(&BTreeMap::from([("message", "Hello, World!")])))),
-        "/" => Answer::Now(index(rt)),
-        "/sleep" => sleep(request.query, site),
-        "/stats" => Answer::Now(stats(rt)),
-        "/echo" => echo(request.content_type),
-        path => file(&path[FILES.len()..], site),
+        "/plaintext" if is_read => Answer::Now(Response::new(TEXT, &b"Hello, World!"[..])),
+        "/json" if is_read => Answer::Now(json(serde_json::to_vec(&BTreeMap::from([("message", "Hello, World!")])))),
+        "/" if is_read => Answer::Now(index(rt)),
+        "/sleep" if is_read => sleep(request.query, site),
+        "/stats" if is_read => Answer::Now(stats(rt)),
+        "/echo" if is_post => echo(request.content_type),
+        path if is_read && path.starts_with(FILES) => file(&path[FILES.len()..], site),
+        // Known, but not by this method.
+        "/" | "/plaintext" | "/json" | "/sleep" | "/stats" => Answer::Now(Response::not_allowed("GET, HEAD")),
+        "/echo" => Answer::Now(Response::not_allowed("POST")),
+        path if path.starts_with(FILES) => Answer::Now(Response::not_allowed("GET, HEAD")),
+        "*" => Answer::Now(Response { allow: Some("GET, HEAD, POST"), ..Response::plain(Status::Ok) }),
+        _ => Answer::Now(Response::plain(Status::NotFound)),
     }
-}
-
-fn not_allowed_but(status: Status, methods: &'static str) -> Response {
-    Response { allow: Some(methods), ..Response::plain(status) }
 }
 
 fn json(serialised: serde_json::Result<Vec<u8>>) -> Response {

@@ -1,21 +1,11 @@
-//! A runtime without a kernel, for tests: time passes only when nobody has anything to do, and the
-//! network does what a script says. A timeout of ten seconds takes no time and ends exactly then.
+//! Scripted clients in simulated time: a timeout of ten seconds takes no time and ends exactly then.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::future::pending;
-use std::io;
-use std::net::SocketAddr;
-use std::ops::Deref;
-use std::os::fd::BorrowedFd;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use executor::{
-    BufResult, Config, Driver, DriverStats, Executor, Fired, IoBuf, IoBufMut, ListenOptions, Listener, Reader, Runtime,
-    Stream, Unpark, Writer,
-};
+use sim::{Probe, ReadHalf, Reader, Sim, Stream, TcpStream, Weather, WriteHalf, Writer};
 
 use super::connection::connection;
 use super::site::Site;
@@ -42,7 +32,7 @@ pub(crate) struct Transcript {
     /// When it ended its output, if it did so before it was done.
     pub shut_down: Option<Duration>,
     /// How often it wrote.
-    pub writes: usize,
+    pub writes: u64,
     /// How often its task was polled.
     pub polls: u64,
     /// How many of the script's bytes it never received.
@@ -68,233 +58,78 @@ impl Script {
 
     /// Plays the client against [`connection`].
     pub(crate) fn play(&self, site: Rc<Site>) -> Transcript {
-        let start = Instant::now();
-        let clock = Rc::new(Cell::new(start));
-        let executor = Executor::new(VirtualTime(Rc::clone(&clock)), Config::default());
-        let rt = Simulation(executor.clone());
-        let wire = Rc::new(Wire {
-            arrivals: self.sends.iter().map(|(at, bytes)| (start + *at, bytes.clone())).collect::<VecDeque<_>>().into(),
-            written: RefCell::default(),
-            capacity: Cell::new(self.reads.unwrap_or(usize::MAX)),
-            pace: self.pace,
-            writes: Cell::new(0),
-            lent: Rc::default(),
-            shut_down: Cell::new(None),
-        });
+        // A chunk is as small as a kernel buffer may be, and the client's bytes find room however many they are.
+        let weather = Weather { chunk: 4096, buffer: usize::MAX..=usize::MAX, ..Weather::calm() };
+        let sim = sim::Builder::new(0).weather(weather).build();
+        let (client, server) = sim.block_on(sim.pair()).expect("a connection");
+        let taken = self.pace.map(|(most, _)| most).or(self.reads);
+        sim.set_buffer(&client, taken.unwrap_or(usize::MAX));
+        let probe = sim.probe(&server);
+        let (reader, writer) = client.split();
+        drop(sim.spawn(send(sim.clone(), writer, self.sends.clone())));
+        let receiving = receive(sim.clone(), reader, self.pace);
         if let Some(at) = self.stop {
-            let rt = rt.clone();
-            drop(executor.spawn(async move {
-                rt.sleep(at).await;
-                rt.stop();
+            let sim = sim.clone();
+            drop(sim.clone().spawn(async move {
+                sim.sleep(at).await;
+                sim.stop();
             }));
         }
-        let stream = SimStream { rt: rt.clone(), wire: Rc::clone(&wire) };
-        executor.block_on(connection(rt, stream, site));
-        assert_eq!(wire.lent.get(), 0, "a chunk outlived its connection");
+        let serving = sim.spawn(served(sim.clone(), server, site, probe.clone()));
+        let (output, (polls, ended)) = sim.block_on(async {
+            if self.reads.is_some() {
+                // Who stops reading takes what finds room, and looks at it in the end.
+                let served = serving.await.expect("a server");
+                return (receiving.await, served);
+            }
+            (receiving.await, serving.await.expect("a server"))
+        });
+        assert_eq!((probe.chunks_lent(), probe.refused_writes()), (0, 0), "a chunk is left, or it wrote after the end");
+        let sent: usize = self.sends.iter().map(|(_, bytes)| bytes.len()).sum();
         Transcript {
-            output: wire.written.take(),
-            ended: clock.get() - start,
-            shut_down: wire.shut_down.get().map(|at| at - start),
-            writes: wire.writes.get(),
-            polls: executor.stats().polls,
-            unread: wire.arrivals.take().iter().map(|(_, bytes)| bytes.len()).sum(),
+            output,
+            ended,
+            shut_down: probe.shut_down_at(),
+            writes: probe.writes(),
+            polls,
+            unread: sent - usize::try_from(probe.received()).expect("what is in memory"),
         }
     }
 }
 
-/// A driver whose every sleep is over at once, at the time it was to end.
-struct VirtualTime(Rc<Cell<Instant>>);
-
-impl Driver for VirtualTime {
-    fn turn(&mut self, timeout: Option<Duration>, _fired: &mut Fired) -> io::Result<()> {
-        let timeout = timeout.expect("everybody waits for what will never come");
-        self.0.set(self.0.get() + timeout);
-        Ok(())
-    }
-
-    fn close(&mut self) {}
-
-    fn drain(&mut self, _deadline: Instant, _fired: &mut Fired) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn now(&self) -> Instant {
-        self.0.get()
-    }
-
-    fn unparker(&self) -> Arc<dyn Unpark> {
-        Arc::new(Nobody)
-    }
-
-    fn as_fd(&mut self) -> io::Result<BorrowedFd<'_>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn stats(&self) -> DriverStats {
-        DriverStats::default()
-    }
+/// Serves to the end; returns how often that was polled, and when it ended.
+async fn served(sim: Sim, server: TcpStream, site: Rc<Site>, probe: Probe) -> (u64, Duration) {
+    let (mut serving, mut polls) = (pin!(connection(sim.clone(), server, site)), 0);
+    poll_fn(|cx| {
+        polls += 1;
+        let polled = serving.as_mut().poll(cx);
+        assert!(!probe.is_waiting() || probe.chunks_lent() == 0, "a chunk is kept while its connection waits");
+        polled
+    })
+    .await;
+    (polls, sim.elapsed())
 }
 
-/// There is no other thread, so there is nobody to wake.
-struct Nobody;
-
-impl Unpark for Nobody {
-    fn unpark(&self) {}
-}
-
-#[derive(Clone)]
-struct Simulation(Executor<VirtualTime>);
-
-impl Deref for Simulation {
-    type Target = Executor<VirtualTime>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
+/// Sends each piece when its time has come, then keeps the connection open.
+async fn send(sim: Sim, mut writer: WriteHalf, sends: Vec<(Duration, Vec<u8>)>) {
+    let start = sim.now() - sim.elapsed();
+    for (at, bytes) in sends {
+        sim.sleep_until(start + at).await;
+        // The server may be done.
+        let _ = if bytes.is_empty() { writer.shutdown().await } else { writer.write_all(bytes).await.0 };
     }
+    std::future::pending().await
 }
 
-impl Runtime for Simulation {
-    type Listener = NoListener;
-    type Stream = SimStream;
-    type Driver = VirtualTime;
-
-    fn listen(&self, _addr: SocketAddr, _options: &ListenOptions) -> io::Result<NoListener> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    async fn connect(&self, _addr: SocketAddr) -> io::Result<SimStream> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn engine(&self) -> &'static str {
-        "simulation"
-    }
-}
-
-struct NoListener;
-
-impl Listener for NoListener {
-    type Stream = SimStream;
-
-    async fn accept(&mut self) -> io::Result<SimStream> {
-        pending().await
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-/// The network between a script and the server.
-struct Wire {
-    arrivals: RefCell<VecDeque<(Instant, Vec<u8>)>>,
-    written: RefCell<Vec<u8>>,
-    /// Bytes the client still takes.
-    capacity: Cell<usize>,
-    pace: Option<(usize, Duration)>,
-    writes: Cell<usize>,
-    /// Chunks out on loan.
-    lent: Rc<Cell<usize>>,
-    shut_down: Cell<Option<Instant>>,
-}
-
-struct SimStream {
-    rt: Simulation,
-    wire: Rc<Wire>,
-}
-
-/// As small as a kernel buffer may be.
-const CHUNK: usize = 4096;
-
-struct SimChunk {
-    bytes: Vec<u8>,
-    lent: Rc<Cell<usize>>,
-}
-
-impl IoBuf for SimChunk {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for SimChunk {
-    fn drop(&mut self) {
-        self.lent.set(self.lent.get() - 1);
-    }
-}
-
-impl Reader for SimStream {
-    type Chunk = SimChunk;
-
-    async fn recv(&mut self) -> io::Result<SimChunk> {
-        let wire = &self.wire;
-        assert_eq!(wire.lent.get(), 0, "a chunk is kept while its connection waits");
-        let arrival = wire.arrivals.borrow().front().map(|(at, _)| *at);
-        let Some(at) = arrival else { return pending().await };
-        self.rt.sleep_until(at).await;
-        let mut arrivals = wire.arrivals.borrow_mut();
-        let Some((_, bytes)) = arrivals.front_mut() else { return Err(io::ErrorKind::Other.into()) };
-        // The end stays: it is read again and again.
-        let rest = bytes.split_off(bytes.len().min(CHUNK));
-        let bytes = std::mem::replace(bytes, rest);
-        if !bytes.is_empty() && arrivals.front().is_some_and(|(_, rest)| rest.is_empty()) {
-            arrivals.pop_front();
+/// Takes what comes to the end, at this pace.
+async fn receive(sim: Sim, mut reader: ReadHalf, pace: Option<(usize, Duration)>) -> Vec<u8> {
+    let (most, time) = pace.unwrap_or((4096, Duration::ZERO));
+    let mut output = Vec::new();
+    loop {
+        sim.sleep(time).await;
+        match reader.read(vec![0; most]).await {
+            (Ok(count @ 1..), bytes) => output.extend_from_slice(&bytes[..count]),
+            _ => return output,
         }
-        wire.lent.set(wire.lent.get() + 1);
-        Ok(SimChunk { bytes, lent: Rc::clone(&wire.lent) })
-    }
-
-    async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
-        (Err(io::ErrorKind::Unsupported.into()), buf)
-    }
-}
-
-impl Writer for SimStream {
-    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
-        let wire = &self.wire;
-        assert_eq!(wire.lent.get(), 0, "a chunk is kept while its connection writes");
-        assert_eq!(wire.shut_down.get(), None, "written after the end");
-        if wire.capacity.get() == 0 {
-            return pending().await;
-        }
-        let mut count = buf.bytes().len().min(wire.capacity.get());
-        if let Some((most, time)) = wire.pace {
-            self.rt.sleep(time).await;
-            count = count.min(most);
-        }
-        wire.written.borrow_mut().extend_from_slice(&buf.bytes()[..count]);
-        wire.capacity.set(wire.capacity.get() - count);
-        wire.writes.set(wire.writes.get() + 1);
-        (Ok(count), buf)
-    }
-
-    async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B> {
-        (Err(io::ErrorKind::Unsupported.into()), buf)
-    }
-
-    async fn shutdown(&mut self) -> io::Result<()> {
-        self.wire.shut_down.set(Some(self.rt.now()));
-        Ok(())
-    }
-}
-
-impl Stream for SimStream {
-    type ReadHalf = SimStream;
-    type WriteHalf = SimStream;
-
-    fn split(self) -> (SimStream, SimStream) {
-        (SimStream { rt: self.rt.clone(), wire: Rc::clone(&self.wire) }, self)
-    }
-
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    async fn close(self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -49,13 +49,14 @@ impl Site {
         })
     }
 
-    /// The status line of a good response, `Server` and `Date`, as of `now`.
+    /// The status line of a good response, `Server` and `Date`, as of `now`, and the next header's name.
     pub(crate) fn stamp(&self, now: Instant) -> Ref<'_, [u8]> {
         let is_valid = self.stamp.borrow().valid_until.is_some_and(|until| now < until);
         if !is_valid {
             let mut stamp = self.stamp.borrow_mut();
             let wall = SystemTime::now();
-            stamp.lines = format!("{OK_LINE}Server: demos\r\nDate: {}\r\n", httpdate::fmt_http_date(wall)).into_bytes();
+            let date = httpdate::fmt_http_date(wall);
+            stamp.lines = format!("{OK_LINE}Server: demos\r\nDate: {date}\r\nContent-Type: ").into_bytes();
             stamp.valid_until = now.checked_add(until_next_second(wall));
         }
         Ref::map(self.stamp.borrow(), |stamp| &stamp.lines[..])
@@ -98,7 +99,11 @@ mod tests {
         let first = site.stamp(now).as_ptr();
         assert_eq!(site.stamp(now).as_ptr(), first);
         let text = String::from_utf8(site.stamp(now).to_vec()).unwrap();
-        let date = text.strip_prefix("HTTP/1.1 200 OK\r\nServer: demos\r\nDate: ").unwrap().trim_end();
+        let date = text
+            .strip_prefix("HTTP/1.1 200 OK\r\nServer: demos\r\nDate: ")
+            .unwrap()
+            .strip_suffix("\r\nContent-Type: ")
+            .unwrap();
         let age = SystemTime::now().duration_since(httpdate::parse_http_date(date).unwrap()).unwrap();
         assert!(age < Duration::from_secs(30), "{age:?}");
         site.stamp.borrow_mut().lines.clear();

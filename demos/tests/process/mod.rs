@@ -42,7 +42,12 @@ impl Demos {
 
     /// Starts it with a lower limit of open files.
     pub fn start_with_files(files: u32, arguments: &str) -> Demos {
-        let script = format!("ulimit -n {files}; exec \"$0\" {arguments}");
+        Demos::start_after(&format!("ulimit -n {files}"), arguments)
+    }
+
+    /// Starts it after what a shell has done to the process.
+    pub fn start_after(preparation: &str, arguments: &str) -> Demos {
+        let script = format!("{preparation} && exec \"$0\" {arguments}");
         Demos::spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_demos")]), b"")
     }
 

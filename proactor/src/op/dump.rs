@@ -17,6 +17,7 @@ impl Operations {
                 Kind::Read { socket, .. } => ("reads", socket.fd.as_raw_fd()),
                 Kind::Send { socket, .. } => ("sends", socket.fd.as_raw_fd()),
                 Kind::Connect { socket, .. } => ("connects", socket.fd.as_raw_fd()),
+                Kind::File(request) => ("reads, writes or syncs a file", request.file.as_raw_fd()),
             };
             let waiter = if operation.waker.is_some() { "a task waits for it" } else { "no task waits for it itself" };
             let _ = writeln!(text, "operation {key:?} {name} on fd {fd}: {:?}, {waiter}", operation.state);

@@ -4,12 +4,23 @@
 //! an identifier by which the record of what is proven names it. Its body is generic over the engine, asserts
 //! what has to be exactly so (nothing lost, leaked, misdirected or hung), and takes times down as figures only.
 
+mod cancel;
+mod churn;
+mod crowd;
 mod ends;
+mod http_client;
+mod idle;
 mod injected;
+mod pressure;
 mod races;
+mod scripts;
+mod servers;
 mod shortages;
 
-use crate::rounds::Rounds;
+use std::time::Duration;
+
+use crate::rounds::{Rounds, Until};
+use crate::watchdog;
 
 /// A scenario on one engine.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +37,20 @@ pub struct Scenario {
     pub rounds: u64,
     /// The body.
     pub body: fn(&mut Rounds),
+}
+
+impl Scenario {
+    /// Runs it in this process, which ends should that take longer than `limit`.
+    ///
+    /// # Panics
+    /// If something is not as it has to be.
+    #[must_use]
+    pub fn run(&self, until: Until, seed: u64, limit: Duration) -> Rounds {
+        watchdog::start(limit);
+        let mut rounds = Rounds::new(until, seed);
+        (self.body)(&mut rounds);
+        rounds
+    }
 }
 
 /// Adds a scenario once for each engine named.
@@ -47,9 +72,16 @@ pub(crate) use scenario;
 #[must_use]
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
+    cancel::add(&mut all);
+    churn::add(&mut all);
+    crowd::add(&mut all);
     ends::add(&mut all);
+    idle::add(&mut all);
+    scripts::add(&mut all);
+    servers::add(&mut all);
     injected::add(&mut all);
     races::add(&mut all);
     shortages::add(&mut all);
+    pressure::add(&mut all);
     all
 }

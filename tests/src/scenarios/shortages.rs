@@ -300,6 +300,10 @@ fn more_submissions_than_fit<E: Engine>(rounds: &mut Rounds) {
             while rt.stats().driver.operations_now > Some(0) {
                 yield_now().await;
             }
+            // What the dropped reads had, or had not, is all there.
+            for (reader, _) in &mut halves {
+                assert_eq!(recv_exactly(reader, 2).await, b"in");
+            }
             // And all at once that the kernel has by then: more cancels than fit its queue.
             let mut reads: Vec<_> = halves.iter_mut().map(|(reader, _)| Box::pin(reader.read(vec![0; 16]))).collect();
             for read in &mut reads {
