@@ -49,6 +49,7 @@ Examples:
   demos echo --on reactor-level --listen [::1]:0
   demos echo --listen 0.0.0.0:7000 --allow-remote
   demos echo --workers 4                       serve on four cores
+  demos echo --sandbox                         and be able to do little else
   demos echo --client 127.0.0.1:8080           talk to it
   echo hi | demos echo --client localhost:8080")]
 pub struct EchoArgs {
@@ -75,6 +76,7 @@ Examples:
   curl http://127.0.0.1:8080/plaintext         ask it
   demos http --on reactor-level --listen [::1]:0
   demos http --workers 4                       serve on four cores
+  demos http --sandbox --root ./public         and be able to do little else
   demos http --root ./public                   curl http://127.0.0.1:8080/files/NAME
   demos http --listen 0.0.0.0:8000 --allow-remote --grace 30")]
 pub struct HttpCommand {
@@ -124,6 +126,13 @@ pub struct ServerArgs {
     /// open files allows. Several workers share it in equal parts, rounded up.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
+
+    /// Once it listens, give up for good what a server does not need: starting programs, looking into
+    /// other processes, new io_uring rings, and sockets other than TCP/IP's and UNIX's. On the proactor,
+    /// the kernel also keeps the ring itself to requests for sockets. `demos doctor` says whether it can
+    /// be had.
+    #[arg(long)]
+    pub sandbox: bool,
 
     /// Answer each line on stdin with one line of counters, and stop when stdin ends.
     #[arg(long, hide = true)]

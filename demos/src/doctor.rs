@@ -8,6 +8,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use demos::sandbox;
 use proactor::{Feature, Gate, Proactor};
 use rustix::event::{Timespec, epoll};
 use rustix::process::{Resource, getrlimit};
@@ -15,7 +16,7 @@ use rustix::system::uname;
 use serde_json::{Value, json};
 
 use crate::cli::DoctorArgs;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::{limits, output};
 
 /// One thing that was looked at.
@@ -85,6 +86,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         ("epoll", vec![epoll_pwait2()]),
         ("io_uring", ring_features()),
         ("gates", vec![sysctl(closed), seccomp(closed)]),
+        ("sandbox", vec![filter(), restrictions(closed)]),
         ("limits", vec![open_files(), locked_memory(closed)]),
     ];
     if args.json {
@@ -173,6 +175,26 @@ fn seccomp(closed: Option<Gate>) -> Finding {
         }
         Some(_) => Finding::new(name, Verdict::Yes, "a filter, which lets io_uring through"),
         None => Finding::new(name, Verdict::Yes, "unknown: /proc/self/status does not tell"),
+    }
+}
+
+/// What `--sandbox` takes from the whole process.
+fn filter() -> Finding {
+    let name = "system call filter";
+    match sandbox::check() {
+        Ok(()) => Finding::new(name, Verdict::Yes, "--sandbox can be had"),
+        Err(error) => Finding::new(name, Verdict::No, error.to_string()),
+    }
+}
+
+/// What `--sandbox` takes from the ring.
+fn restrictions(closed: Option<Gate>) -> Finding {
+    let name = "ring restrictions";
+    match engine::proactor(true) {
+        Ok(_) => Finding::new(name, Verdict::Yes, "--sandbox keeps the proactor's ring to sockets"),
+        Err(error) if closed.is_none() => Finding::new(name, Verdict::No, error.to_string())
+            .remedy("--sandbox needs another kernel, or --on reactor-edge or --on reactor-level"),
+        Err(_) => Finding::new(name, Verdict::No, "there is no ring: see above"),
     }
 }
 

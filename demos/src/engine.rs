@@ -41,7 +41,7 @@ impl Engine {
         match self {
             Engine::ReactorLevel => reactor(Trigger::Level).map(drop).map_err(|error| error.to_string()),
             Engine::ReactorEdge => reactor(Trigger::Edge).map(drop).map_err(|error| error.to_string()),
-            Engine::Proactor => Proactor::new().map(drop).map_err(|error| error.to_string()),
+            Engine::Proactor => proactor(false).map(drop).map_err(|error| error.to_string()),
         }
     }
 }
@@ -55,6 +55,11 @@ impl fmt::Display for Engine {
 /// A program for any engine.
 pub trait Program {
     type Output;
+
+    /// Whether its runtime shall be able to do nothing but what sockets need, where the engine can see to it.
+    fn is_sandboxed(&self) -> bool {
+        false
+    }
 
     /// Runs as the main future of the runtime.
     async fn main<R: Runtime>(self, rt: R) -> Self::Output;
@@ -110,7 +115,7 @@ fn run_as<P: Program>(
         Engine::ReactorLevel => Ok(run_on(reactor(Trigger::Level)?, worker, program)),
         Engine::ReactorEdge => Ok(run_on(reactor(Trigger::Edge)?, worker, program)),
         Engine::Proactor => {
-            let proactor = Proactor::new().map_err(|error| refusal(engine, &error))?;
+            let proactor = proactor(program.is_sandboxed()).map_err(|error| refusal(engine, &error))?;
             Ok(run_on(proactor, worker, program))
         }
     }
@@ -119,6 +124,12 @@ fn run_as<P: Program>(
 /// A reactor, or why there is none.
 pub fn reactor(trigger: Trigger) -> std::io::Result<Reactor> {
     reactor::Builder::new().trigger(trigger).build()
+}
+
+/// A proactor, or why there is none.
+pub fn proactor(is_sandboxed: bool) -> Result<Proactor, SetupError> {
+    let builder = proactor::Builder::new();
+    if is_sandboxed { builder.sockets_only().build() } else { builder.build() }
 }
 
 fn run_on<R: Runtime, P: Program>(owner: R, worker: Option<&Worker>, program: P) -> (P::Output, Stats) {

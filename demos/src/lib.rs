@@ -6,9 +6,10 @@
 //! | [`http`] | HTTP/1.1 |
 //! | [`serve`] | what both need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
+//! | [`sandbox`] | giving up what a server does not need, once it is set up |
 //! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!
-//! Nothing here names an engine, or asks the system for sockets or timers: all comes from the
+//! Nothing that serves names an engine, or asks the system for sockets or timers: all comes from the
 //! [`executor::Runtime`] that is passed in.
 
 #![forbid(unsafe_code)]
@@ -17,4 +18,5 @@ pub mod echo;
 pub mod http;
 pub mod mailbox;
 pub mod plot;
+pub mod sandbox;
 pub mod serve;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use demos::sandbox;
 use demos::serve::{Limits, Served, serve};
 use executor::{ListenOptions, Listener, Runtime};
 
@@ -60,6 +61,10 @@ pub struct Server<'a, S> {
 impl<S: Service> Program for Server<'_, S> {
     type Output = anyhow::Result<Served>;
 
+    fn is_sandboxed(&self) -> bool {
+        self.args.sandbox
+    }
+
     async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<Served> {
         let Server { args, service, team } = self;
         let (address, options) = match team {
@@ -71,7 +76,11 @@ impl<S: Service> Program for Server<'_, S> {
             }
         };
         let listener = listen(&rt, address, &options).await.map_err(|error| refusal(address, &error))?;
+        // The last one to be ready acts for all.
         if team.is_none_or(Team::is_complete) {
+            if args.sandbox {
+                sandbox::enter()?;
+            }
             output::print(&format!("listening on {} ({})", listener.local_addr()?, rt.engine()))?;
         }
         if args.control {

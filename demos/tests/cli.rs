@@ -2,8 +2,11 @@
 //! Method: the built binary in a process of its own, real signals, real connections, on every engine
 //! that runs here.
 
+mod crowd;
+mod endings;
 mod memory;
 mod process;
+mod sandbox;
 mod workers;
 
 use std::io::{ErrorKind, Read, Write};
@@ -77,7 +80,7 @@ fn a_port_in_use_is_named_and_the_way_out_too() {
 fn a_server_that_was_killed_can_be_started_again_on_its_port() {
     for engine in engines() {
         let mut address = "127.0.0.1:0".parse().unwrap();
-        for _ in 0..10 {
+        for _ in 0..20 {
             let server = Demos::start(&format!("echo --on {engine} --listen {address}"));
             address = server.address();
             let mut client = connect(address);

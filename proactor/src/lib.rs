@@ -157,11 +157,12 @@ pub struct Builder {
     config: Config,
     features: Features,
     operations: u32,
+    sockets_only: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Builder { config: Config::default(), features: Features::ALL, operations: OPERATIONS }
+        Builder { config: Config::default(), features: Features::ALL, operations: OPERATIONS, sockets_only: false }
     }
 }
 
@@ -204,7 +205,7 @@ impl Builder {
         let mut features = self.features;
         let submissions = SUBMISSIONS.min(self.operations);
         let seam = Seam::new(NAMES);
-        let (ring, buffers) = setup::ring(&seam, submissions, self.operations, &mut features)?;
+        let (ring, buffers) = setup::ring(&seam, submissions, self.operations, self.sockets_only, &mut features)?;
         let pool = Pool::new(buffers);
         let context = Rc::new(Context {
             operations: RefCell::new(Operations::new(ring, Rc::clone(&pool), features)),

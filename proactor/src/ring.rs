@@ -5,6 +5,7 @@
 //! shown. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
 
 mod faults;
+mod restrict;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -84,11 +85,21 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Sets a ring up with what `features` allows, taking out of it what the kernel refuses.
-    pub(crate) fn new(seam: &Seam, submissions: u32, completions: u32, features: &mut Features) -> io::Result<Ring> {
+    /// Sets a ring up with what `features` allows, taking out of it what the kernel refuses. If it
+    /// `is_disabled`, it runs nothing before `restrict`.
+    pub(crate) fn new(
+        seam: &Seam,
+        submissions: u32,
+        completions: u32,
+        is_disabled: bool,
+        features: &mut Features,
+    ) -> io::Result<Ring> {
         let uring = loop {
             let mut builder = IoUring::builder();
             builder.setup_clamp().setup_cqsize(completions).dontfork();
+            if is_disabled {
+                builder.setup_r_disabled();
+            }
             if features.has(Feature::DeferTaskrun) {
                 builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
             }

@@ -13,6 +13,7 @@ use executor::Seam;
 use io_uring::opcode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::Builder;
 use crate::ring::{BufferRing, Ring};
 
 /// An ability of the kernel that the runtime uses when it is there.
@@ -225,22 +226,81 @@ fn missing(ability: &'static str) -> SetupError {
 /// user for some 30 ms after they are closed.
 const MEMORY_RETRY: Duration = Duration::from_millis(100);
 
+/// The requests behind sockets, sleeps and wakes.
+pub(crate) const NEEDED: [(&str, u8); 6] = [
+    ("io_uring lacks accept", opcode::Accept::CODE),
+    ("io_uring lacks connect", opcode::Connect::CODE),
+    ("io_uring lacks recv", opcode::Recv::CODE),
+    ("io_uring lacks send", opcode::Send::CODE),
+    ("io_uring lacks poll", opcode::PollAdd::CODE),
+    ("io_uring lacks cancel", opcode::AsyncCancel::CODE),
+];
+
+/// Those behind files.
+const FOR_FILES: [(&str, u8); 3] = [
+    ("io_uring lacks read", opcode::Read::CODE),
+    ("io_uring lacks write", opcode::Write::CODE),
+    ("io_uring lacks fsync", opcode::Fsync::CODE),
+];
+
+impl Builder {
+    /// Has the kernel refuse, for as long as the runtime lives, all requests but those of sockets, sleeps
+    /// and wakes: whoever takes the program over cannot have this ring open, read or write files. All of
+    /// the runtime's other operations fail with `PermissionDenied`.
+    ///
+    /// This binds only the runtime's own ring. A program that is to make no other needs a seccomp filter.
+    pub fn sockets_only(mut self) -> Builder {
+        self.sockets_only = true;
+        self
+    }
+}
+
 /// A ring of which all that is in `features` was tried and works. What did not is taken out of it.
+///
+/// One that is for sockets only cannot be tried: until it is restricted it runs nothing, and then there is
+/// no way back. So another is tried in its place.
 pub(crate) fn ring(
     seam: &Seam,
     submissions: u32,
     completions: u32,
+    sockets_only: bool,
     features: &mut Features,
 ) -> Result<(Ring, Option<BufferRing>), SetupError> {
+    let mut ring = new_ring(seam, submissions, completions, false, features)?;
+    let mut buffers = try_out(seam, &mut ring, features)?;
+    if sockets_only {
+        drop(ring);
+        ring = new_ring(seam, submissions, completions, true, features)?;
+        buffers = buffers.map(|_| BufferRing::new());
+        buffers.as_ref().map_or(Ok(()), |buffers| ring.register_buffers(seam, buffers))?;
+        let no_restrictions = |source| SetupError { gate: Gate::Missing("io_uring lacks restrictions (5.10)"), source };
+        ring.restrict_to_sockets(seam).map_err(no_restrictions)?;
+    }
+    Ok((ring, buffers))
+}
+
+/// A ring that nobody has tried.
+fn new_ring(
+    seam: &Seam,
+    submissions: u32,
+    completions: u32,
+    is_disabled: bool,
+    features: &mut Features,
+) -> Result<Ring, SetupError> {
     let give_up = Instant::now() + MEMORY_RETRY;
-    let mut ring = loop {
-        match Ring::new(seam, submissions, completions, features) {
+    loop {
+        match Ring::new(seam, submissions, completions, is_disabled, features) {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && Instant::now() < give_up => {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            other => break other?,
+            other => return Ok(other?),
         }
-    };
+    }
+}
+
+/// Tries all that is in `features`, and takes out of it what does not work. Returns the receive buffers, if
+/// they do.
+fn try_out(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Option<BufferRing>, SetupError> {
     if !ring.has_ext_arg() {
         return Err(missing("io_uring lacks time-outs of io_uring_enter (5.11)"));
     }
@@ -248,18 +308,8 @@ pub(crate) fn ring(
         return Err(missing("io_uring lacks lossless completion queues (5.5)"));
     }
     let probe = ring.probe(seam)?;
-    let needed = [
-        ("io_uring lacks accept", opcode::Accept::CODE),
-        ("io_uring lacks connect", opcode::Connect::CODE),
-        ("io_uring lacks recv", opcode::Recv::CODE),
-        ("io_uring lacks send", opcode::Send::CODE),
-        ("io_uring lacks poll", opcode::PollAdd::CODE),
-        ("io_uring lacks cancel", opcode::AsyncCancel::CODE),
-        ("io_uring lacks read", opcode::Read::CODE),
-        ("io_uring lacks write", opcode::Write::CODE),
-        ("io_uring lacks fsync", opcode::Fsync::CODE),
-    ];
-    if let Some((name, _)) = needed.into_iter().find(|(_, code)| !probe.is_supported(*code)) {
+    let mut needed = NEEDED.into_iter().chain(FOR_FILES);
+    if let Some((name, _)) = needed.find(|(_, code)| !probe.is_supported(*code)) {
         return Err(missing(name));
     }
     let mut buffers = features.has(Feature::BufferRing).then(BufferRing::new);
@@ -273,21 +323,21 @@ pub(crate) fn ring(
     // An empty address: the kernel makes one up, in no file system.
     listener.bind(&SockAddr::unix("")?)?;
     listener.listen(1)?;
-    let mut try_out = |feature, start: &dyn Fn(&mut Ring, u64) -> bool| {
-        if features.has(feature) && !is_known(seam, &mut ring, start)? {
+    let mut check = |feature, start: &dyn Fn(&mut Ring, u64) -> bool| {
+        if features.has(feature) && !is_known(seam, ring, start)? {
             features.remove(feature);
         }
         io::Result::Ok(())
     };
-    try_out(Feature::MultishotRecv, &|ring, name| ring.receive_again(idle.as_fd(), name))?;
-    try_out(Feature::MultishotAccept, &|ring, name| ring.accept_again(listener.as_fd(), name))?;
-    try_out(Feature::MultishotPoll, &|ring, name| ring.poll(idle.as_fd(), true, name))?;
+    check(Feature::MultishotRecv, &|ring, name| ring.receive_again(idle.as_fd(), name))?;
+    check(Feature::MultishotAccept, &|ring, name| ring.accept_again(listener.as_fd(), name))?;
+    check(Feature::MultishotPoll, &|ring, name| ring.poll(idle.as_fd(), true, name))?;
     if !features.has(Feature::MultishotRecv) && buffers.is_some() {
         // Nothing else picks from it.
         ring.unregister_buffers()?;
         buffers = None;
     }
-    Ok((ring, buffers))
+    Ok(buffers)
 }
 
 /// Whether the kernel knows a request, which has nothing to do on its idle socket. If not, it is invalid at

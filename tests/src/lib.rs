@@ -41,6 +41,7 @@ mod process;
 mod rounds;
 pub mod scenarios;
 mod suite;
+mod victim;
 pub mod watchdog;
 
 pub use bench::{Bench, is_closed, kernel_registrations, open_fds, run, settle};

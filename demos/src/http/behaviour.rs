@@ -10,7 +10,8 @@ use crate::serve::LAST_CALL;
 
 use super::corpus::{responses, statuses};
 use super::limits::{
-    BODY, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT, REQUESTS, STALL_TIMEOUT,
+    BODY, CHUNK_EXTENSIONS, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT,
+    REQUESTS, STALL_TIMEOUT, TRAILERS,
 };
 use super::simulation::{Script, Transcript};
 use super::site::Site;
@@ -235,6 +236,43 @@ fn after_the_last_response_the_client_is_read_for_a_while() {
     let eager = play(Script::default().send(1, head.as_bytes()).send(1, &vec![b'x'; 1 << 20]));
     assert_eq!((eager.shut_down, eager.ended), (Some(ms(1)), ms(2)));
     assert_eq!((1 << 20) - eager.unread, LINGER_BYTES);
+}
+
+#[test]
+fn what_goes_around_chunks_has_its_limits_too() {
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let extended = |len: usize| format!("{head}1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(len - 1));
+    let trailed = |len: usize| format!("{head}0\r\nT:{}\r\n\r\n", "t".repeat(len - 4));
+    for (input, status) in [
+        (extended(CHUNK_EXTENSIONS), 200),
+        (extended(CHUNK_EXTENSIONS + 1), 413),
+        (extended(20 * 1024), 413),
+        (trailed(TRAILERS), 200),
+        (trailed(TRAILERS + 1), 413),
+        (trailed(20 * 1024), 413),
+    ] {
+        let whole = play(Script::in_pieces([input.as_bytes()]));
+        assert_eq!(statuses(&whole.output), [status], "{} bytes", input.len());
+        let in_pieces = play(Script::in_pieces(input.as_bytes().chunks(7)));
+        assert_eq!(statuses(&in_pieces.output), [status], "{} bytes in pieces", input.len());
+    }
+}
+
+#[test]
+fn nothing_a_client_says_becomes_a_line_of_a_response() {
+    for value in
+        ["a\r\nSet-Cookie: b", "a\rSet-Cookie: b", "a\nSet-Cookie: b", "a\0Set-Cookie: b", "a\r\n\r\nHTTP/1.1 200 OK"]
+    {
+        for input in [
+            format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: {value}\r\nContent-Length: 1\r\n\r\nx"),
+            format!("GET /{value} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            format!("GET /sleep?ms={value} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ] {
+            let output = play(Script::in_pieces([input.as_bytes()])).output;
+            let heads = responses(&output);
+            assert!(!heads.is_empty() && heads.iter().all(|(head, _)| !head.contains("Set-Cookie")), "{input:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Requests, legal and not, and what a server has to say to them.
 //!
 //! Goal: no two readings of one stream of bytes, and no panic. Method: each case is played whole, then
-//! cut in two at every byte, then byte by byte, and the outcome must be the same each time. An illegal
+//! cut in two at every byte, then byte by byte, then at random, and the outcome must be the same each time. An illegal
 //! request is followed by an honest one on the same connection, which must never be answered.
 
 use std::rc::Rc;
@@ -59,6 +59,12 @@ fn check(what: &str, input: &[u8], expected: &[u16]) {
         assert_eq!(play([before, after]), expected, "{what}, cut after {:?}", String::from_utf8_lossy(before));
     }
     assert_eq!(play(input.chunks(1)), expected, "{what}, byte by byte");
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..10 {
+        let pieces = input.chunk_by(|_, _| random.u8(..) > 20);
+        assert_eq!(play(pieces), expected, "{what}, in pieces, seed {seed}, round {round}");
+    }
 }
 
 const HONEST: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";

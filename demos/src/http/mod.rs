@@ -34,6 +34,8 @@ mod connection;
 #[cfg(test)]
 mod corpus;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod input;
 pub mod limits;
 mod patience;

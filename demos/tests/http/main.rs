@@ -45,6 +45,9 @@ impl Scratch {
         fs::write(root.join("empty"), "").unwrap();
         fs::write(root.join("large"), large()).unwrap();
         symlink("../secret", root.join("out")).unwrap();
+        symlink("..", root.join("up")).unwrap();
+        symlink("fifo", root.join("to-fifo")).unwrap();
+        symlink("/proc/self/status", root.join("proc")).unwrap();
         mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         Scratch(scratch)
     }
@@ -127,6 +130,16 @@ fn files_are_served_and_nothing_else() {
             "/files/none",
             "/files/fifo",
             "/files/out",
+            "/files/up/secret",
+            "/files/to-fifo",
+            "/files/proc",
+            "/files/out%00",
+            "/../secret",
+            "/%2e%2e%2fsecret",
+            "//etc/passwd",
+            "/files/%2e%2e%2f%2e%2e%2fsecret",
+            "/files/./empty",
+            "/files/%2e/empty",
             "/files/../secret",
             "/files/%2e%2e/secret",
             "/files/..%2fsecret",
@@ -143,10 +156,71 @@ fn files_are_served_and_nothing_else() {
             let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
             let response = server.talk(request);
             assert!(matches!(statuses(&response)[..], [404 | 400]), "{path}: {response}");
-            assert!(!response.contains("secret\n"), "{path}: {response}");
+            assert!(!response.contains("\r\n\r\nsecret") && !response.contains("root:"), "{path}: {response}");
         }
         assert_alive(server);
     });
+}
+
+/// What a file of the kernel's would do that waits for its next line.
+#[test]
+fn the_files_of_the_kernel_stop_nobody() {
+    on_every_engine(Limits::default(), Some(PathBuf::from("/proc")), |server| {
+        for path in ["kmsg", "self/status", "thread-self/comm", "1/root/etc/passwd", "self/fd/0", "version"] {
+            let request = format!("GET /files/{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            let response = server.talk(request);
+            assert!(matches!(statuses(&response)[..], [200 | 404]), "{path}: {response}");
+            // They say that they hold nothing, and links are not followed.
+            assert!(!response.starts_with("HTTP/1.1 200") || response.ends_with("\r\n\r\n"), "{path}: {response}");
+        }
+        assert_alive(server);
+    });
+}
+
+#[test]
+fn however_the_bytes_arrive_the_outcome_is_the_same() {
+    on_every_engine(Limits::default(), None, |server| {
+        let seed = fastrand::u64(..);
+        let mut random = fastrand::Rng::with_seed(seed);
+        for (input, expected) in cases() {
+            let bytes = input.as_bytes();
+            assert_eq!(deliver(server, bytes.chunks(1)), expected, "byte by byte: {input}");
+            for _ in 0..5 {
+                let pieces = bytes.chunk_by(|_, _| random.u8(..) > 20);
+                assert_eq!(deliver(server, pieces), expected, "in pieces, seed {seed}: {input}");
+            }
+        }
+    });
+}
+
+/// Requests, each followed by an honest one that ends the connection, and what comes of them.
+fn cases() -> Vec<(String, Vec<u16>)> {
+    let post = |lines: &str, body: &str| format!("POST /echo HTTP/1.1\r\nHost: a\r\n{lines}\r\n{body}{LAST}");
+    let chunked = |body: &str| post("Transfer-Encoding: chunked\r\n", body);
+    vec![
+        (post("Content-Length: 5\r\n", "hello"), vec![200, 200]),
+        (chunked("5;a=b\r\nhello\r\n0\r\nA: b\r\n\r\n"), vec![200, 200]),
+        (chunked("5\nhello\r\n0\r\n\r\n"), vec![400]),
+        (chunked("+5\r\nhello\r\n0\r\n\r\n"), vec![400]),
+        (post("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"), vec![400]),
+        (post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), vec![400]),
+        (post("Content-Length: 5\r\nContent-Length: 6\r\n", "hello"), vec![400]),
+        (GET.replace("\r\nHost", "\nHost") + LAST, vec![400]),
+        (GET.replace("Host: a", "Host : a") + LAST, vec![400]),
+        (GET.replace("1.1", "1.2") + LAST, vec![505]),
+    ]
+}
+
+/// The statuses that come back for what arrives in these pieces.
+fn deliver<'p>(server: &Server, pieces: impl Iterator<Item = &'p [u8]>) -> Vec<u16> {
+    let mut stream = server.connect();
+    for piece in pieces {
+        // The server may have heard enough.
+        if stream.write_all(piece).is_err() {
+            break;
+        }
+    }
+    statuses(&read_to_end_or_reset(&mut stream))
 }
 
 #[test]

@@ -61,6 +61,22 @@ impl Demos {
         Demos { process, stdout, stderr }
     }
 
+    /// Starts it from a thread of a caller who has prepared that, such as by a filter that is handed down.
+    pub fn start_by(prepare: impl FnOnce() + Send, arguments: &str) -> Demos {
+        thread::scope(|scope| {
+            let start = || {
+                prepare();
+                Demos::start(arguments)
+            };
+            scope.spawn(start).join().expect("the thread does not panic")
+        })
+    }
+
+    /// What the kernel calls it.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The address of a server that has just been started.
     pub fn address(&self) -> SocketAddr {
         let line = self.stdout.recv_timeout(PATIENCE).unwrap_or_else(|_| {

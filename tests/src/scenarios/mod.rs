@@ -8,6 +8,7 @@ mod cancel;
 mod churn;
 mod crowd;
 mod ends;
+mod hostile;
 mod http_client;
 mod idle;
 mod injected;
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Scenario> {
     churn::add(&mut all);
     crowd::add(&mut all);
     ends::add(&mut all);
+    hostile::add(&mut all);
     idle::add(&mut all);
     scripts::add(&mut all);
     servers::add(&mut all);
