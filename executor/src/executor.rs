@@ -321,7 +321,7 @@ impl<D: Driver> Executor<D> {
     /// [`Elapsed`] when the time is over first. `future` is dropped then.
     ///
     /// # Cancel safety
-    /// That of `future`.
+    /// Dropping this future drops `future`, which loses what that loses, and takes the timer away.
     pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
         timeout_at(self.sleep(duration), future).await
     }
@@ -337,7 +337,7 @@ impl<D: Driver> Executor<D> {
     /// Completes when [`stop`](Self::stop) has been called, here or through a [`RemoteHandle`].
     ///
     /// # Cancel safety
-    /// Dropping this future loses nothing; a stop is remembered.
+    /// Dropping this future loses nothing: a stop is remembered, and completes the next one.
     pub fn stopped(&self) -> impl Future<Output = ()> + 'static {
         let clock = &self.shared.stop_clock;
         Sleep::new(Rc::clone(clock), Some(clock.next_day()))

@@ -88,7 +88,7 @@ impl<T> JoinSet<T> {
     /// The result of the next task that ends; `None` if the group is empty.
     ///
     /// # Cancel safety
-    /// Dropping this future loses no result.
+    /// Dropping this future loses no result: the next `join_next` returns it.
     pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
         poll_fn(|cx| self.poll_next(cx)).await
     }

@@ -277,7 +277,7 @@ impl futures_task::ArcWake for TaskWaker {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

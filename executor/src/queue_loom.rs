@@ -4,15 +4,24 @@
 //! Run with: RUSTFLAGS="--cfg loom" cargo test -p executor --lib --release
 //!
 //! A lost wake shows as a deadlock: the loop parks, and nobody is left to end that.
+//!
+//! The same models run under shuttle, which tries schedules at random; see `queue_shuttle.rs` for those that are
+//! too large for loom.
 
 use std::sync::Arc as StdArc;
 
-use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use loom::sync::{Condvar, Mutex};
-use loom::thread;
+#[cfg(loom)]
+use loom as checker;
+#[cfg(shuttle)]
+use shuttle as checker;
+
+use checker::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use checker::sync::{Condvar, Mutex};
+use checker::thread;
 
 use crate::driver::Unpark;
 use crate::queue::{Inbox, LocalQueue, TaskWaker};
+use crate::remote::{RemoteHandle, SpawnError};
 use crate::sync::Arc;
 use crate::table::Key;
 
@@ -42,19 +51,19 @@ impl Unpark for Parker {
 
 /// The loop's side, with one task. The queue is not registered with the thread, on purpose: loom runs
 /// all its threads on one of the system's, and every wake would find it.
-struct Loop {
-    inbox: Arc<Inbox>,
+pub(crate) struct Loop {
+    pub(crate) inbox: Arc<Inbox>,
     parker: StdArc<Parker>,
-    queue: LocalQueue,
-    task: Arc<TaskWaker>,
-    polls: u32,
-    is_stopped: bool,
+    pub(crate) queue: LocalQueue,
+    pub(crate) task: Arc<TaskWaker>,
+    pub(crate) polls: u32,
+    pub(crate) is_stopped: bool,
 }
 
 const TASK: Key = Key::from_u64(7);
 
 impl Loop {
-    fn new() -> Loop {
+    pub(crate) fn new() -> Loop {
         let parker = StdArc::new(Parker::default());
         let inbox = Inbox::new(StdArc::clone(&parker) as StdArc<dyn Unpark>);
         let task = TaskWaker::new(TASK, Arc::clone(&inbox));
@@ -62,7 +71,7 @@ impl Loop {
     }
 
     /// As `Shared::turn` in `executor.rs`.
-    fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         if self.queue.is_empty() && self.inbox.fall_asleep() {
             self.parker.park();
         }
@@ -74,7 +83,7 @@ impl Loop {
 
     /// As `Shared::run_batch`: takes the task out of the queue, if it is there. Returns whether it is to
     /// be polled.
-    fn next(&mut self) -> bool {
+    pub(crate) fn next(&mut self) -> bool {
         let Some(key) = self.queue.pop() else { return false };
         assert_eq!(key, TASK);
         assert!(self.queue.is_empty(), "a task is in the queue at most once");
@@ -84,7 +93,7 @@ impl Loop {
     }
 
     /// Runs until a poll says that the task is done.
-    fn run(&mut self, mut poll: impl FnMut(&Loop) -> bool) {
+    pub(crate) fn run(&mut self, mut poll: impl FnMut(&Loop) -> bool) {
         loop {
             if self.next() && poll(self) {
                 return;
@@ -96,10 +105,17 @@ impl Loop {
 
 /// Every interleaving in which a thread is interrupted at most three times where it could have gone on:
 /// more of that finds no more bugs (so loom's authors), and takes hours with three threads.
+#[cfg(loom)]
 fn try_all(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(model);
+}
+
+/// Schedules drawn at random.
+#[cfg(shuttle)]
+fn try_all(model: impl Fn() + Sync + Send + 'static) {
+    crate::queue_shuttle::try_many(model);
 }
 
 /// A thread that sets the flag, and then wakes. The flag itself orders nothing: the wake must.
@@ -209,5 +225,77 @@ fn a_wake_that_meets_the_end_leaves_nothing() {
         the_loop.task.wake();
         assert_eq!(Arc::strong_count(&the_loop.task), 1);
         assert_eq!(Arc::strong_count(&the_loop.inbox), 2, "the loop's, and its task's");
+    });
+}
+
+/// A wake that came before the end is not silently lost: the mail that comes back at the end has it.
+#[test]
+fn a_wake_before_the_end_is_in_the_last_mail() {
+    try_all(|| {
+        let the_loop = Loop::new();
+        let is_over = StdArc::new(AtomicBool::new(false));
+        let (task, over) = (Arc::clone(&the_loop.task), StdArc::clone(&is_over));
+        let thread = thread::spawn(move || {
+            task.wake();
+            over.store(true, Ordering::Release);
+        });
+        let was_over = is_over.load(Ordering::Acquire);
+        let mail = the_loop.inbox.close();
+        assert!(!was_over || mail.wakes.len() == 1, "{} wakes in the mail", mail.wakes.len());
+        drop(mail);
+        thread.join().unwrap();
+        assert_eq!(Arc::strong_count(&the_loop.task), 1);
+    });
+}
+
+/// A spawn is told the truth: either it is in the mail that the loop gets, or it is refused.
+#[test]
+fn a_spawn_that_meets_the_end_is_told() {
+    try_all(|| {
+        let the_loop = Loop::new();
+        let remote = RemoteHandle::new(Arc::clone(&the_loop.inbox));
+        let thread = thread::spawn(move || remote.spawn(|| async {}).map(drop));
+        let mail = the_loop.inbox.close();
+        let told = thread.join().unwrap();
+        match mail.spawns.len() {
+            0 => assert_eq!(told, Err(SpawnError::Closed)),
+            spawns => assert_eq!((told, spawns), (Ok(()), 1)),
+        }
+        drop(mail);
+        assert_eq!(Arc::strong_count(&the_loop.inbox), 2, "the loop's, and its task's");
+    });
+}
+
+/// Another thread wakes a task and drops the waker, while the loop polls the task to its end and gives what is left
+/// of it to the next one. The old task's wake must not become the new one's.
+#[test]
+fn a_waker_that_is_dropped_meanwhile_serves_the_next_task() {
+    const NEXT: Key = Key::from_u64(8);
+    try_all(|| {
+        let Loop { inbox, queue, task, .. } = Loop::new();
+        let waker = Arc::clone(&task);
+        let thread = thread::spawn(move || {
+            waker.wake();
+            drop(waker);
+        });
+        // Done at its first poll.
+        task.wake_local(&queue);
+        assert_eq!(queue.pop(), Some(TASK));
+        task.start_poll();
+        let mut next = TaskWaker::renamed(task, NEXT);
+        let arrive = || inbox.wake_up().into_iter().flat_map(|mail| mail.wakes).for_each(|waker| waker.arrive(&queue));
+        arrive();
+        thread.join().unwrap();
+        arrive();
+        // Late wakes name the task that is gone, for which there is nobody in the table.
+        while let Some(key) = queue.pop() {
+            assert_eq!(key, TASK, "a wake of the old task came to the new one");
+            assert!(next.is_none(), "nobody held the waker, so nobody could wake by it");
+        }
+        if let Some(next) = &mut next {
+            assert_eq!(Arc::strong_count(next), 1);
+            next.wake_local(&queue);
+            assert_eq!(queue.pop(), Some(NEXT));
+        }
     });
 }

@@ -53,7 +53,8 @@ pub trait Runtime: Clone + Deref<Target = Executor<Self::Driver>> + 'static {
     /// Those of connect(2): refused, unreachable, timed out ...
     ///
     /// # Cancel safety
-    /// Dropping this future gives the attempt up and closes its socket.
+    /// Dropping this future gives the attempt up and closes its socket. If the peer has accepted by then, it sees the
+    /// end of the stream or a reset.
     async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream>;
 
     /// The engine's name: `reactor-level`, `reactor-edge`, `proactor` ...
@@ -72,7 +73,7 @@ pub trait Listener: 'static {
     /// Those that will not pass: the socket is no listener, the runtime is closed.
     ///
     /// # Cancel safety
-    /// Dropping this future loses no connection.
+    /// Dropping this future loses no connection: the next `accept` gets it. A pause that has begun goes on.
     async fn accept(&mut self) -> io::Result<Self::Stream>;
 
     /// The address it listens on.
@@ -103,8 +104,7 @@ pub trait Reader: 'static {
     /// Those of recv(2). An empty buffer is `InvalidInput`, because 0 would look like the end.
     ///
     /// # Cancel safety
-    /// Dropping this future loses no byte of the stream (the next `recv` or `read` gets it), but the
-    /// buffer is gone.
+    /// Dropping this future loses no byte of the stream: the next `recv` or `read` gets it. The buffer is lost.
     async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Fills the whole buffer.
@@ -113,7 +113,8 @@ pub trait Reader: 'static {
     /// `UnexpectedEof` if the stream ends first; else as [`read`](Self::read).
     ///
     /// # Cancel safety
-    /// Dropping this future loses the bytes read so far.
+    /// Dropping this future loses the bytes read so far, with the buffer. The next `recv` or `read` gets those after
+    /// them.
     async fn read_exact<B: IoBufMut>(&mut self, buf: B) -> BufResult<(), B> {
         let mut buf = buf;
         let (mut filled, len) = (0, buf.bytes().len());
@@ -166,8 +167,9 @@ pub trait Writer: 'static {
     /// raises SIGPIPE.
     ///
     /// # Cancel safety
-    /// Not cancel safe once it waits: how much was sent is then unknown, so later writes fail, unless it turns out
-    /// that all was.
+    /// Dropping this future before its first poll does nothing. Dropping it while it waits breaks the writing side,
+    /// unless it turns out that all was sent: how much was is unknown else, so later writes fail with `BrokenPipe`.
+    /// The peer gets a prefix of what was written, and reading goes on.
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Writes the whole buffer.
@@ -176,13 +178,16 @@ pub trait Writer: 'static {
     /// As [`write`](Self::write). How much was sent before is unknown.
     ///
     /// # Cancel safety
-    /// As [`write`](Self::write).
+    /// Dropping this future does what dropping that of [`write`](Self::write) does.
     async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B>;
 
     /// Ends the writing side: the peer reads the end of the stream after all that was written.
     ///
     /// # Errors
     /// Those of shutdown(2).
+    ///
+    /// # Cancel safety
+    /// It never waits: it is over at its first poll. Dropping this future before that does nothing.
     async fn shutdown(&mut self) -> io::Result<()>;
 }
 
@@ -207,8 +212,9 @@ pub trait Stream: Reader + Writer {
     /// Those of both.
     ///
     /// # Cancel safety
-    /// No received byte is lost: the next `recv` or `read` gets it. If the buffer was sent, it can be dropped without
-    /// any harm while it waits for the answer, by a timeout, say; before that, later writes fail.
+    /// Dropping this future loses no received byte: the next `recv` or `read` gets it. Dropping it while it waits for
+    /// the answer, the buffer being sent, does no harm; dropping it before that breaks the writing side, as dropping
+    /// [`write_all`](Writer::write_all) does.
     async fn exchange<B: IoBuf>(&mut self, buf: B) -> io::Result<Self::Chunk> {
         self.write_all(buf).await.0?;
         self.recv().await

@@ -1,8 +1,10 @@
-//! The primitives that cross threads, from std; from loom when it checks them.
+//! The primitives that cross threads, from std; from loom or shuttle when they check them.
 
 pub(crate) use std::sync::Arc;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Mutex, atomic};
-#[cfg(not(loom))]
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::{Mutex, atomic};
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::sync::{Mutex, atomic};

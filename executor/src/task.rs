@@ -271,7 +271,8 @@ impl<T> Future for JoinHandle<T> {
     /// If polled again after it was ready.
     ///
     /// # Cancel safety
-    /// A reference to the handle can be awaited and dropped at will; the output stays.
+    /// Dropping a reference to the handle that is awaited loses nothing: the output stays. Dropping the handle itself
+    /// detaches the task.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &self.task {
             Some(task) => task.poll_join(cx),

@@ -38,10 +38,10 @@ pub trait Connection: Debug + Sized + 'static {
     fn recv(&self) -> impl Future<Output = io::Result<Self::Chunk>> + Unpin;
     /// See [`Reader::read`]; the buffer is not empty.
     async fn read<B: IoBufMut>(&self, buf: B) -> BufResult<usize, B>;
-    /// Sends some, or the `whole`.
+    /// Sends some, or the `whole`. See [`Writer::write`] and [`Writer::write_all`].
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin;
     /// Sends the whole, and drops it. The task receives next, so it need not be woken when the buffer is sent,
-    /// if what arrives wakes it.
+    /// if what arrives wakes it. See [`Stream::exchange`].
     fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin;
     /// Whether the send that was dropped while it was waited for may have left anything unsent.
     fn is_cut(&self) -> bool;
@@ -72,7 +72,7 @@ pub trait Acceptor: Debug + Sized + 'static {
     fn bind(runtime: &Self::Runtime, addr: SocketAddr, options: &ListenOptions) -> io::Result<Self>;
     /// See [`TcpListener::from_std`].
     fn from_std(runtime: &Self::Runtime, listener: std::net::TcpListener) -> io::Result<Self>;
-    /// The next connection, or whatever the kernel says instead. Dropping it loses no connection.
+    /// The next connection, or whatever the kernel says instead. See [`Listener::accept`].
     async fn accept(&self) -> io::Result<Self::Connection>;
     /// Begins a pause, and counts it.
     fn pause(&self, duration: Duration) -> Sleep;
@@ -182,7 +182,8 @@ impl<C: Connection> TcpStream<C> {
     /// Those of connect(2): refused, unreachable, timed out ...; [`closed`](crate::closed).
     ///
     /// # Cancel safety
-    /// Dropping this future gives the attempt up and closes its socket.
+    /// Dropping this future gives the attempt up and closes its socket. If the peer has accepted by then, it sees the
+    /// end of the stream or a reset.
     pub async fn connect(runtime: &C::Runtime, addr: SocketAddr) -> io::Result<Self> {
         C::connect(runtime, addr).await.map(Self::new)
     }

@@ -72,7 +72,7 @@ impl Timers {
 /// Completes at its deadline. Made by `sleep`, `sleep_until` of a runtime.
 ///
 /// # Cancel safety
-/// Dropping it takes the timer away; nothing of it remains.
+/// Dropping this future takes the timer away; nothing of it remains, and nobody is woken.
 #[must_use = "a Sleep does nothing unless awaited"]
 pub struct Sleep {
     timers: Rc<Timers>,
@@ -212,7 +212,7 @@ impl Interval {
     /// Waits for the next tick and returns the time it was due.
     ///
     /// # Cancel safety
-    /// Dropping this future loses no tick.
+    /// Dropping this future loses no tick: the next `tick` returns it.
     pub async fn tick(&mut self) -> Instant {
         (&mut self.sleep).await;
         let Some(due) = self.sleep.deadline() else { return std::future::pending().await };

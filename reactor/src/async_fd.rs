@@ -35,7 +35,7 @@ impl AsyncFd {
     ///
     /// # Errors
     /// `PermissionDenied` for what cannot be watched, such as regular files and directories;
-    /// `AlreadyExists` if a duplicate that shares the number is watched; those of fcntl(2) and
+    /// `AlreadyExists` where unsafe code has given one number two owners, and the other is watched; those of fcntl(2) and
     /// epoll_ctl(2); [`executor::closed`].
     pub fn new(reactor: &Reactor, fd: impl Into<OwnedFd>) -> io::Result<AsyncFd> {
         let fd = fd.into();
@@ -51,7 +51,7 @@ impl AsyncFd {
     /// Those of `call`; [`executor::closed`].
     ///
     /// # Cancel safety
-    /// Dropping this future loses nothing: `call` succeeds only as the future completes.
+    /// Dropping this future loses nothing: when `call` succeeds, the future is over.
     pub async fn io<T>(
         &mut self,
         direction: Direction,

@@ -52,6 +52,12 @@
 //! crosses_threads::<reactor::TcpStream>();
 //! ```
 //!
+//! # Fairness
+//!
+//! The [contract](executor#fairness) is the executor's. What is this runtime's own: 16 calls that succeed in a row on
+//! one source and direction are its drain cap, then the task goes to the back of the queue; a call moves at most
+//! one chunk (32 KiB) or what the program's buffer holds. A turn takes at most 64 events.
+//!
 //! # Kernel
 //!
 //! Linux 3.9 or later; from 5.11 on, sleeps are as fine as the clock (`epoll_pwait2`), before that they

@@ -41,6 +41,7 @@ mod process;
 mod rounds;
 pub mod scenarios;
 mod suite;
+mod times;
 mod victim;
 pub mod watchdog;
 
@@ -54,11 +55,13 @@ pub use flat::{Flat, HEAP_LEVEL, Usage};
 pub use process::{CaseProcess, Ended};
 pub use rounds::{Rounds, Until};
 pub use suite::Suite;
+pub use times::Times;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::mpsc::{self, TryRecvError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -108,6 +111,37 @@ pub async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     })
     .await;
     (left.expect("just checked"), right.expect("just checked"))
+}
+
+/// Runs `act` on a thread of its own, and waits for what it gives without keeping the runtime from its work.
+///
+/// # Panics
+/// If `act` does.
+pub async fn elsewhere<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // Dropped after the sender, so that the wake is the last that happens, also if `act` panics.
+        let _wakes = WakesOnDrop(waker);
+        let sender = sender;
+        let _ = sender.send(act());
+    });
+    let output = poll_fn(|_| match receiver.try_recv() {
+        Err(TryRecvError::Empty) => Poll::Pending,
+        output => Poll::Ready(output.ok()),
+    })
+    .await;
+    thread.join().expect("the thread panicked");
+    output.expect("sent before the end")
+}
+
+/// Wakes when it is dropped.
+struct WakesOnDrop(Waker);
+
+impl Drop for WakesOnDrop {
+    fn drop(&mut self) {
+        self.0.wake_by_ref();
+    }
 }
 
 /// Counts its drops in a shared counter.

@@ -3,12 +3,16 @@
 use std::cell::RefCell;
 use std::fs;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use executor::RemoteHandle;
 
 /// The runtimes of the case, as other threads can reach them.
 static REMOTES: Mutex<Vec<RemoteHandle>> = Mutex::new(Vec::new());
+
+/// The time is over.
+static HAS_BARKED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// How to have them describe themselves, on their own thread.
@@ -39,6 +43,7 @@ pub fn start(limit: Duration) {
     let name = std::thread::Builder::new().name("watchdog".to_owned());
     let bark = move || {
         std::thread::sleep(limit);
+        HAS_BARKED.store(true, Ordering::Release);
         eprintln!("WATCHDOG: not done after {limit:?}");
         // What is asked for may hang, too.
         std::thread::spawn(dump);
@@ -46,6 +51,14 @@ pub fn start(limit: Duration) {
         std::process::exit(124);
     };
     name.spawn(bark).expect("a thread for the watchdog");
+}
+
+/// The body came to its end. If that was because the dump asked the runtimes for their figures, and so woke one
+/// that had lost a wake, it has hung all the same.
+pub(crate) fn done() {
+    if HAS_BARKED.load(Ordering::Acquire) {
+        std::process::exit(124);
+    }
 }
 
 fn dump() {

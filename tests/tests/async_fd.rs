@@ -159,6 +159,33 @@ fn errors_of_the_call_are_the_callers<E: Engine<Rt = Reactor>>() {
     });
 }
 
+/// Dropped before and after what it waits for has come: it is there for the next.
+fn a_dropped_wait_loses_nothing<E: Engine<Rt = Reactor>>() {
+    run::<E>(async |rt| {
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut source = AsyncFd::new(rt, near).unwrap();
+        let mut calls = 0;
+        for text in [b"one", b"two"] {
+            let mut buffer = [0; 8];
+            let waits = source.io(Direction::Read, |fd| read(fd, &mut buffer));
+            tests::start_then_drop(waits, async {
+                rustix::io::write(&far, text).unwrap();
+                rt.sleep(ms(2)).await;
+            })
+            .await;
+            let mut buffer = [0; 8];
+            let count = source
+                .io(Direction::Read, |fd| {
+                    calls += 1;
+                    read(fd, &mut buffer)
+                })
+                .await;
+            assert_eq!(&buffer[..count.unwrap()], text);
+        }
+        assert_eq!(calls, 2, "each was there at once");
+    });
+}
+
 fn after_the_end_it_is_closed<E: Engine<Rt = Reactor>>() {
     let mut bench = Bench::<E>::new();
     let rt = bench.handle();
@@ -187,6 +214,7 @@ fn main() -> ExitCode {
         a_descriptor_comes_back,
         a_duplicate_is_a_source_of_its_own,
         errors_of_the_call_are_the_callers,
+        a_dropped_wait_loses_nothing,
         after_the_end_it_is_closed,
     );
     suite.run()

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::process::ExitCode;
 
-use executor::{IoBuf, Reader, Runtime, Stream as _, Writer};
+use executor::{IoBuf, Reader, Runtime, Stream as _, Writer, yield_now};
 use tests::net::{Pattern, V4, duplex, listen, pair, recv_exactly, recv_to_end, reset};
 use tests::{Engine, Suite, both, ms, on_every_engine, on_every_variant, run};
 
@@ -100,6 +100,34 @@ fn a_reset_is_an_error<E: Engine>() {
             // The error is told once; then the socket is simply at its end.
             assert!(read.recv().await.unwrap().bytes().is_empty());
             assert_eq!(write.write_all("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        }
+    });
+}
+
+/// A reset that comes behind bytes nobody has read yet: the reader is woken, gets a prefix of them, and is told.
+fn a_reset_behind_unread_bytes_wakes_the_reader<E: Engine>() {
+    run::<E>(async |rt| {
+        let pattern = Pattern::new(4);
+        for round in 0..40 {
+            let (mut stream, mut peer) = pair::<E>(rt).await;
+            let reader = rt.spawn(async move {
+                let mut all = Vec::new();
+                loop {
+                    match stream.recv().await {
+                        Ok(chunk) if chunk.bytes().is_empty() => return (all, None),
+                        Ok(chunk) => all.extend_from_slice(chunk.bytes()),
+                        Err(error) => return (all, Some(error.kind())),
+                    }
+                }
+            });
+            if round % 2 == 0 {
+                yield_now().await;
+            }
+            peer.write_all(&pattern.bytes(0, 1 + round * 1000)).unwrap();
+            reset(peer);
+            let (all, error) = reader.await.unwrap();
+            pattern.check(0, &all);
+            assert_eq!(error, Some(ErrorKind::ConnectionReset), "after {} bytes", all.len());
         }
     });
 }
@@ -295,6 +323,7 @@ fn main() -> ExitCode {
     on_every_engine!(
         suite,
         an_idle_readers_end_comes_at_once,
+        a_reset_behind_unread_bytes_wakes_the_reader,
         a_reset_in_the_middle_of_a_large_write,
         closing_with_unread_input_resets_the_peer,
         dropping_the_stream_ends_it_at_once,

@@ -95,9 +95,10 @@ fn idle_connections_cost_no_turns<E: Engine>() {
                 break;
             }
         }
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), rt.stats());
         rt.sleep(ms(500)).await;
         assert!(start.elapsed() >= ms(500));
+        assert_eq!(rt.stats().driver.events, before.driver.events, "events");
         let turns = rt.stats().turns - before.turns;
         assert!(turns <= 5, "{turns} turns while {MANY} connections were silent");
         assert_eq!(rt.stats().polls - before.polls, 1, "the one that slept");

@@ -1,19 +1,24 @@
 //! Goal: a future of the runtime can be dropped at any moment. No byte of a stream and no connection is
 //! lost by a dropped `accept`, `recv`, `read` or `connect`; a write that was dropped midway breaks the
-//! writing side, so that nothing can follow a gap.
+//! writing side, so that nothing can follow a gap. What is dropped with its stream or listener reads from
+//! nobody else's descriptor, and leaks none.
 //!
 //! Method: each future dropped before its first poll, after it, while the kernel works on it, and when
 //! it is done but nobody has looked; then the same with random timing in numbers. What went in is
 //! compared with what came out.
 
+use std::cell::Cell;
+use std::future::pending;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::rc::Rc;
 
-use executor::{IoBuf, Listener, Reader, Runtime, Writer, yield_now};
+use executor::{IoBuf, JoinSet, Listener, Reader, Runtime, Stream as _, Writer, yield_now};
 use tests::net::{Pattern, listen, pair, recv_exactly};
-use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run, start_then_drop};
+use tests::{CountsDrops, Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run, start_then_drop};
 
 #[global_allocator]
 static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
@@ -162,6 +167,48 @@ fn a_dropped_accept_loses_no_connection<E: Engine>() {
     });
 }
 
+/// A stream goes with a read that the kernel has not seen yet, and the number of its descriptor is free, if it is
+/// closed. Whoever has it next is not read from.
+fn a_queued_operation_keeps_its_descriptor<E: Engine>() {
+    run::<E>(async |rt| {
+        for _ in 0..50 {
+            let (mut stream, _peer) = pair::<E>(rt).await;
+            assert!(poll_once(&mut Box::pin(stream.read(vec![0; 100]))).await.is_none());
+            drop(stream);
+            let (mut one, mut two) = UnixStream::pair().unwrap();
+            for end in [&mut one, &mut two] {
+                end.write_all(b"for the other end").unwrap();
+                end.set_nonblocking(true).unwrap();
+            }
+            rt.sleep(ms(0)).await;
+            rt.sleep(ms(0)).await;
+            for end in [&mut one, &mut two] {
+                let mut bytes = [0; 100];
+                let count = end.read(&mut bytes).expect("somebody else has read it");
+                assert_eq!(&bytes[..count], b"for the other end");
+            }
+        }
+    });
+}
+
+/// The listener goes while an accept is on its way. What that brings belongs to nobody: it is closed.
+fn a_connection_that_comes_as_its_listener_goes_is_closed<E: Engine>() {
+    run::<E>(async |rt| {
+        for _ in 0..20 {
+            let (mut listener, addr) = listen(rt);
+            start_then_drop(listener.accept(), rt.sleep(ms(1))).await;
+            let mut peer = TcpStream::connect(addr).unwrap();
+            drop(listener);
+            rt.sleep(ms(1)).await;
+            peer.set_read_timeout(Some(ms(5000))).unwrap();
+            match peer.read(&mut [0]) {
+                Ok(count) => assert_eq!(count, 0),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "it waits for nobody"),
+            }
+        }
+    });
+}
+
 fn timeouts_on_accept_lose_no_connection<E: Engine>() {
     const CLIENTS: u32 = 300;
     run::<E>(async |rt| {
@@ -252,6 +299,145 @@ fn a_write_dropped_midway_breaks_the_writing_side<E: Engine>() {
     });
 }
 
+/// Half of what was asked for has come when the future is dropped: it is gone, and no more than it.
+fn a_dropped_read_exact_loses_what_it_read<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        start_then_drop(stream.read_exact(vec![0; 10]), async {
+            peer.write_all(b"lost ").unwrap();
+            rt.sleep(ms(5)).await;
+        })
+        .await;
+        // It may not have been polled since the bytes came, and then it has read none.
+        peer.write_all(b"kept").unwrap();
+        let first = recv_exactly(&mut stream, 4).await;
+        if first == b"lost" {
+            assert_eq!(recv_exactly(&mut stream, 5).await, b" kept");
+        } else {
+            assert_eq!(first, b"kept");
+        }
+        // Polled in between, it has.
+        let mut reading = Box::pin(stream.read_exact(vec![0; 10]));
+        assert!(poll_once(&mut reading).await.is_none());
+        peer.write_all(b"lost").unwrap();
+        for _ in 0..3 {
+            rt.sleep(ms(5)).await;
+            assert!(poll_once(&mut reading).await.is_none(), "ten were asked for");
+        }
+        drop(reading);
+        peer.write_all(b"kept").unwrap();
+        assert_eq!(recv_exactly(&mut stream, 4).await, b"kept");
+    });
+}
+
+/// As of the whole: also the write of a part, once it waits.
+fn a_dropped_write_of_a_part_breaks_the_writing_side<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, _peer) = pair::<E>(rt).await;
+        // Until the kernel takes no more.
+        while rt.timeout(ms(20), stream.write(vec![0; 1 << 20])).await.is_ok() {}
+        assert_eq!(stream.write("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(stream.write_all("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+fn a_shutdown_never_waits<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        drop(stream.shutdown());
+        stream.write_all("still open").await.0.unwrap();
+        assert!(poll_once(&mut Box::pin(stream.shutdown())).await.is_some_and(|result| result.is_ok()));
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"still open");
+    });
+}
+
+/// While the kernel still works on the socket, too: the close goes on by itself.
+fn a_dropped_close_closes<E: Engine>() {
+    run::<E>(async |rt| {
+        for is_polled in [false, true] {
+            let (mut stream, mut peer) = pair::<E>(rt).await;
+            assert!(rt.timeout(ms(1), stream.recv()).await.is_err());
+            let mut close = Box::pin(stream.close());
+            if is_polled {
+                drop(poll_once(&mut close).await);
+            }
+            drop(close);
+            rt.sleep(ms(1)).await;
+            assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+        }
+    });
+}
+
+/// What needs no kernel: what was waited for is there for the next one who asks.
+fn futures_of_the_executor_lose_nothing<E: Engine>() {
+    run::<E>(async |rt| {
+        // A timeout drops what it waits for, and its timer.
+        let drops = Rc::new(Cell::new(0));
+        let guard = CountsDrops(Rc::clone(&drops));
+        let slow = async move {
+            let _guard = guard;
+            pending::<()>().await;
+        };
+        start_then_drop(rt.timeout(ms(60_000), slow), async { assert_eq!(rt.stats().timers_now, 1) }).await;
+        assert_eq!((drops.get(), rt.stats().timers_now), (1, 0));
+        // The output of a task stays.
+        let mut task = rt.spawn(rt.sleep(ms(5)));
+        start_then_drop(&mut task, rt.sleep(ms(10))).await;
+        task.await.unwrap();
+        let mut group = JoinSet::new();
+        group.add(rt.spawn(rt.sleep(ms(5))));
+        start_then_drop(group.join_next(), rt.sleep(ms(10))).await;
+        assert!(group.join_next().await.is_some_and(|result| result.is_ok()));
+        // A tick stays, with the time it was due.
+        let mut interval = rt.interval(ms(5));
+        let first = interval.tick().await;
+        start_then_drop(interval.tick(), rt.sleep(ms(10))).await;
+        assert_eq!(interval.tick().await, first + ms(5));
+        start_then_drop(yield_now(), async {}).await;
+        // A stop is for everybody, also for those who ask after it.
+        start_then_drop(rt.stopped(), async { rt.stop() }).await;
+        rt.stopped().await;
+    });
+}
+
+/// A buffer goes whenever its operation does, in the middle of a turn, too. Its destructor finds the runtime at its
+/// service.
+fn a_buffer_may_use_the_runtime_as_it_goes<E: Engine>() {
+    struct Busy(Vec<u8>, Box<dyn Fn()>);
+
+    impl IoBuf for Busy {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            (self.1)();
+        }
+    }
+
+    run::<E>(async |rt| {
+        let dropped = Rc::new(Cell::new(0));
+        for pause in [0, 5] {
+            let (mut stream, _peer) = pair::<E>(rt).await;
+            let (handle, counted) = (rt.clone(), Rc::clone(&dropped));
+            let use_runtime = move || {
+                handle.spawn(handle.sleep(ms(1))).detach();
+                drop(handle.stats());
+                counted.set(counted.get() + 1);
+            };
+            let busy = Busy(vec![0; 32 << 20], Box::new(use_runtime));
+            start_then_drop(stream.write_all(busy), rt.sleep(ms(pause))).await;
+            drop(stream);
+            rt.sleep(ms(5)).await;
+        }
+        assert_eq!(dropped.get(), 2);
+    });
+}
+
 fn futures_that_are_done_can_be_kept<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;
@@ -277,10 +463,21 @@ fn main() -> ExitCode {
         a_dropped_read_loses_nothing,
         timeouts_on_reads_lose_no_byte,
         a_dropped_accept_loses_no_connection,
+        a_connection_that_comes_as_its_listener_goes_is_closed,
+        a_queued_operation_keeps_its_descriptor,
         timeouts_on_accept_lose_no_connection,
         a_dropped_connect_closes_its_socket,
         a_write_dropped_midway_breaks_the_writing_side,
+        a_dropped_read_exact_loses_what_it_read,
+        a_dropped_write_of_a_part_breaks_the_writing_side,
+        a_dropped_close_closes,
     );
-    on_every_engine!(suite, futures_that_are_done_can_be_kept);
+    on_every_engine!(
+        suite,
+        a_shutdown_never_waits,
+        futures_of_the_executor_lose_nothing,
+        futures_that_are_done_can_be_kept,
+        a_buffer_may_use_the_runtime_as_it_goes,
+    );
     suite.run()
 }

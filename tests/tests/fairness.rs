@@ -5,91 +5,50 @@
 //! through beside rude ones.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
-use std::time::Instant;
 
-use executor::{IoBuf, POLL_BUDGET, Reader, Runtime, Writer, yield_now};
-use tests::net::{ask, listen, pair, recv_exactly, serve};
+use executor::{IoBuf, Reader, Runtime, Writer, yield_now};
+use tests::net::{listen, pair, recv_exactly, serve};
 use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, run};
 
 /// Chunks that may lie with the program for one stream that is not read. A receive that repeats itself is
 /// stopped when there are four, but the kernel may fill 32 at once before it looks.
 const HELD: u64 = 40;
 
-/// Wakes itself for ever, until told to stop.
-fn restless<R: Runtime>(rt: &R) -> (Rc<Cell<bool>>, executor::JoinHandle<u64>) {
-    let stop = Rc::new(Cell::new(false));
-    let until = Rc::clone(&stop);
-    let mut polls = 0;
-    let task = rt.spawn(poll_fn(move |cx| {
-        polls += 1;
-        if until.get() {
-            return Poll::Ready(polls);
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }));
-    (stop, task)
-}
-
-fn a_restless_task_leaves_the_driver_its_turns<E: Engine>() {
-    run::<E>(async |rt| {
-        let (mut stream, mut peer) = pair::<E>(rt).await;
-        let (stop, restless) = restless(rt);
-        let before = rt.stats();
-        let thread = std::thread::spawn(move || {
-            for _ in 0..100 {
-                ask(&mut peer, b"are you there?");
-            }
-        });
-        let start = Instant::now();
-        let timer = rt.spawn(rt.sleep(ms(20)));
-        for _ in 0..100 {
-            let question = recv_exactly(&mut stream, 14).await;
-            stream.write_all(question).await.0.unwrap();
-        }
-        timer.await.unwrap();
-        assert!(start.elapsed() < ms(5000), "{:?}", start.elapsed());
-        stop.set(true);
-        restless.await.unwrap();
-        thread.join().unwrap();
-        let after = rt.stats();
-        let (polls, turns) = (after.polls - before.polls, after.turns - before.turns);
-        assert!(polls <= (turns + 2) * u64::from(POLL_BUDGET), "{polls} polls in {turns} turns");
-        assert!(polls > 10_000, "the restless task was to be kept busy, too: {polls}");
-    });
-}
-
 /// Slow polls use up the time budget long before 64 of them.
 fn slow_tasks_leave_the_driver_its_turns<E: Engine>() {
     const TASKS: u64 = 64;
-    const ROUNDS: u64 = 40;
+    const ROUNDS: u64 = 20;
     run::<E>(async |rt| {
+        // The turn in which a task was last polled, and the polls since.
+        let row = Rc::new(Cell::new((0, 0)));
+        let longest = Rc::new(Cell::new(0));
         let tasks: Vec<_> = (0..TASKS)
             .map(|_| {
-                rt.spawn(async {
+                let (handle, row, longest) = (rt.clone(), Rc::clone(&row), Rc::clone(&longest));
+                rt.spawn(async move {
                     for _ in 0..ROUNDS {
+                        let (turn, polls) = row.get();
+                        let now = handle.stats().turns;
+                        row.set((now, if now == turn { polls + 1 } else { 1 }));
+                        longest.set(longest.get().max(row.get().1));
                         std::thread::sleep(std::time::Duration::from_micros(200));
                         yield_now().await;
                     }
                 })
             })
             .collect();
-        let before = rt.stats();
         for task in tasks {
             task.await.unwrap();
         }
-        let turns = rt.stats().turns - before.turns;
         // The clock is looked at every 16 polls, and the first look starts it: 32 polls of 0.2 ms are a
         // batch. Without a look at the clock it would be 64.
-        assert!(turns >= TASKS * ROUNDS / 40, "{turns} turns for {} polls", TASKS * ROUNDS);
+        assert!(longest.get() <= 32, "{} slow polls between two turns", longest.get());
     });
 }
 
@@ -120,12 +79,11 @@ fn a_stream_that_is_always_readable_is_one_among_others<E: Engine>() {
             }
         });
         let mut longest_row = 0;
-        let start = Instant::now();
-        while start.elapsed() < ms(200) {
+        // It is read from, too, however slow the machine is.
+        while reads.get() < 2000 {
             yield_now().await;
             longest_row = longest_row.max(in_a_row.take());
         }
-        assert!(reads.get() > 1000, "{} reads", reads.get());
         // Sixteen are the most before the others get their turn.
         assert!(longest_row <= 32, "{longest_row} reads in a row");
         reader.abort();
@@ -249,7 +207,6 @@ fn main() -> ExitCode {
     suite.limit(60);
     on_every_engine!(
         suite,
-        a_restless_task_leaves_the_driver_its_turns,
         slow_tasks_leave_the_driver_its_turns,
         a_stream_that_is_always_readable_is_one_among_others,
     );

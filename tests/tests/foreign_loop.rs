@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use executor::{IoBuf, Reader, Writer, yield_now};
+use executor::{IoBuf, Listener, Reader, Writer, yield_now};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tests::net::{ask, echo, pair};
-use tests::{Bench, Engine, Suite, ms, on_every_fallback, settle};
+use tests::net::{ask, echo, listen, pair};
+use tests::{Bench, Engine, Suite, ms, on_every_fallback, on_every_variant, settle};
 
 /// Drives the runtime until `done`. Returns how often it slept.
 fn drive<E: Engine>(rt: &E::Rt, done: impl Fn() -> bool) -> u32 {
@@ -105,6 +105,26 @@ fn much_at_once<E: Engine>() {
     thread.join().unwrap();
     assert_eq!(rt.block_on(reader).unwrap(), 8 << 20);
     drop(tasks);
+    settle::<E>(rt);
+    bench.finish();
+}
+
+/// More completions than the ring's queue holds, if that is tiny: those the kernel keeps are fetched before the
+/// foreign loop sleeps.
+fn more_connections_than_the_queue_holds<E: Engine>() {
+    const CLIENTS: usize = 200;
+    let bench = Bench::<E>::new();
+    let rt = bench.rt();
+    let (mut listener, addr) = listen(rt);
+    let server = rt.spawn(async move {
+        for _ in 0..CLIENTS {
+            drop(listener.accept().await.expect("accept"));
+        }
+    });
+    while rt.turn(Some(Duration::ZERO)).unwrap() {}
+    let peers: Vec<_> = (0..CLIENTS).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
+    drive::<E>(rt, || server.is_finished());
+    drop((peers, server));
     settle::<E>(rt);
     bench.finish();
 }
@@ -230,5 +250,6 @@ fn main() -> ExitCode {
         the_longest_turn,
         after_the_end
     );
+    on_every_variant!(suite, more_connections_than_the_queue_holds);
     suite.run()
 }

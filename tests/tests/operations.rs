@@ -393,7 +393,7 @@ fn many_rings_in_a_row() {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     if suite.is_available::<ProactorFull>() {
-        let cases: [(&str, fn()); 15] = [
+        let cases: [(&str, fn()); 16] = [
             ("a_thread_may_have_many_runtimes_in_turn", a_thread_may_have_many_runtimes_in_turn),
             ("an_exchange_is_one_call", an_exchange_is_one_call),
             ("each_feature_can_be_done_without", each_feature_can_be_done_without),
@@ -408,6 +408,7 @@ fn main() -> ExitCode {
             ("many_rings_in_a_row", many_rings_in_a_row),
             ("dropped_operations_are_cancelled", dropped_operations_are_cancelled),
             ("bytes_of_given_up_reads_are_the_next_ones", bytes_of_given_up_reads_are_the_next_ones),
+            ("cancels_beyond_the_queue_are_kept", cancels_beyond_the_queue_are_kept),
             ("futures_dropped_in_every_state", futures_dropped_in_every_state),
         ];
         for (name, body) in cases {
@@ -443,6 +444,31 @@ fn futures_dropped_in_every_state() {
             fastrand::shuffle(&mut futures);
             drop(futures);
             settle_operations(rt).await;
+        }
+    });
+}
+
+/// More operations are dropped in one poll than the submission queue has places (1024) for their cancels. Nothing
+/// arrives, and the streams live on: what ends an operation is its cancel alone.
+fn cancels_beyond_the_queue_are_kept() {
+    const MANY: usize = 1200;
+    run::<ProactorFull>(async |rt| {
+        let mut pairs = Vec::new();
+        for _ in 0..MANY {
+            pairs.push(pair::<ProactorFull>(rt).await);
+        }
+        let (mut streams, mut peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let mut reads: Vec<_> = streams.iter_mut().map(|stream| Box::pin(stream.read(vec![0; 64]))).collect();
+        for read in &mut reads {
+            assert!(poll_once(read).await.is_none());
+        }
+        rt.sleep(ms(1)).await;
+        drop(reads);
+        assert_eq!(rt.stats().driver.orphans, Some(MANY as u64), "{}", rt.stats());
+        settle_operations(rt).await;
+        for (stream, peer) in streams.iter_mut().zip(&mut peers) {
+            peer.write_all(b"hello").unwrap();
+            assert_eq!(recv_exactly(stream, 5).await, b"hello");
         }
     });
 }

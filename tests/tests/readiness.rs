@@ -6,6 +6,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 use executor::{IoBuf, Reader, Stats, Verdict, Writer, yield_now};
 use reactor::{AsyncFd, Direction, Reactor};
 use tests::net::{ask, echo, listen, pair, recv_exactly, reset};
-use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, run};
+use tests::{Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run};
 
 fn calls(stats: &Stats, name: &str) -> u64 {
     stats.driver.system_calls.iter().find(|(other, _)| *other == name).map_or(0, |(_, count)| *count)
@@ -34,6 +35,23 @@ fn a_partial_read_needs_no_second_report<E: Engine>() {
         assert!(rt.timeout(ms(5), stream.read(vec![0; 10])).await.is_err());
         peer.write_all(b"more").unwrap();
         assert_eq!(recv_exactly(&mut stream, 4).await, b"more");
+    });
+}
+
+/// The same, counted: what is there is read at the first poll, and the kernel is not asked in between.
+fn what_is_remembered_needs_no_wait<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        let text: Vec<u8> = (0..100).collect();
+        peer.write_all(&text).unwrap();
+        rt.sleep(ms(5)).await;
+        let waits = |stats: Stats| calls(&stats, "epoll_pwait2");
+        let before = waits(rt.stats());
+        for part in text.chunks(10) {
+            let (result, bytes) = poll_once(&mut Box::pin(stream.read(vec![0; 10]))).await.expect("at once");
+            assert_eq!((result.unwrap(), bytes.as_slice()), (10, part));
+        }
+        assert_eq!(waits(rt.stats()) - before, 0, "waits");
     });
 }
 
@@ -119,6 +137,33 @@ fn a_parked_hangup_is_reported_once<E: Engine<Rt = Reactor>>() {
     });
 }
 
+/// A thousand of them: the kernel is asked no more often than there are resets, and then no more at all.
+fn a_thousand_parked_resets_are_silent<E: Engine<Rt = Reactor>>() {
+    const PARKED: usize = 1000;
+    run::<E>(async |rt| {
+        let mut parked = Vec::new();
+        for _ in 0..PARKED {
+            let (mut stream, peer) = pair::<E>(rt).await;
+            assert!(rt.timeout(ms(0), stream.recv()).await.is_err(), "nothing to receive");
+            parked.push((stream, peer));
+        }
+        let (mut streams, peers): (Vec<_>, Vec<_>) = parked.into_iter().unzip();
+        let waits = |stats: Stats| calls(&stats, "epoll_pwait2");
+        let before = waits(rt.stats());
+        peers.into_iter().for_each(reset);
+        rt.sleep(ms(50)).await;
+        let after = waits(rt.stats());
+        assert!(after - before <= PARKED as u64, "{} waits for {PARKED} resets", after - before);
+        let events = rt.stats().driver.events;
+        rt.sleep(ms(100)).await;
+        assert_eq!(rt.stats().driver.events, events, "events for nobody, again and again");
+        assert!(waits(rt.stats()) - after <= 2, "the timer's own");
+        for stream in &mut streams {
+            assert_eq!(stream.recv().await.map(drop).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        }
+    });
+}
+
 /// A pipe whose writer goes reports HUP without IN.
 fn a_hangup_without_data_wakes_the_reader<E: Engine<Rt = Reactor>>() {
     run::<E>(async |rt| {
@@ -153,6 +198,46 @@ fn stale_reports_reach_nobody<E: Engine<Rt = Reactor>>() {
             let waits = fresh.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?));
             assert!(rt.timeout(ms(1), waits).await.is_err(), "nothing was written to it");
         }
+    });
+}
+
+/// Two sources are ready in one batch. The task of the first drops the second, and opens a socket that gets its
+/// number. The report was for the one that is gone.
+fn a_number_used_again_is_another_source<E: Engine<Rt = Reactor>>() {
+    fn watch(rt: &Reactor) -> (AsyncFd, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        (AsyncFd::new(rt, near).unwrap(), far)
+    }
+    run::<E>(async |rt| {
+        for _ in 0..50 {
+            let ((mut first, mut first_far), (mut second, mut second_far)) = (watch(rt), watch(rt));
+            // Both have been waited for, so epoll has been asked about both.
+            for source in [&mut first, &mut second] {
+                let waits = source.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?));
+                assert!(rt.timeout(ms(0), waits).await.is_err());
+            }
+            let handle = rt.clone();
+            let task = rt.spawn(async move {
+                first.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut [0; 8])?)).await.unwrap();
+                let number = second.as_fd().as_raw_fd();
+                drop(second);
+                let (mut fresh, _far) = watch(&handle);
+                assert_eq!(fresh.as_fd().as_raw_fd(), number, "the kernel gives the lowest number that is free");
+                let mut tries = 0;
+                let waits = fresh.io(Direction::Read, |fd| {
+                    tries += 1;
+                    Ok(rustix::io::read(fd, &mut [0; 8])?)
+                });
+                assert!(handle.timeout(ms(1), waits).await.is_err(), "nothing was written to it");
+                tries
+            });
+            yield_now().await;
+            // Ready in the same batch.
+            first_far.write_all(b"x").unwrap();
+            second_far.write_all(b"x").unwrap();
+            assert_eq!(task.await.unwrap(), 1, "tried once, and never woken");
+        }
+        assert_eq!(rt.stats().driver.stale_events, Some(0), "a registration ends before its descriptor does");
     });
 }
 
@@ -265,9 +350,12 @@ fn main() -> ExitCode {
     tests::on_reactors!(
         suite,
         an_echo_takes_few_system_calls,
+        what_is_remembered_needs_no_wait,
         a_parked_hangup_is_reported_once,
+        a_thousand_parked_resets_are_silent,
         a_hangup_without_data_wakes_the_reader,
         stale_reports_reach_nobody,
+        a_number_used_again_is_another_source,
         a_duplicate_makes_no_ghost,
     );
     // In level mode such a registration reports for ever.

@@ -5,13 +5,13 @@
 //! handles, streams, chunks and futures that live on.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::io::Write;
 use std::net::TcpStream;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::thread::ThreadId;
 
 use executor::{
@@ -78,8 +78,12 @@ fn tasks_are_dropped_once_and_new_work_is_refused<E: Engine>() {
 }
 
 /// A chain in which each task owns the handle and the wake of the next: dropped without recursion over
-/// its length.
+/// its length. On a thread, whose stack is 2 MiB: 20 bytes for each link.
 fn a_long_chain_of_tasks_is_dropped_flat<E: Engine>() {
+    std::thread::Builder::new().stack_size(2 << 20).spawn(chain::<E>).unwrap().join().unwrap();
+}
+
+fn chain<E: Engine>() {
     const LENGTH: u32 = 100_000;
     let mut bench = Bench::<E>::new();
     let rt = bench.rt();
@@ -104,6 +108,85 @@ fn a_long_chain_of_tasks_is_dropped_flat<E: Engine>() {
     bench.end();
     assert_eq!(drops.get(), LENGTH);
     bench.finish();
+}
+
+/// Wakes this when it is dropped.
+struct WakesOnDrop(Rc<RefCell<Vec<Waker>>>);
+
+impl Drop for WakesOnDrop {
+    fn drop(&mut self) {
+        self.0.borrow().iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+/// Tasks that own their own waker and their own handle, which is a circle, and wake all the others as they are
+/// dropped. A wake only puts a name into a queue, so none of this polls or drops anything else.
+fn tasks_that_own_themselves_are_dropped<E: Engine>() {
+    const TASKS: u32 = 1000;
+    let mut bench = Bench::<E>::new();
+    let rt = bench.rt();
+    let (drops, wakers, polls) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+    for _ in 0..TASKS {
+        let own_handle = Rc::new(RefCell::new(None));
+        let owned = (CountsDrops(Rc::clone(&drops)), WakesOnDrop(Rc::clone(&wakers)), Rc::clone(&own_handle));
+        let (kept, counted) = (Rc::clone(&wakers), Rc::clone(&polls));
+        let mut own_waker = None;
+        let task = rt.spawn(poll_fn(move |cx| {
+            let _ = &owned;
+            counted.set(counted.get() + 1);
+            own_waker.get_or_insert_with(|| cx.waker().clone());
+            kept.borrow_mut().push(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+        *own_handle.borrow_mut() = Some(task);
+    }
+    rt.block_on(yield_now());
+    bench.end();
+    assert_eq!((drops.get(), polls.get()), (TASKS, TASKS), "each dropped once, and polled once");
+    wakers.take();
+    bench.finish();
+}
+
+/// Polls everything a runtime offers while the runtime ends.
+struct AsksForMore<E: Engine> {
+    rt: E::Rt,
+    stream: Stream<E>,
+    listener: <E::Rt as Runtime>::Listener,
+    asked: Rc<Cell<u32>>,
+}
+
+impl<E: Engine> Drop for AsksForMore<E> {
+    fn drop(&mut self) {
+        assert_closed("recv", async { self.stream.recv().await.map(drop) });
+        assert_closed("read", async { self.stream.read(vec![0; 5]).await.0.map(drop) });
+        assert_closed("write_all", async { self.stream.write_all("x").await.0 });
+        assert_closed("accept", async { self.listener.accept().await.map(drop) });
+        assert_closed("connect", async { self.rt.connect(V4).await.map(drop) });
+        // No error, for a sleep has none: it never ends. The balance check knows that it leaves nothing.
+        assert!(poll_idle(&mut self.rt.sleep(ms(1))).is_pending());
+        self.asked.set(self.asked.get() + 1);
+    }
+}
+
+fn io_begun_in_a_destructor_is_refused<E: Engine>() {
+    const TASKS: u32 = 20;
+    let mut bench = Bench::<E>::new();
+    let (rt, asked) = (bench.handle(), Rc::new(Cell::new(0)));
+    let mut peers = Vec::new();
+    for _ in 0..TASKS {
+        let (stream, peer) = rt.block_on(pair::<E>(&rt));
+        peers.push(peer);
+        let listener = listen(&rt).0;
+        let mut asks = AsksForMore::<E> { rt: rt.clone(), stream, listener, asked: Rc::clone(&asked) };
+        rt.spawn(async move { drop(asks.stream.recv().await) }).detach();
+    }
+    rt.block_on(rt.sleep(ms(1)));
+    let (turns, polls) = (rt.stats().turns, rt.stats().polls);
+    drop((rt, peers));
+    bench.end();
+    assert_eq!(asked.get(), TASKS);
+    let stats = bench.finish();
+    assert_eq!((stats.turns, stats.polls), (turns, polls), "the end polls nothing");
 }
 
 fn thousands_of_operations_in_flight<E: Engine>() {
@@ -333,6 +416,8 @@ fn main() -> ExitCode {
         suite,
         tasks_are_dropped_once_and_new_work_is_refused,
         a_long_chain_of_tasks_is_dropped_flat,
+        tasks_that_own_themselves_are_dropped,
+        io_begun_in_a_destructor_is_refused,
         the_owner_is_dropped_inside_a_task,
         the_owner_is_dropped_by_unwinding,
         those_who_wait_elsewhere_are_told,

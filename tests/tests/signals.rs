@@ -5,14 +5,17 @@
 //! signals over a transfer.
 
 use std::io::ErrorKind;
-use std::process::ExitCode;
+use std::os::fd::OwnedFd;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use executor::{IoBuf, Reader, Writer};
+use executor::{Elapsed, IoBuf, Reader, Runtime, Stats, Writer};
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGPIPE, SIGUSR1};
 use tests::net::{Pattern, duplex, pair, recv_exactly, reset};
-use tests::{Engine, Suite, both, ms, on_every_fallback, run};
+use tests::{Engine, Suite, both, ms, on_every_engine, on_every_fallback, run};
 
 fn writing_to_nobody_raises_no_signal<E: Engine>() {
     let raised = Arc::new(AtomicBool::new(false));
@@ -79,9 +82,47 @@ fn a_storm_of_signals_changes_no_byte<E: Engine>() {
     assert!(hit.load(Ordering::Relaxed));
 }
 
+/// A process that is stopped reads nothing, and its kernel goes on to answer for it: only a timeout ends a write
+/// to it.
+fn a_write_to_a_stopped_process_times_out<E: Engine>() {
+    const LIMIT: Duration = ms(300);
+    run::<E>(async |rt| {
+        let (mut stream, peer) = pair::<E>(rt).await;
+        let mut reader = Command::new("cat")
+            .stdin(OwnedFd::from(peer))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("cat, to read what we write");
+        let process = Pid::from_child(&reader);
+        kill_process(process, Signal::STOP).unwrap();
+        let start = Instant::now();
+        assert_eq!(
+            rt.timeout(LIMIT, stream.write_all(vec![1; 64 << 20])).await.map(|(result, _)| result.is_ok()),
+            Err(Elapsed)
+        );
+        let took = start.elapsed();
+        assert!(took >= LIMIT && took < LIMIT * 10, "{took:?}");
+        assert_eq!(stream.write("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        drop(stream);
+        // What the kernel was doing for us is over although the process still stands still.
+        settle_io(rt).await;
+        kill_process(process, Signal::CONT).unwrap();
+        assert!(reader.wait().unwrap().success(), "it reads to the end");
+    });
+}
+
+/// Until the driver is done with what was dropped.
+async fn settle_io<R: Runtime>(rt: &R) {
+    let is_busy = |stats: Stats| stats.driver.operations_now.or(stats.driver.sources_now) > Some(0);
+    while is_busy(rt.stats()) {
+        rt.sleep(ms(1)).await;
+    }
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     suite.add_plain("the_check_for_sigpipe_works", the_check_for_sigpipe_works);
     on_every_fallback!(suite, writing_to_nobody_raises_no_signal, a_storm_of_signals_changes_no_byte);
+    on_every_engine!(suite, a_write_to_a_stopped_process_times_out);
     suite.run()
 }

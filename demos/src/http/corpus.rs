@@ -122,6 +122,13 @@ fn bodies_with_two_readings_are_refused() {
     ] {
         illegal(lines, post(lines, "hello"), 400);
     }
+    // The same with a body that either reading would take: it is the head that is refused.
+    for lines in ["Content-Length: 5", "Transfer-Encoding: chunked", "Transfer-Encoding: identity"] {
+        for beside in ["Transfer-Encoding: chunked\r\n", "transfer-encoding:chunked\r\n"] {
+            illegal(lines, post(&format!("{lines}\r\n{beside}"), "0\r\n\r\n"), 400);
+            illegal(lines, post(&format!("{beside}{lines}\r\n"), "0\r\n\r\n"), 400);
+        }
+    }
     for codings in ["gzip, chunked", "deflate,chunked", "x-gzip , Chunked"] {
         illegal(codings, post(&format!("Transfer-Encoding: {codings}\r\n"), "0\r\n\r\n"), 501);
     }

@@ -4,10 +4,13 @@
 //! an identifier by which the record of what is proven names it. Its body is generic over the engine, asserts
 //! what has to be exactly so (nothing lost, leaked, misdirected or hung), and takes times down as figures only.
 
+mod bytes;
 mod cancel;
 mod churn;
+mod connections;
 mod crowd;
 mod ends;
+mod fairness;
 mod hostile;
 mod http_client;
 mod idle;
@@ -17,6 +20,8 @@ mod races;
 mod scripts;
 mod servers;
 mod shortages;
+mod time;
+mod wakes;
 
 use std::time::Duration;
 
@@ -73,6 +78,11 @@ pub(crate) use scenario;
 #[must_use]
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
+    wakes::add(&mut all);
+    fairness::add(&mut all);
+    time::add(&mut all);
+    connections::add(&mut all);
+    bytes::add(&mut all);
     cancel::add(&mut all);
     churn::add(&mut all);
     crowd::add(&mut all);

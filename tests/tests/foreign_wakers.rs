@@ -1,0 +1,177 @@
+//! Goal: a waker is foreign code. One that panics, when it is cloned, woken or dropped, is reported, and takes
+//! nobody with it: all others of the same turn are woken, and the runtime is good afterwards.
+//!
+//! Method: futures of the runtime polled with wakers of our own making, between others that behave.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::Write;
+use std::net::TcpStream;
+use std::pin::{Pin, pin};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, RawWaker, RawWakerVTable, Wake, Waker};
+
+use executor::{Config, IoBuf, JoinHandle, Reader, Writer as _, panic_text, yield_now};
+use tests::net::pair;
+use tests::{Bench, Engine, Suite, ms, on_every_engine, panics, run, settle};
+
+struct PanicsOnWake;
+
+impl Wake for PanicsOnWake {
+    fn wake(self: Arc<Self>) {
+        panic!("a wake");
+    }
+}
+
+struct PanicsOnDrop;
+
+impl Wake for PanicsOnDrop {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        panic!("a waker's drop");
+    }
+}
+
+/// A waker whose clone panics. std's safe ways to make one always clone an `Arc`.
+fn panics_on_clone() -> Waker {
+    const TABLE: RawWakerVTable = RawWakerVTable::new(|_| panic!("a waker's clone"), |_| {}, |_| {}, |_| {});
+    // SAFETY: the functions of the table use no data, may be called from any thread, and uphold the contract: a
+    // clone, the only one that would have to give something back, never returns.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) }
+}
+
+/// The text of the panic in which this poll ends.
+fn poll_with_a_bad_clone<F: Future + Unpin>(future: &mut F) -> String {
+    panics(|| assert!(!poll_with(future, panics_on_clone())))
+}
+
+fn poll_with<F: Future + Unpin>(future: &mut F, waker: Waker) -> bool {
+    Pin::new(future).poll(&mut Context::from_waker(&waker)).is_ready()
+}
+
+/// A runtime that takes down the panics nobody else is told of.
+fn bench<E: Engine>() -> (Bench<E>, Rc<RefCell<Vec<String>>>) {
+    let reported = Rc::new(RefCell::new(Vec::new()));
+    let hook = Rc::clone(&reported);
+    let on_task_panic = Rc::new(move |payload: Box<dyn std::any::Any + Send>| {
+        hook.borrow_mut().push(panic_text(payload.as_ref()).to_owned());
+    });
+    (Bench::with(Config { on_task_panic, ..Config::default() }), reported)
+}
+
+/// Nineteen timers of one deadline, and in the middle one whose waker panics.
+fn timers_of_the_same_turn_all_fire<E: Engine>() {
+    for (bad, text) in
+        [(Waker::from(Arc::new(PanicsOnWake)), "a wake"), (Waker::from(Arc::new(PanicsOnDrop)), "a waker's drop")]
+    {
+        let (bench, reported) = bench::<E>();
+        let rt = bench.rt();
+        let deadline = rt.now() + ms(5);
+        let mut spoiled = rt.sleep_until(deadline);
+        let mut bad = Some(bad);
+        let tasks: Vec<JoinHandle<()>> = (0..20)
+            .map(|number| {
+                if number == 10 {
+                    // In order: those before are set first.
+                    rt.block_on(yield_now());
+                    assert!(!poll_with(&mut spoiled, bad.take().expect("once")));
+                }
+                rt.spawn(rt.sleep_until(deadline))
+            })
+            .collect();
+        for task in tasks {
+            rt.block_on(task).unwrap();
+        }
+        assert_eq!(*reported.borrow(), [text]);
+        rt.block_on(spoiled);
+        settle::<E>(rt);
+        bench.finish();
+    }
+}
+
+/// The same with sockets: what the kernel reported in the same turn reaches everybody else.
+fn streams_of_the_same_turn_are_all_served<E: Engine>() {
+    let (bench, reported) = bench::<E>();
+    let rt = bench.rt().clone();
+    bench.rt().block_on(async {
+        let (mut tasks, mut peers): (Vec<_>, Vec<TcpStream>) = (Vec::new(), Vec::new());
+        let (mut spoiled, mut spoiled_peer) = pair::<E>(&rt).await;
+        for _ in 0..20 {
+            let (mut stream, peer) = pair::<E>(&rt).await;
+            tasks.push(rt.spawn(async move { stream.recv().await.unwrap().bytes().to_vec() }));
+            peers.push(peer);
+        }
+        yield_now().await;
+        let mut received = pin!(spoiled.recv());
+        assert!(!poll_with(&mut received, Waker::from(Arc::new(PanicsOnWake))));
+        rt.sleep(ms(1)).await;
+        for (number, peer) in peers.iter_mut().enumerate() {
+            peer.write_all(b"x").unwrap();
+            if number == 10 {
+                spoiled_peer.write_all(b"y").unwrap();
+            }
+        }
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), b"x");
+        }
+        while reported.borrow().is_empty() {
+            yield_now().await;
+        }
+        assert_eq!(received.await.unwrap().bytes(), b"y", "and it was received");
+    });
+    assert_eq!(*reported.borrow(), ["a wake"]);
+    drop(rt);
+    settle::<E>(bench.rt());
+    bench.finish();
+}
+
+/// Who joins a task may bring a waker that panics: the task is over all the same.
+fn a_joiners_waker_is_not_the_tasks<E: Engine>() {
+    let (bench, reported) = bench::<E>();
+    let rt = bench.rt();
+    let mut task = rt.spawn(rt.sleep(ms(1)));
+    assert!(!poll_with(&mut task, Waker::from(Arc::new(PanicsOnWake))));
+    rt.block_on(rt.sleep(ms(5)));
+    assert_eq!(*reported.borrow(), ["a wake"]);
+    rt.block_on(task).unwrap();
+    settle::<E>(rt);
+    bench.finish();
+}
+
+/// A clone panics in the poll of whoever brought the waker, before anything was changed.
+fn a_clone_that_panics_changes_nothing<E: Engine>() {
+    const TEXT: &str = "a waker's clone";
+    run::<E>(async |rt| {
+        let mut sleep = rt.sleep(ms(5));
+        assert_eq!(poll_with_a_bad_clone(&mut sleep), TEXT);
+        assert_eq!(rt.stats().timers_now, 0);
+        sleep.await;
+        let mut task = rt.spawn(rt.sleep(ms(1)));
+        assert_eq!(poll_with_a_bad_clone(&mut task), TEXT);
+        task.await.unwrap();
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        for _ in 0..3 {
+            assert_eq!(poll_with_a_bad_clone(&mut pin!(stream.recv())), TEXT);
+        }
+        peer.write_all(b"x").unwrap();
+        assert_eq!(stream.recv().await.unwrap().bytes(), b"x");
+        assert_eq!(poll_with_a_bad_clone(&mut pin!(stream.write_all(vec![0; 1 << 25]))), TEXT);
+    });
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    on_every_engine!(
+        suite,
+        timers_of_the_same_turn_all_fire,
+        streams_of_the_same_turn_are_all_served,
+        a_joiners_waker_is_not_the_tasks,
+        a_clone_that_panics_changes_nothing,
+    );
+    suite.run()
+}
