@@ -8,6 +8,7 @@
 //! buffer where it will not move, asks for its bytes once, and lets nobody touch it until the kernel
 //! is done.
 
+use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -102,6 +103,17 @@ impl<const N: usize> IoBufMut for [u8; N] {
     fn bytes_mut(&mut self) -> &mut [u8] {
         self
     }
+}
+
+/// Memory to receive into: zeros. For the runtimes' own buffers.
+///
+/// # Errors
+/// There is not so much left. (Where `vec!` would end the process.)
+pub fn allocate(size: usize) -> io::Result<Vec<u8>> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    memory.resize(size, 0);
+    Ok(memory)
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ pub use live::live_headers;
 pub use seam::{Editor, Judge, Report, Verdict, judge_setups};
 pub use table::{Key, Table};
 pub use {
-    buf::{BufResult, IoBuf, IoBufMut, Slice},
+    buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
     cores::{StopHandle, Worker, run_on_each_core},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},

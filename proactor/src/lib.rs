@@ -82,17 +82,13 @@ mod ring;
 mod setup;
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use executor::{Executor, Seam};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::calls::{Call, NAMES};
+use crate::calls::NAMES;
 use crate::op::Operations;
 use crate::pool::Pool;
 
@@ -122,25 +118,6 @@ pub(crate) struct Context {
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context").field("pool", &self.pool).field("seam", &self.seam).finish_non_exhaustive()
-    }
-}
-
-impl Context {
-    pub(crate) fn socket(&self, addr: SocketAddr) -> io::Result<Socket> {
-        self.seam.pass(Call::Socket as usize)?;
-        Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))
-    }
-
-    pub(crate) fn listen(&self, socket: &Socket, addr: SocketAddr, backlog: u32) -> io::Result<()> {
-        self.seam.pass(Call::Bind as usize)?;
-        socket.bind(&addr.into())?;
-        self.seam.pass(Call::Listen as usize)?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
-    }
-
-    pub(crate) fn shutdown(&self, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
-        self.seam.pass(Call::Shutdown as usize)?;
-        SockRef::from(&fd).shutdown(how)
     }
 }
 

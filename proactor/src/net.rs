@@ -71,6 +71,9 @@ impl<T> Hold<T> {
         }
         if incoming.filler.get().is_none() {
             fill(&self.context, self.socket());
+            if incoming.has_arrived() {
+                return false;
+            }
         }
         incoming.waiting.set(cx.waker());
         true
@@ -148,12 +151,15 @@ impl<T> Future for Arrival<'_, T> {
         if context.is_closed.get() {
             return Poll::Ready(Some(Err(closed())));
         }
-        if let Some(arrived) = socket.incoming.take() {
-            return Poll::Ready(Some(arrived));
-        }
-        if socket.incoming.filler.get().is_none() {
+        let mut arrived = socket.incoming.take();
+        if arrived.is_none() && socket.incoming.filler.get().is_none() {
             let Some(fill) = self.fill else { return Poll::Ready(None) };
             fill(context, socket);
+            // It may have failed at once.
+            arrived = socket.incoming.take();
+        }
+        if arrived.is_some() {
+            return Poll::Ready(arrived);
         }
         socket.incoming.waiting.set(cx.waker());
         self.is_waiting = true;

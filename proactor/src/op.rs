@@ -57,7 +57,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use executor::{BufResult, DriverStats, Fired, IoBuf, IoBufMut, Key, Seam, Table, WaitSlot, closed};
+use executor::{BufResult, DriverStats, Fired, IoBuf, IoBufMut, Key, Seam, Table, WaitSlot, allocate, closed};
 use io_uring::{opcode, squeue, types};
 use socket2::SockAddr;
 
@@ -794,7 +794,7 @@ impl Context {
     }
 
     /// Starts to receive on an idle stream: again and again where that is possible and the pool has
-    /// something to receive into, else once.
+    /// something to receive into, else once. For want of memory that has failed when this returns.
     pub(crate) fn fill_stream(&self, socket: &Rc<Socket<Chunk>>) {
         let mut operations = self.operations.borrow_mut();
         let again = operations.features.has(Feature::MultishotRecv) && self.pool.has_room();
@@ -805,7 +805,11 @@ impl Context {
             count(&mut operations.stats.pool_misses);
             // Where there is no pool at all, a receive may as well be of a chunk's size.
             let size = if operations.features.has(Feature::MultishotRecv) { MISS_SIZE } else { CHUNK_SIZE };
-            Kind::RecvOnce { socket: socket_of_operation, memory: Some(vec![0; size]) }
+            let Ok(memory) = allocate(size) else {
+                socket.incoming.end.set(Some(-libc::ENOMEM));
+                return;
+            };
+            Kind::RecvOnce { socket: socket_of_operation, memory: Some(memory) }
         };
         let key = operations.start(&self.seam, kind);
         socket.incoming.filler.set(Some(key));

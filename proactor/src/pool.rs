@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use executor::IoBuf;
+use executor::{IoBuf, allocate};
 
 use crate::ring::BufferRing;
 
@@ -45,10 +45,11 @@ impl Pool {
         if ring.given() == 0 {
             let made = self.made.get();
             let more = made.max(FIRST).min(BufferRing::PLACES - made);
-            for _ in 0..more {
-                ring.give(Memory::new(vec![0; CHUNK_SIZE], true));
+            // As many as there is memory for.
+            for memory in (0..more).map_while(|_| allocate(CHUNK_SIZE).ok()) {
+                ring.give(Memory::new(memory, true));
+                self.made.update(|made| made + 1);
             }
-            self.made.set(made + more);
         }
         ring.given() > 0
     }

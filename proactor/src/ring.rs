@@ -121,7 +121,7 @@ impl Ring {
                 other => break other?,
             }
         };
-        let faults: faults::Faults = Default::default();
+        let faults = faults::Faults::new();
         let mut ring = Ring { enter_fd: uring.as_raw_fd(), enter_flags: ENTER_EXT_ARG, uring, faults };
         if !ring.uring.params().is_feature_no_iowait() {
             features.remove(Feature::NoIowait);

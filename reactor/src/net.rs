@@ -163,7 +163,7 @@ impl Connection for StreamSocket {
 
     fn recv(&self) -> impl Future<Output = io::Result<Chunk>> + Unpin {
         let recv = || {
-            let mut chunk = self.registration.reactor().context.pool.lend();
+            let mut chunk = self.registration.reactor().context.pool.lend()?;
             let count = self.try_recv(chunk.space())?;
             Ok(chunk.filled(count))
         };

@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use executor::IoBuf;
+use executor::{IoBuf, allocate};
 
 /// Bytes in a chunk. The usual record-sized protocols (TLS, chunked HTTP) send 16 KiB at once; with room for
 /// more, the read of such a record is short, which spares the read that would only find nothing. (Measured
@@ -23,11 +24,12 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A chunk to receive into.
-    pub(crate) fn lend(self: &Rc<Self>) -> Chunk {
-        let memory = self.free.borrow_mut().pop().unwrap_or_else(|| vec![0; CHUNK_SIZE].into());
+    /// A chunk to receive into, if there is memory for one.
+    pub(crate) fn lend(self: &Rc<Self>) -> io::Result<Chunk> {
+        let free = self.free.borrow_mut().pop();
+        let memory = free.map_or_else(|| allocate(CHUNK_SIZE).map(Vec::into_boxed_slice), Ok)?;
         self.lent.set(self.lent.get() + 1);
-        Chunk { memory, len: 0, pool: Rc::clone(self) }
+        Ok(Chunk { memory, len: 0, pool: Rc::clone(self) })
     }
 
     pub(crate) fn lent(&self) -> u64 {

@@ -190,7 +190,7 @@ fn short_calls_move_every_byte<E: Engine>() {
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    suite.limit(120);
+    suite.limit(300);
     on_every_fallback!(suite, interrupted_calls_change_nothing, shortages_are_told_or_borne);
     on_every_engine!(suite, late_calls_change_nothing, short_calls_move_every_byte);
     on_engines!(suite, [ProactorFull, ProactorBare], a_busy_ring_is_borne);

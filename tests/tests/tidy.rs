@@ -26,6 +26,7 @@ const UNSAFE_FILES: &[&str] = &[
     "tests/oracles/src/quarantine.rs",
     "tests/oracles/src/stall.rs",
     "tests/oracles/tests/sight.rs",
+    "tests/tests/memory_shortage.rs",
 ];
 const CORE: [&str; 3] = ["executor/src", "reactor/src", "proactor/src"];
 /// What tasks, time and TCP may take, and all with what goes beyond them, each in a file of its own: further

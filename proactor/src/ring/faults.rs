@@ -14,10 +14,14 @@ mod without {
     use super::super::{Completion, Ring};
 
     /// Nothing.
-    #[derive(Default)]
     pub(crate) struct Faults;
 
     impl Faults {
+        #[inline]
+        pub(crate) fn new() -> Faults {
+            Faults
+        }
+
         #[inline]
         pub(crate) fn next(&mut self) -> Option<Completion> {
             None
@@ -59,6 +63,10 @@ mod with {
     }
 
     impl Faults {
+        pub(crate) fn new() -> Faults {
+            Faults::default()
+        }
+
         pub(crate) fn next(&mut self) -> Option<Completion> {
             self.staged.pop_front()
         }
@@ -112,9 +120,9 @@ mod with {
         let mut entry = if is_send { entry.clear_flags() } else { entry };
         let length = (&raw mut entry).cast::<u8>().wrapping_add(LENGTH_AT).cast::<u32>();
         let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
-        // SAFETY: an entry is one io_uring_sqe, which has an aligned u32 there; nobody else refers to it. A
-        // smaller length names less of the memory that the entry may name.
+        // SAFETY: an entry is one io_uring_sqe, which has an aligned u32 there, and nobody else refers to it.
         let length = unsafe { &mut *length };
+        // A smaller length names less of the memory that the entry may name.
         *length = limit.min(*length);
         entry
     }

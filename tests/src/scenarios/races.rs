@@ -77,7 +77,7 @@ fn speaker(mut peer: TcpStream) -> mpsc::Sender<(Duration, Vec<u8>)> {
 /// How an operation and its cancel ended.
 fn outcome(reports: &[Report]) -> (&'static str, &'static str) {
     let (operation, cancel): (Vec<_>, Vec<_>) = reports.iter().partition(|report| names_something(report));
-    let ends: Vec<_> = operation.into_iter().filter(|report| is_final(report)).collect();
+    let ends: Vec<_> = operation.into_iter().filter(|&report| is_final(report)).collect();
     let [end] = ends[..] else { panic!("an operation ends once: {reports:?}") };
     let end = match end.result {
         0.. => "done",
@@ -174,6 +174,10 @@ fn accept_against_drop<E: Engine>(rounds: &mut Rounds) {
                 spin(Duration::from_nanos(random.u64(0..80_000)));
             })
             .await;
+            // Now and then it is over before anybody asks again.
+            if random.bool() {
+                rt.sleep(Duration::from_micros(random.u64(0..100))).await;
+            }
             if random.u8(0..8) > 0 {
                 let stream = rt.timeout(ms(20_000), listener.accept()).await.expect("lost").expect("accept");
                 let peer = connected.recv().expect("it is connected");
@@ -226,7 +230,11 @@ fn receive_against_timeout<E: Engine>(rounds: &mut Rounds) {
                     pattern.check(received, &bytes);
                     received += bytes.len();
                 }
-                Err(_elapsed) => timeouts.update(|count| count + 1),
+                Err(_elapsed) => {
+                    timeouts.update(|count| count + 1);
+                    // The cancel has not reached the kernel yet; the bytes may, before it.
+                    spin(Duration::from_nanos(random.u64(0..60_000)));
+                }
             }
             // Now and then all is taken, so that the next one has to wait again.
             let ahead = if random.bool() { 0 } else { 20_000 };
