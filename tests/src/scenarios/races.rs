@@ -77,7 +77,7 @@ fn speaker(mut peer: TcpStream) -> mpsc::Sender<(Duration, Vec<u8>)> {
 /// How an operation and its cancel ended.
 fn outcome(reports: &[Report]) -> (&'static str, &'static str) {
     let (operation, cancel): (Vec<_>, Vec<_>) = reports.iter().partition(|report| names_something(report));
-    let ends: Vec<_> = operation.into_iter().filter(|report| is_final(report)).collect();
+    let ends: Vec<_> = operation.into_iter().filter(is_final).collect();
     let [end] = ends[..] else { panic!("an operation ends once: {reports:?}") };
     let end = match end.result {
         0.. => "done",
