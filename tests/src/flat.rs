@@ -21,7 +21,7 @@ const WARM_UP: u64 = 5;
 const SETTLE: Duration = Duration::from_secs(20);
 
 /// Insists that whenever nothing is going on, a process holds what it held at first: descriptors, tasks, timers,
-/// sources, operations and lent buffers exactly, the heap within [`HEAP_LEVEL`], memory within [`MEMORY_LEVEL`].
+/// sources, operations and lent buffers exactly, the heap within [`HEAP_LEVEL`], memory within 8 MiB.
 ///
 /// The program has to have [`oracles::Quarantine`] for its allocator, which counts. As long as that keeps what is freed,
 /// memory is not looked at.
