@@ -12,9 +12,10 @@ mod workers;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use process::{Demos, connect, demos, engines};
+use process::{Demos, client, connect, demos, engines, has_client};
 use rustix::process::Signal;
 
 const SERVICES: [&str; 2] = ["echo", "http"];
@@ -31,6 +32,21 @@ fn every_command_explains_itself_with_examples() {
         let example = format!("demos {command}");
         assert!(help.stdout.matches(example.trim_end()).count() > 1, "{help:?}");
         assert!(!help.stdout.contains("--control"), "an inner option is shown: {help:?}");
+    }
+}
+
+#[test]
+fn netcat_gets_back_what_it_says() {
+    if !has_client("nc") {
+        return;
+    }
+    for engine in engines() {
+        let server = Demos::start(&format!("echo --listen 127.0.0.1:0 --on {engine}"));
+        let address = server.address();
+        let (ip, port) = (address.ip().to_string(), address.port().to_string());
+        // -N: the end of its stdin ends its side of the connection.
+        let netcat = client(Command::new("nc").args(["-N", &ip, &port]), b"one\ntwo\n");
+        assert!(netcat.status.success() && netcat.stdout == "one\ntwo\n", "{netcat:?}");
     }
 }
 

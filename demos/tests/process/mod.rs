@@ -144,6 +144,23 @@ impl Drop for Demos {
     }
 }
 
+/// Whether a program that nobody here wrote is there to test against, such as `nc`. A test goes without those that
+/// are missing, and says so; with DEMOS_TESTS_NEED_CLIENTS in the environment, as `.ci/run` sets it, it fails.
+pub fn has_client(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if !is_there {
+        assert!(std::env::var_os("DEMOS_TESTS_NEED_CLIENTS").is_none(), "{program} is missing: install it");
+        eprintln!("not tested against {program}: it is not installed");
+    }
+    is_there
+}
+
+/// Runs such a program to its end, with this on its stdin.
+pub fn client(command: &mut Command, input: &[u8]) -> Ended {
+    Demos::spawn(command, input).end()
+}
+
 /// The lines of a pipe, read by a thread, so that they can be waited for with a limit.
 fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
