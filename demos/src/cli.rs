@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::proxy::ProxyCommand;
 use crate::engine::Engine;
 
 /// Two small async runtimes side by side: an echo server and an HTTP server, each written once, run on
@@ -34,6 +35,7 @@ pub struct Cli {
 pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
+    Proxy(ProxyCommand),
     Compare(CompareArgs),
     Doctor(DoctorArgs),
 }
@@ -195,7 +197,7 @@ fn workers(text: &str) -> Result<NonZeroU16, String> {
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Parses a number of seconds, with a fraction or without.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds
         .filter(|seconds| *seconds <= LONGEST)

@@ -6,6 +6,7 @@
 //! | [`http`] | HTTP/1.1 |
 //! | [`serve`] | what both need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
+//! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
 //! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!
@@ -18,5 +19,6 @@ pub mod echo;
 pub mod http;
 pub mod mailbox;
 pub mod plot;
+pub mod proxy;
 pub mod sandbox;
 pub mod serve;

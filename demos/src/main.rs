@@ -5,6 +5,7 @@
 //! | `cli` | the command line |
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server`, `workers`, `signals`, `limits`, `output` | what the server commands share |
+//! | `commands` | the demonstrations, each in a file of its own |
 //! | `echo_client` | `demos echo --client` |
 //! | `compare`, `child`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
 //! | `doctor` | `demos doctor`: what this machine offers |
@@ -14,6 +15,7 @@
 mod child;
 mod cli;
 mod client;
+mod commands;
 mod compare;
 mod control;
 mod doctor;
@@ -52,6 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Http(args)) => http(args)?,
+        Some(Command::Proxy(args)) => commands::proxy::run(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),

@@ -26,11 +26,44 @@ pub trait Service: 'static {
     fn connection<R: Runtime>(service: Rc<Self>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
 }
 
+/// A server whose connections share what belongs to its runtime, such as connections of its own. A [`Service`] is one
+/// that shares itself.
+pub trait Host: Sized + 'static {
+    /// What its connections share.
+    type Shared<R: Runtime>: 'static;
+    /// How many descriptors each connection takes.
+    const DESCRIPTORS: usize;
+
+    /// Called once, on the runtime, before the first connection.
+    fn share<R: Runtime>(self, rt: &R) -> Rc<Self::Shared<R>>;
+    /// Serves one connection to its end.
+    fn connection<R: Runtime>(shared: Rc<Self::Shared<R>>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
+    /// What else there is to say at the end, in lines of its own.
+    fn summary<R: Runtime>(shared: &Self::Shared<R>) -> Option<String>;
+}
+
+impl<S: Service> Host for S {
+    type Shared<R: Runtime> = S;
+    const DESCRIPTORS: usize = 1;
+
+    fn share<R: Runtime>(self, _: &R) -> Rc<S> {
+        Rc::new(self)
+    }
+
+    fn connection<R: Runtime>(service: Rc<S>, rt: R, stream: R::Stream) -> impl Future<Output = ()> {
+        <S as Service>::connection(service, rt, stream)
+    }
+
+    fn summary<R: Runtime>(_: &S) -> Option<String> {
+        None
+    }
+}
+
 /// Runs a server until it is told to stop, and prints what it did. Each worker serves with a service of
 /// its own, made on its thread.
 pub fn run<S, M>(engine: Option<Engine>, args: &ServerArgs, service: M) -> anyhow::Result<()>
 where
-    S: Service,
+    S: Host,
     M: Fn() -> anyhow::Result<S> + Sync,
 {
     if !args.listen.ip().is_loopback() && !args.allow_remote {
@@ -58,7 +91,7 @@ pub struct Server<'a, S> {
     pub team: Option<&'a Team>,
 }
 
-impl<S: Service> Program for Server<'_, S> {
+impl<S: Host> Program for Server<'_, S> {
     type Output = anyhow::Result<Served>;
 
     fn is_sandboxed(&self) -> bool {
@@ -86,19 +119,23 @@ impl<S: Service> Program for Server<'_, S> {
         if args.control {
             control::answer(&rt)?;
         }
-        let limits = Limits { connections: connections(args), grace: args.grace };
-        let service = Rc::new(service);
-        let runtime = rt.clone();
-        let connection = move |stream| S::connection(Rc::clone(&service), runtime.clone(), stream);
-        serve(&rt, listener, &limits, connection).await.context("cannot accept connections any more")
+        let limits = Limits { connections: connections(args, S::DESCRIPTORS), grace: args.grace };
+        let shared = service.share(&rt);
+        let (theirs, runtime) = (Rc::clone(&shared), rt.clone());
+        let connection = move |stream| S::connection(Rc::clone(&theirs), runtime.clone(), stream);
+        let served = serve(&rt, listener, &limits, connection).await;
+        if let Some(summary) = S::summary::<R>(&shared) {
+            output::print(&summary)?;
+        }
+        served.context("cannot accept connections any more")
     }
 }
 
-/// The connections each worker may have at the same time: its part of all.
-fn connections(args: &ServerArgs) -> usize {
+/// The connections each worker may have at the same time, each with so many descriptors: its part of all.
+fn connections(args: &ServerArgs, descriptors: usize) -> usize {
     let workers = usize::from(args.workers.get());
     let most = args.max_connections.map_or(usize::MAX, |most| most as usize);
-    most.min(limits::connections(workers)).div_ceil(workers)
+    most.min(limits::connections(workers).div_ceil(descriptors)).div_ceil(workers)
 }
 
 /// Listens. An address in use is tried again for a moment: when a process that uses io_uring is killed,

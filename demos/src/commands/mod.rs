@@ -1,0 +1,3 @@
+//! The demonstrations: for each, what its command line says, and how it is run.
+
+pub mod proxy;
