@@ -1,0 +1,3 @@
+//! The demonstrations: for each its arguments, what it prints, and the way to its part in the library.
+
+pub mod framing;
