@@ -1,10 +1,11 @@
-//! Two servers, each written once against the traits of `executor`, and run on every engine.
+//! Servers and demonstrations, each written once against the traits of `executor`, and run on every engine.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`echo`] | the smallest server there is: what comes in goes out |
 //! | [`http`] | HTTP/1.1 |
-//! | [`serve`] | what both need: the accept loop, the limit of connections, the end |
+//! | [`framing`] | messages over a stream of bytes: sticky packets, and three codecs |
+//! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
 //! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod echo;
+pub mod framing;
 pub mod http;
 pub mod mailbox;
 pub mod plot;

@@ -4,6 +4,7 @@
 
 mod crowd;
 mod endings;
+mod framing;
 mod memory;
 mod process;
 mod sandbox;
@@ -25,7 +26,7 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "compare", "doctor"] {
+    for command in ["", "echo", "http", "framing", "framing serve", "compare", "doctor"] {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -61,6 +62,10 @@ fn bad_options_are_refused_with_their_remedy() {
         ("echo --grace=-1", 2, "give a number of seconds"),
         ("echo --max-connections 0", 2, "not in 1.."),
         ("echo --client 127.0.0.1:1 --listen 127.0.0.1:0", 2, "cannot be used with"),
+        ("framing serve", 2, "--codec"),
+        ("framing serve --codec morse", 2, "none, delimiter, fixed, prefix"),
+        ("framing serve --codec fixed --len 0", 2, "--len"),
+        ("framing --on reactor-edge serve --codec fixed", 2, "cannot be used with"),
         ("echo --client nowhere", 1, "give HOST:PORT"),
         ("http --max-connections none", 2, "invalid value"),
         ("compare --seconds 0s", 2, "give a number of seconds"),

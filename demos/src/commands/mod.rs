@@ -1,3 +1,4 @@
-//! The demonstrations: for each, what its command line says, and how it is run.
+//! The demonstrations: for each its arguments, what it prints, and the way to its part in the library.
 
+pub mod framing;
 pub mod proxy;

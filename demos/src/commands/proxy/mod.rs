@@ -13,7 +13,7 @@ use demos::http::limits::REQUESTS;
 use demos::proxy::{Event, Policy, Proxy, Settings, Target};
 use executor::Runtime;
 
-use crate::cli::{EngineArgs, ServerArgs, seconds};
+use crate::cli::{EngineArgs, ServerArgs, WorkersArgs, seconds};
 use crate::server::{self, Host};
 
 /// Runs a TCP or HTTP load balancer in front of several servers.
@@ -45,7 +45,7 @@ pub struct ProxyCommand {
     pub policy: Policy,
 
     /// Measure this proxy on each engine, nginx and HAProxy in front of the same servers, and print one table.
-    #[arg(long, conflicts_with_all = ["to", "ServerArgs", "on"])]
+    #[arg(long, conflicts_with_all = ["to", "ServerArgs", "WorkersArgs", "on"])]
     pub compare: bool,
 
     #[command(flatten)]
@@ -53,6 +53,9 @@ pub struct ProxyCommand {
 
     #[command(flatten)]
     pub server: ServerArgs,
+
+    #[command(flatten)]
+    pub workers: WorkersArgs,
 
     #[command(flatten)]
     pub limits: ProxyLimits,
@@ -125,7 +128,8 @@ pub fn run(args: ProxyCommand) -> anyhow::Result<()> {
     if args.limits.check_every.is_zero() {
         bail!("--check-every needs some time: without checks a server that was out would never be back");
     }
-    server::run(args.engine.on, &args.server, || Ok(Balancer { targets: args.to.clone(), settings: args.settings() }))
+    let balancer = || Ok(Balancer { targets: args.to.clone(), settings: args.settings() });
+    server::run_on_workers(args.engine.on, &args.server, &args.workers, balancer)
 }
 
 impl ProxyCommand {
