@@ -38,6 +38,8 @@ mod relay;
 mod reply;
 mod request;
 mod servers;
+#[cfg(test)]
+mod simulation;
 
 use std::io;
 use std::net::IpAddr;
