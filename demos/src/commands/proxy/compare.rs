@@ -28,8 +28,10 @@ const MESSAGE: usize = 128;
 /// Bytes out of which messages are cut.
 const BLOCK: usize = 1 << 16;
 const ROUNDS: usize = 3;
-const WARM_UP: Duration = Duration::from_millis(150);
-const SLOT: Duration = Duration::from_millis(500);
+/// The part of a run that goes into warming up.
+const WARM_UP: f64 = 0.2;
+/// Runs if all contenders are there: six with HTTP, five without, and what takes time around them.
+const RUNS: f64 = 12.0 * ROUNDS as f64;
 /// More than can be sent.
 const ENDLESS: &str = "18446744073709551615";
 
@@ -69,14 +71,15 @@ impl Contender {
 }
 
 /// Compares, and prints what came of it.
-pub fn run() -> anyhow::Result<()> {
+pub fn run(time: Duration) -> anyhow::Result<()> {
+    let slot = time.div_f64(RUNS);
     limits::raise_open_files();
     let progress = ProgressBar::no_length().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(["", "requests/s", "proxy's CPU us per request", "p50 us", "p99 us"]);
     for is_http in [true, false] {
-        compare(is_http, &progress, &mut table)?;
+        compare(is_http, slot, &progress, &mut table)?;
     }
     progress.finish_and_clear();
     for column in table.column_iter_mut().skip(1) {
@@ -88,14 +91,15 @@ pub fn run() -> anyhow::Result<()> {
     }
     output::print(&format!(
         "{CONNECTIONS} clients in a closed loop, {SERVERS} servers (`demos http` and `demos echo` on reactor-edge), medians of \
-         {ROUNDS} rounds of {SLOT:?}.\nLook at the processor time: clients, proxy and servers share this machine, so the \
+         {ROUNDS} rounds of {:.2} s each.\nLook at the processor time: clients, proxy and servers share this machine, so the \
          requests per second are those of all three together.\nNext: the same servers with your own load, such as \
-         `wrk -c 64 -d 5 http://127.0.0.1:8080/plaintext`."
+         `wrk -c 64 -d 5 http://127.0.0.1:8080/plaintext`.",
+        slot.as_secs_f64()
     ))
 }
 
 /// Measures all contenders with one kind of traffic.
-fn compare(is_http: bool, progress: &ProgressBar, table: &mut Table) -> anyhow::Result<()> {
+fn compare(is_http: bool, slot: Duration, progress: &ProgressBar, table: &mut Table) -> anyhow::Result<()> {
     let client = engine::reactor(Trigger::Edge).context("the client's reactor cannot be set up")?;
     let command: &[&str] = if is_http { &["http", "--max-requests", ENDLESS] } else { &["echo"] };
     let servers: Vec<_> =
@@ -109,7 +113,7 @@ fn compare(is_http: bool, progress: &ProgressBar, table: &mut Table) -> anyhow::
             let contender = &mut contenders[place];
             progress.set_message(contender.name());
             progress.tick();
-            let figures = measure(&client, is_http, contender, &addresses);
+            let figures = measure(&client, is_http, slot, contender, &addresses);
             rounds[place].push(figures.with_context(|| contender.name())?);
         }
     }
@@ -158,6 +162,7 @@ fn contenders(is_http: bool, servers: &[SocketAddr]) -> anyhow::Result<Vec<Conte
 fn measure(
     client: &Reactor,
     is_http: bool,
+    slot: Duration,
     contender: &mut Contender,
     servers: &[SocketAddr],
 ) -> anyhow::Result<Figures> {
@@ -180,9 +185,9 @@ fn measure(
             let part = if proxy.is_some() { CONNECTIONS } else { CONNECTIONS / servers.len() };
             peers.extend(client::connect(client, *server, part, dialogue).await?);
         }
-        let (peers, _) = client::run(client, peers, client.now() + WARM_UP).await?;
+        let (peers, _) = client::run(client, peers, client.now() + slot.mul_f64(WARM_UP)).await?;
         let before = contender.cpu_ns()?;
-        let (_, tally) = client::run(client, peers, client.now() + SLOT).await?;
+        let (_, tally) = client::run(client, peers, client.now() + slot.mul_f64(1.0 - WARM_UP)).await?;
         let after = contender.cpu_ns()?;
         Ok(figures(&tally, before.zip(after)))
     })

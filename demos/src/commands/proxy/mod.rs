@@ -48,6 +48,10 @@ pub struct ProxyCommand {
     #[arg(long, conflicts_with_all = ["to", "ServerArgs", "WorkersArgs", "on"])]
     pub compare: bool,
 
+    /// How long --compare may take in all, about.
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds, requires = "compare")]
+    pub seconds: Duration,
+
     #[command(flatten)]
     pub engine: EngineArgs,
 
@@ -123,7 +127,7 @@ fn path(text: &str) -> Result<String, String> {
 /// Runs it.
 pub fn run(args: ProxyCommand) -> anyhow::Result<()> {
     if args.compare {
-        return compare::run();
+        return compare::run(args.seconds);
     }
     if args.limits.check_every.is_zero() {
         bail!("--check-every needs some time: without checks a server that was out would never be back");
