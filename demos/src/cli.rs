@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
 use crate::engine::Engine;
 
@@ -36,6 +37,7 @@ pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
     Framing(FramingArgs),
+    Chat(ChatCommand),
     Compare(CompareArgs),
     Doctor(DoctorArgs),
 }

@@ -5,6 +5,7 @@
 //! | [`echo`] | the smallest server there is: what comes in goes out |
 //! | [`http`] | HTTP/1.1 |
 //! | [`framing`] | messages over a stream of bytes: sticky packets, and three codecs |
+//! | [`chat`] | a chat server: one room, a bounded queue for each client |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chat;
 pub mod echo;
 pub mod framing;
 pub mod http;

@@ -2,6 +2,7 @@
 //! Method: the built binary in a process of its own, real signals, real connections, on every engine
 //! that runs here.
 
+mod chat;
 mod crowd;
 mod endings;
 mod framing;
@@ -26,7 +27,7 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "framing", "framing serve", "compare", "doctor"] {
+    for command in ["", "echo", "http", "framing", "framing serve", "chat", "compare", "doctor"] {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -66,6 +67,9 @@ fn bad_options_are_refused_with_their_remedy() {
         ("framing serve --codec morse", 2, "none, delimiter, fixed, prefix"),
         ("framing serve --codec fixed --len 0", 2, "--len"),
         ("framing --on reactor-edge serve --codec fixed", 2, "cannot be used with"),
+        ("chat --queue 0", 2, "--queue"),
+        ("chat --when-full wait", 2, "drop-oldest, close"),
+        ("chat --workers 2", 2, "unexpected argument"),
         ("echo --client nowhere", 1, "give HOST:PORT"),
         ("http --max-connections none", 2, "invalid value"),
         ("compare --seconds 0s", 2, "give a number of seconds"),

@@ -1,3 +1,4 @@
 //! The demonstrations: for each its arguments, what it prints, and the way to its part in the library.
 
+pub mod chat;
 pub mod framing;
