@@ -10,6 +10,7 @@ use demos::http::HttpArgs;
 
 use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
+use crate::commands::queue::QueueArgs;
 use crate::engine::Engine;
 
 /// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
@@ -37,6 +38,7 @@ pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
     Framing(FramingArgs),
+    Queue(QueueArgs),
     Chat(ChatCommand),
     Compare(CompareArgs),
     Doctor(DoctorArgs),

@@ -5,6 +5,7 @@
 //! | [`echo`] | the smallest server there is: what comes in goes out |
 //! | [`http`] | HTTP/1.1 |
 //! | [`framing`] | messages over a stream of bytes: sticky packets, and three codecs |
+//! | [`queue`] | producers and consumers over a bounded queue |
 //! | [`chat`] | a chat server: one room, a bounded queue for each client |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
@@ -22,5 +23,6 @@ pub mod framing;
 pub mod http;
 pub mod mailbox;
 pub mod plot;
+pub mod queue;
 pub mod sandbox;
 pub mod serve;

@@ -8,6 +8,7 @@ mod endings;
 mod framing;
 mod memory;
 mod process;
+mod queue;
 mod sandbox;
 mod workers;
 
@@ -27,7 +28,7 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "framing", "framing serve", "chat", "compare", "doctor"] {
+    for command in ["", "echo", "http", "framing", "framing serve", "queue", "chat", "compare", "doctor"] {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -67,6 +68,8 @@ fn bad_options_are_refused_with_their_remedy() {
         ("framing serve --codec morse", 2, "none, delimiter, fixed, prefix"),
         ("framing serve --codec fixed --len 0", 2, "--len"),
         ("framing --on reactor-edge serve --codec fixed", 2, "cannot be used with"),
+        ("queue --capacity 0", 2, "not in 1.."),
+        ("queue --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
         ("chat --queue 0", 2, "--queue"),
         ("chat --when-full wait", 2, "drop-oldest, close"),
         ("chat --workers 2", 2, "unexpected argument"),
