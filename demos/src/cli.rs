@@ -11,6 +11,7 @@ use demos::http::HttpArgs;
 use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
 use crate::commands::queue::QueueArgs;
+use crate::commands::tasks::TasksArgs;
 use crate::engine::Engine;
 
 /// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
@@ -38,6 +39,7 @@ pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
     Framing(FramingArgs),
+    Tasks(TasksArgs),
     Queue(QueueArgs),
     Chat(ChatCommand),
     Compare(CompareArgs),

@@ -10,6 +10,7 @@ mod memory;
 mod process;
 mod queue;
 mod sandbox;
+mod tasks;
 mod workers;
 
 use std::io::{ErrorKind, Read, Write};
@@ -28,7 +29,7 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "framing", "framing serve", "queue", "chat", "compare", "doctor"] {
+    for command in ["", "echo", "http", "framing", "framing serve", "tasks", "queue", "chat", "compare", "doctor"] {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -68,6 +69,8 @@ fn bad_options_are_refused_with_their_remedy() {
         ("framing serve --codec morse", 2, "none, delimiter, fixed, prefix"),
         ("framing serve --codec fixed --len 0", 2, "--len"),
         ("framing --on reactor-edge serve --codec fixed", 2, "cannot be used with"),
+        ("tasks --tasks 1000001", 2, "not in 1..=1000000"),
+        ("tasks --html /nowhere/at/all.html", 1, "give a file in a folder that exists"),
         ("queue --capacity 0", 2, "not in 1.."),
         ("queue --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
         ("chat --queue 0", 2, "--queue"),

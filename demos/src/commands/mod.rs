@@ -3,3 +3,4 @@
 pub mod chat;
 pub mod framing;
 pub mod queue;
+pub mod tasks;
