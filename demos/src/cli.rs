@@ -8,8 +8,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
 use crate::commands::proxy::ProxyCommand;
+use crate::commands::queue::QueueArgs;
+use crate::commands::tasks::TasksArgs;
 use crate::engine::Engine;
 
 /// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
@@ -37,6 +40,9 @@ pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
     Framing(FramingArgs),
+    Tasks(TasksArgs),
+    Queue(QueueArgs),
+    Chat(ChatCommand),
     Proxy(ProxyCommand),
     Compare(CompareArgs),
     Doctor(DoctorArgs),

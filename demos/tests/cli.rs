@@ -2,13 +2,16 @@
 //! Method: the built binary in a process of its own, real signals, real connections, on every engine
 //! that runs here.
 
+mod chat;
 mod crowd;
 mod endings;
 mod framing;
 mod memory;
 mod process;
 mod proxy;
+mod queue;
 mod sandbox;
+mod tasks;
 mod workers;
 
 use std::io::{ErrorKind, Read, Write};
@@ -27,7 +30,7 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "framing", "framing serve", "proxy", "compare", "doctor"] {
+    for command in ["", "echo", "http", "framing", "framing serve", "tasks", "queue", "chat", "proxy", "rpc", "rpc serve", "rpc call", "compare", "doctor"] {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -67,6 +70,13 @@ fn bad_options_are_refused_with_their_remedy() {
         ("framing serve --codec morse", 2, "none, delimiter, fixed, prefix"),
         ("framing serve --codec fixed --len 0", 2, "--len"),
         ("framing --on reactor-edge serve --codec fixed", 2, "cannot be used with"),
+        ("tasks --tasks 1000001", 2, "not in 1..=1000000"),
+        ("tasks --html /nowhere/at/all.html", 1, "give a file in a folder that exists"),
+        ("queue --capacity 0", 2, "not in 1.."),
+        ("queue --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
+        ("chat --queue 0", 2, "--queue"),
+        ("chat --when-full wait", 2, "drop-oldest, close"),
+        ("chat --workers 2", 2, "unexpected argument"),
         ("echo --client nowhere", 1, "give HOST:PORT"),
         ("http --max-connections none", 2, "invalid value"),
         ("proxy", 2, "--to <ADDR:PORT[=WEIGHT]>"),

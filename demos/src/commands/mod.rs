@@ -1,4 +1,7 @@
 //! The demonstrations: for each its arguments, what it prints, and the way to its part in the library.
 
+pub mod chat;
 pub mod framing;
 pub mod proxy;
+pub mod queue;
+pub mod tasks;
