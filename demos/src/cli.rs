@@ -12,6 +12,7 @@ use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
 use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
+use crate::commands::rpc::RpcCommand;
 use crate::commands::tasks::TasksArgs;
 use crate::engine::Engine;
 
@@ -44,6 +45,7 @@ pub enum Command {
     Queue(QueueArgs),
     Chat(ChatCommand),
     Proxy(ProxyCommand),
+    Rpc(RpcCommand),
     Compare(CompareArgs),
     Doctor(DoctorArgs),
 }
@@ -197,7 +199,7 @@ pub struct DoctorArgs {
 }
 
 /// Parses `ADDR:PORT`, or looks up `NAME:PORT`.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
     found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
 }

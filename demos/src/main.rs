@@ -59,6 +59,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Queue(args)) => commands::queue::run(args)?,
         Some(Command::Chat(args)) => commands::chat::run(args)?,
         Some(Command::Proxy(args)) => commands::proxy::run(args)?,
+        Some(Command::Rpc(args)) => commands::rpc::run(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),

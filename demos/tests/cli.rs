@@ -30,7 +30,22 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "framing", "framing serve", "tasks", "queue", "chat", "proxy", "rpc", "rpc serve", "rpc call", "compare", "doctor"] {
+    for command in [
+        "",
+        "echo",
+        "http",
+        "framing",
+        "framing serve",
+        "tasks",
+        "queue",
+        "chat",
+        "proxy",
+        "rpc",
+        "rpc serve",
+        "rpc call",
+        "compare",
+        "doctor",
+    ] {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");

@@ -4,4 +4,5 @@ pub mod chat;
 pub mod framing;
 pub mod proxy;
 pub mod queue;
+pub mod rpc;
 pub mod tasks;
