@@ -10,6 +10,7 @@ mod memory;
 mod process;
 mod proxy;
 mod queue;
+mod rpc;
 mod sandbox;
 mod tasks;
 mod workers;

@@ -46,6 +46,8 @@ mod hello;
 mod interface;
 mod server;
 mod show;
+#[cfg(test)]
+mod simulation;
 mod wire;
 
 use std::rc::Rc;
