@@ -102,8 +102,16 @@ impl<T> Hold<T> {
         })
         .await;
         let socket = self.socket.take().expect("taken only at the end");
-        Rc::into_inner(socket).map_or_else(|| Err(closed()), |socket| ring::close(&self.context.seam, socket.into_fd()))
+        Rc::into_inner(socket).map_or_else(|| Err(closed()), |socket| end(&self.context, socket))
     }
+}
+
+/// Closes a socket that no operation holds any more, so that its peer learns of it now.
+fn end<T>(context: &Context, socket: Socket<T>) -> io::Result<()> {
+    if socket.has_waited.get() {
+        let _ = context.shutdown(socket.as_fd(), Shutdown::Write);
+    }
+    ring::close(&context.seam, socket.into_fd())
 }
 
 impl<T> std::fmt::Debug for Hold<T> {
@@ -125,7 +133,7 @@ impl<T> Drop for Hold<T> {
         let Some(socket) = self.socket.take() else { return };
         self.context.release(&socket);
         match Rc::try_unwrap(socket) {
-            Ok(socket) => drop(ring::close(&self.context.seam, socket.into_fd())),
+            Ok(socket) => drop(end(&self.context, socket)),
             Err(busy) => {
                 let _ = self.context.shutdown(busy.as_fd(), Shutdown::Both);
             }
