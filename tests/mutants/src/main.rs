@@ -10,12 +10,16 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use signal_hook::consts::SIGPIPE;
+use signal_hook::flag;
 
 use exhibit::{Binary, Exhibit, Test};
 use lab::{Built, How, Lab, Ran};
@@ -182,6 +186,8 @@ fn list(exhibits: &[Exhibit]) {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    // Who reads no more has seen enough: `--list | head -1`.
+    flag::register_conditional_default(SIGPIPE, Arc::new(AtomicBool::new(true)))?;
     let exhibits = chosen(&arguments.names)?;
     if arguments.list {
         list(&exhibits);
