@@ -20,6 +20,7 @@ const UNSAFE_FILES: &[&str] = &[
     "proactor/src/cores.rs",
     "tests/tests/connects.rs",
     "tests/tests/foreign_wakers.rs",
+    "tests/tests/lossy.rs",
     "tests/tests/threads.rs",
     "tests/oracles/src/fork.rs",
     "tests/oracles/src/pages.rs",

@@ -101,7 +101,7 @@ fn world(seed: u64, weather: Weather) -> u64 {
             async move {
                 let handle = sim.clone();
                 let connection = move |stream| connection(handle.clone(), stream, Rc::clone(&site));
-                let limits = serve::Limits { connections: 3, grace: Duration::from_secs(60) };
+                let limits = serve::Limits { connections: 3, per_address: None, grace: Duration::from_secs(60) };
                 serve(&sim, listener, &limits, connection).await.unwrap()
             }
         });
