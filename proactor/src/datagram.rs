@@ -197,7 +197,7 @@ impl Port for DatagramPort {
     }
 
     async fn into_fd(self) -> io::Result<OwnedFd> {
-        self.hold.into_fd().await
+        self.hold.release().await.map(Socket::into_fd)
     }
 }
 

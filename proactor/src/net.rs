@@ -90,7 +90,7 @@ impl<T> Hold<T> {
     }
 
     /// Cancels what is in flight, and waits until the kernel has let go.
-    pub(crate) async fn into_fd(mut self) -> io::Result<OwnedFd> {
+    pub(crate) async fn release(mut self) -> io::Result<Socket<T>> {
         self.context.release(self.socket());
         poll_fn(|cx| {
             let is_busy = Rc::strong_count(self.socket()) > 1;
@@ -102,8 +102,16 @@ impl<T> Hold<T> {
         })
         .await;
         let socket = self.socket.take().expect("taken only at the end");
-        Rc::into_inner(socket).map_or_else(|| Err(closed()), |socket| Ok(socket.into_fd()))
+        Rc::into_inner(socket).ok_or_else(closed)
     }
+}
+
+/// Closes a socket that no operation holds any more, so that its peer learns of it now.
+fn end<T>(context: &Context, socket: Socket<T>) -> io::Result<()> {
+    if socket.has_waited.get() {
+        let _ = context.shutdown(socket.as_fd(), Shutdown::Write);
+    }
+    ring::close(&context.seam, socket.into_fd())
 }
 
 impl<T> std::fmt::Debug for Hold<T> {
@@ -125,7 +133,7 @@ impl<T> Drop for Hold<T> {
         let Some(socket) = self.socket.take() else { return };
         self.context.release(&socket);
         match Rc::try_unwrap(socket) {
-            Ok(socket) => drop(ring::close(&self.context.seam, socket.into_fd())),
+            Ok(socket) => drop(end(&self.context, socket)),
             Err(busy) => {
                 let _ = self.context.shutdown(busy.as_fd(), Shutdown::Both);
             }
@@ -333,7 +341,7 @@ impl Connection for StreamSocket {
 
     async fn close(self) -> io::Result<()> {
         let context = Rc::clone(&self.hold.context);
-        ring::close(&context.seam, self.hold.into_fd().await?)
+        end(&context, self.hold.release().await?)
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
