@@ -19,6 +19,8 @@ pub trait Files: Runtime {
     fn file(&self, file: std::fs::File) -> io::Result<Self::File>;
 }
 
+// The futures need not be `Send`: a runtime and its files live on one thread.
+#[allow(async_fn_in_trait)]
 /// A file, read and written at offsets without keeping other tasks waiting.
 pub trait FileIo: 'static {
     /// Reads what is at `offset`: 0 bytes at the end.

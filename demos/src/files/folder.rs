@@ -73,7 +73,11 @@ impl Folder {
                 Err(Refusal::for_good("there is a folder of this name"))
             }
             Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile => {
-                if self.overwrite { Ok(None) } else { Err(taken()) }
+                if self.overwrite {
+                    Ok(None)
+                } else {
+                    Err(taken())
+                }
             }
             Ok(_) => self.open_regular(&offer.name, OFlags::RDONLY).map(Some),
         }
@@ -158,8 +162,8 @@ fn failed(what: &str, error: Errno) -> Refusal {
 fn check_name(name: &str) -> Result<(), Refusal> {
     let why = match name {
         "" => "the name is empty",
-        _ if name.starts_with('.') => "the name begins with a dot",
         _ if name.contains(['/', '\\']) => "the name is a path: give a name without slashes",
+        _ if name.starts_with('.') => "the name begins with a dot",
         _ if name.chars().any(char::is_control) => "the name has control characters",
         _ if name.len() > LONGEST_NAME => "the name is longer than 200 bytes",
         _ => return Ok(()),

@@ -41,6 +41,8 @@ mod message;
 mod peer;
 mod receive;
 mod send;
+#[cfg(test)]
+mod simulation;
 
 pub use content::{FileIo, Files};
 pub use folder::Folder;
