@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`echo`] | the smallest server there is: what comes in goes out |
 //! | [`http`] | HTTP/1.1 |
+//! | [`files`] | file transfer with resumption |
 //! | [`serve`] | what both need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod echo;
+pub mod files;
 pub mod http;
 pub mod mailbox;
 pub mod plot;

@@ -7,18 +7,23 @@
 //! | `server`, `workers`, `signals`, `limits`, `output` | what the server commands share |
 //! | `echo_client` | `demos echo --client` |
 //! | `compare`, `child`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
+//! | `ipc` | `demos ipc`: six ways for processes to talk |
+//! | `commands` | the options of the commands that have many |
 //! | `doctor` | `demos doctor`: what this machine offers |
 
-#![forbid(unsafe_code)]
+// What has to talk to the kernel without a library between says so in its own file.
+#![deny(unsafe_code)]
 
 mod child;
 mod cli;
 mod client;
+mod commands;
 mod compare;
 mod control;
 mod doctor;
 mod echo_client;
 mod engine;
+mod ipc;
 mod limits;
 mod measure;
 mod output;
@@ -53,6 +58,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Http(args)) => http(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),
     }

@@ -20,6 +20,7 @@ const UNSAFE_FILES: &[&str] = &[
     "proactor/src/ring/restrict.rs",
     "proactor/src/op.rs",
     "proactor/src/cores.rs",
+    "demos/src/ipc/shared_memory.rs",
     "tests/tests/connects.rs",
     "tests/tests/foreign_wakers.rs",
     "tests/tests/lossy.rs",

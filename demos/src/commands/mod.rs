@@ -1,0 +1,3 @@
+//! The options of the commands, each with its help, and what they lead to.
+
+pub mod ipc;
