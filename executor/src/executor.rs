@@ -18,13 +18,16 @@
 //! driver are borrowed: decide under the borrow, act after it.
 //!
 //! **Shutdown**, when the owner is dropped, also by unwinding:
-//! 1. new work is refused: spawns, requests to the driver, messages from other threads;
+//! 1. new work is refused: spawns, requests to the driver, messages from other threads, blocking jobs; of these,
+//!    those that have not begun are dropped;
 //! 2. all tasks are dropped, one after another; their handles get `Cancelled`;
 //! 3. the timers are forgotten;
 //! 4. the driver cancels what the kernel still does, and waits for it until the deadline;
-//! 5. the driver is closed. Handles and streams that are left answer [`closed`]; only the descriptor
+//! 5. blocking jobs that run are waited for until the same deadline;
+//! 6. the driver is closed. Handles and streams that are left answer [`closed`]; only the descriptor
 //!    that wakers of other threads write to stays open until the last of them is dropped.
 
+pub(crate) mod blocking;
 #[cfg(feature = "faults")]
 mod dump;
 
@@ -42,6 +45,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use self::blocking::{BlockingConfig, Pool};
 use crate::driver::{Driver, Fired};
 use crate::queue::{Inbox, LocalQueue, Mail, TaskWaker};
 use crate::remote::RemoteHandle;
@@ -71,8 +75,10 @@ pub type PanicHook = Rc<dyn Fn(Box<dyn Any + Send>)>;
 pub struct Config {
     /// Tasks that may exist at once; further spawns are refused. Default: 2^20.
     pub max_tasks: usize,
-    /// How long the end of the runtime may wait for the kernel. Default: 5 s.
+    /// How long the end of the runtime may wait for the kernel, and for blocking jobs that run. Default: 5 s.
     pub shutdown_deadline: Duration,
+    /// Threads and jobs of [`Executor::spawn_blocking`].
+    pub blocking: BlockingConfig,
     /// How long the loop keeps looking for work before it sleeps. What comes in this time is served without
     /// the cost of falling asleep and being woken, which is most of what a single slow conversation costs; the
     /// price is a processor that is busy for so long after each thing that happened. Default: zero.
@@ -88,6 +94,7 @@ impl Default for Config {
         Config {
             max_tasks: 1 << 20,
             shutdown_deadline: Duration::from_secs(5),
+            blocking: BlockingConfig::default(),
             spin: Duration::ZERO,
             on_task_panic: Rc::new(|_payload| {}),
         }
@@ -99,6 +106,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("max_tasks", &self.max_tasks)
             .field("shutdown_deadline", &self.shutdown_deadline)
+            .field("blocking", &self.blocking)
             .field("spin", &self.spin)
             .finish_non_exhaustive()
     }
@@ -142,6 +150,7 @@ struct Shared<D> {
     timers: Rc<Timers>,
     /// The clock of [`Executor::stopped`]. It stands still until somebody asks the program to end.
     stop_clock: Rc<Timers>,
+    blocking: Arc<Pool>,
     config: Config,
     phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
@@ -197,6 +206,7 @@ impl<D: Driver> Executor<D> {
             turn_time: Cell::new(driver.now()),
             driver: RefCell::new(Some(driver)),
             tasks: RefCell::default(),
+            blocking: Pool::new(config.blocking),
             config,
             phase: Cell::new(Phase::Open),
             running: Cell::new(false),
@@ -364,6 +374,7 @@ impl<D: Driver> Executor<D> {
         stats.timers_fired = timers.fired.get();
         if let Some(driver) = driver.borrow().as_ref() {
             stats.driver = driver.stats();
+            stats.blocking = self.shared.blocking.stats();
         }
         stats
     }
@@ -532,7 +543,7 @@ impl<D: Driver> Shared<D> {
     }
 
     fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        if self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks {
+        if self.is_full() {
             self.counts.borrow_mut().tasks_refused += 1;
             return JoinHandle::refused();
         }
@@ -563,8 +574,10 @@ impl<D: Driver> Shared<D> {
         if let Some(driver) = self.driver.borrow_mut().as_mut() {
             driver.close();
         }
+        let start = Instant::now();
         let mail = self.inbox.close();
         self.guard(|| drop(mail));
+        self.blocking.close().for_each(|job| self.guard(|| drop(job)));
         let tasks = self.tasks.take();
         for task in tasks.into_values() {
             // The clone stands for the table's reference: see TaskCell::is_joined.
@@ -577,8 +590,9 @@ impl<D: Driver> Shared<D> {
         if let Some(mut driver) = driver {
             // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
             let _ = driver.drain(driver.now() + self.config.shutdown_deadline, &mut fired);
-            self.counts.borrow_mut().driver = driver.stats();
-            drop(driver);
+            let blocking = self.blocking.wait(start, self.config.shutdown_deadline);
+            let mut counts = self.counts.borrow_mut();
+            (counts.driver, counts.blocking) = (driver.stats(), blocking);
         }
         self.act(&mut fired);
         self.queue.unregister();

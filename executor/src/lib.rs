@@ -125,6 +125,7 @@ pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
     cores::{StopHandle, Worker, run_on_each_core},
     driver::{Driver, Fired, Unpark, WaitSlot},
+    executor::blocking::{BlockingConfig, BlockingStats},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
     group::JoinSet,
     remote::{RemoteHandle, RemoteTask, SpawnError},

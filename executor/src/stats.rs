@@ -3,6 +3,8 @@
 //! Every engine reports the same shape. What does not exist on an engine is absent, not zero: an
 //! epoll reactor has no operations in flight, and saying "0" would claim that it had looked.
 
+use crate::executor::blocking::BlockingStats;
+
 /// What a runtime did since it was made. All numbers but the `_now` ones only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -29,6 +31,8 @@ pub struct Stats {
     pub timers_now: u64,
     /// Timers that fired.
     pub timers_fired: u64,
+    /// The threads for blocking calls.
+    pub blocking: BlockingStats,
     /// The driver's own.
     pub driver: DriverStats,
 }
@@ -86,6 +90,9 @@ impl Stats {
             ("turns", self.turns),
             ("timers_now", self.timers_now),
             ("timers_fired", self.timers_fired),
+            ("blocking_threads_now", self.blocking.threads_now),
+            ("blocking_jobs_now", self.blocking.jobs_now),
+            ("blocking_jobs_abandoned", self.blocking.abandoned),
         ];
         let driver = &self.driver;
         let always = [

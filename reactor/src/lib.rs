@@ -91,9 +91,9 @@ pub use crate::pool::Chunk;
 pub use crate::source::Direction;
 pub use crate::{cores::run_on_each_core, driver::EpollDriver};
 pub use executor::{
-    AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
-    JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader, RemoteHandle, RemoteTask, Runtime,
-    Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
+    AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf,
+    IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader,
+    RemoteHandle, RemoteTask, Runtime, Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};

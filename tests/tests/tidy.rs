@@ -35,6 +35,7 @@ const CORE_LINES: usize = 4500;
 const CORE_LINES_WITH_FURTHER: usize = 6500;
 const FURTHER: &[&str] = &[
     "executor/src/cores.rs",
+    "executor/src/executor/blocking.rs",
     "executor/src/executor/dump.rs",
     "executor/src/live.rs",
     "executor/src/seam.rs",

@@ -1,0 +1,312 @@
+//! Calls that block, on threads of their own, so that the loop goes on meanwhile.
+//!
+//! ```text
+//!   the runtime's thread                            up to max_threads threads named "blocking"
+//!     spawn_blocking(job) --> [ waiting jobs ] --+--> run one, deliver, look for the next
+//!        |      no thread idle: start one -------+--> idle: sleeps for keep_alive at most, then ends
+//!     task waits  <------- wake, as from any other thread --- result or panic
+//! ```
+//!
+//! **Bounds.** At most [`BlockingConfig::max_threads`] threads, at most [`BlockingConfig::max_jobs`] jobs, those
+//! included that run. A job waits when all threads are busy, first come, first served. Beyond the most jobs it is
+//! *refused* rather than kept waiting: the function that takes it can't wait, and a program that is told at once can
+//! choose, to wait for one of its handles, to shed load, or to raise the limit; an endless queue would hide that
+//! it can't keep up. A refused job has not begun, so it may be tried again.
+//!
+//! **Cancellation.** A job that has not begun is dropped, on the runtime's thread, when nobody waits for it any more.
+//! One that has begun can't be stopped: it goes on, and its result is dropped where it ends.
+//!
+//! **Shutdown.** Jobs that have not begun are dropped. Running ones are waited for until
+//! [`Config::shutdown_deadline`](crate::Config::shutdown_deadline), which the driver's end counts into; then they are
+//! left to themselves, and counted as [`BlockingStats::abandoned`]. So a job that never returns delays the exit, and
+//! can't prevent it: threads don't outlive the process.
+//!
+//! One mutex guards the queue, and every decision is made under it; no job, destructor or waker runs there.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Executor, Phase, Shared};
+use crate::driver::Driver;
+use crate::task::{JoinError, JoinHandle};
+
+/// The limits of a runtime's threads for blocking calls. They are started when needed.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockingConfig {
+    /// Threads there may be at once; at least one. Default: 64, which is enough to keep a disk busy, and still few where
+    /// all of them compute.
+    pub max_threads: usize,
+    /// Jobs there may be at once, waiting and running; further ones are refused. Default: 65,536.
+    pub max_jobs: usize,
+    /// How long a thread without work stays. Default: 10 s.
+    pub keep_alive: Duration,
+}
+
+impl Default for BlockingConfig {
+    fn default() -> Self {
+        BlockingConfig { max_threads: 64, max_jobs: 1 << 16, keep_alive: Duration::from_secs(10) }
+    }
+}
+
+/// What the threads for blocking calls do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockingStats {
+    /// Threads there are.
+    pub threads_now: u64,
+    /// Jobs that wait or run.
+    pub jobs_now: u64,
+    /// Jobs that had begun and were still running when the runtime had waited for them long enough at its end.
+    pub abandoned: u64,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads, and what waits for one.
+pub(crate) struct Pool {
+    config: BlockingConfig,
+    state: Mutex<State>,
+    /// There is work, or there will be none any more.
+    work: Condvar,
+    /// A thread has ended.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// By age. A map, because jobs leave from the middle when they are cancelled.
+    waiting: BTreeMap<u64, Job>,
+    next: u64,
+    /// Waiting and running.
+    jobs: usize,
+    threads: usize,
+    /// Threads that sleep, those included that have been woken and didn't get to run yet.
+    idle: usize,
+    is_closed: bool,
+}
+
+impl Pool {
+    pub(crate) fn new(config: BlockingConfig) -> Arc<Pool> {
+        Arc::new(Pool { config, state: Mutex::default(), work: Condvar::new(), ended: Condvar::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Queues a job, and sees to it that a thread comes for it. Gives it back if it is refused.
+    fn submit(self: &Arc<Self>, job: Job) -> Result<u64, Job> {
+        let mut state = self.lock();
+        if state.is_closed || state.jobs >= self.config.max_jobs {
+            return Err(job);
+        }
+        // Threads that were woken and have not taken their job yet are idle, and their jobs wait.
+        if state.waiting.len() < state.idle {
+            self.work.notify_one();
+        } else if state.threads < self.config.max_threads.max(1) {
+            let pool = Arc::clone(self);
+            let started = thread::Builder::new().name("blocking".to_owned()).spawn(move || pool.serve());
+            state.threads += usize::from(started.is_ok());
+            // Where no more threads can be had, the job waits for one of those that are there.
+            if state.threads == 0 {
+                return Err(job);
+            }
+        }
+        let ticket = state.next;
+        state.next += 1;
+        state.jobs += 1;
+        state.waiting.insert(ticket, job);
+        Ok(ticket)
+    }
+
+    /// What a thread does.
+    fn serve(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some((_, job)) = state.waiting.pop_first() {
+                drop(state);
+                // What panics here is a destructor or a waker. The panic has been reported, and what it left might
+                // panic again.
+                catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(std::mem::forget);
+                state = self.lock();
+                state.jobs -= 1;
+                continue;
+            }
+            if state.is_closed {
+                break;
+            }
+            state.idle += 1;
+            let slept = self.work.wait_timeout(state, self.config.keep_alive).unwrap_or_else(PoisonError::into_inner);
+            state = slept.0;
+            state.idle -= 1;
+            if slept.1.timed_out() && state.waiting.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+        self.ended.notify_all();
+    }
+
+    /// Takes back a job that has not begun.
+    fn withdraw(&self, ticket: u64) -> Option<Job> {
+        let mut state = self.lock();
+        let job = state.waiting.remove(&ticket)?;
+        state.jobs -= 1;
+        Some(job)
+    }
+
+    /// From now on jobs are refused, and threads end when they are idle. Returns those that have not begun.
+    pub(super) fn close(&self) -> impl Iterator<Item = Job> + use<> {
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.jobs -= state.waiting.len();
+        self.work.notify_all();
+        std::mem::take(&mut state.waiting).into_values()
+    }
+
+    /// Waits until all threads have ended, or so much time has passed since `start`.
+    pub(super) fn wait(&self, start: Instant, most: Duration) -> BlockingStats {
+        let mut state = self.lock();
+        while state.threads > 0 && start.elapsed() < most {
+            let left = most.saturating_sub(start.elapsed());
+            state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        BlockingStats { abandoned: state.jobs as u64, ..BlockingStats::default() }
+    }
+
+    pub(super) fn stats(&self) -> BlockingStats {
+        let state = self.lock();
+        BlockingStats { threads_now: state.threads as u64, jobs_now: state.jobs as u64, abandoned: 0 }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a job's result meets the one who waits for it.
+struct Slot<T> {
+    outcome: Option<Result<T, JoinError>>,
+    waker: Option<Waker>,
+}
+
+/// Goes with the job, and wakes the one who waits when it is dropped: after the job, or instead of it.
+struct Delivery<T>(Arc<Mutex<Slot<T>>>);
+
+impl<T> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        let mut slot = lock(&self.0);
+        slot.outcome.get_or_insert(Err(JoinError::Cancelled));
+        let waker = slot.waker.take();
+        drop(slot);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Waits for a job. Dropping it withdraws the job, unless that has begun.
+struct Blocking<T> {
+    pool: Arc<Pool>,
+    slot: Arc<Mutex<Slot<T>>>,
+    /// `None`: the job was refused.
+    ticket: Option<u64>,
+}
+
+impl<T: Send + 'static> Blocking<T> {
+    fn start(pool: &Arc<Pool>, job: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+        let slot = Arc::new(Mutex::new(Slot { outcome: None, waker: None }));
+        let delivery = Delivery(Arc::clone(&slot));
+        let submitted = pool.submit(Box::new(move || {
+            let result = catch_unwind(AssertUnwindSafe(job)).map_err(JoinError::panicked);
+            lock(&delivery.0).outcome = Some(result);
+        }));
+        // What was refused is dropped here, with nothing locked.
+        Blocking { pool: Arc::clone(pool), slot, ticket: submitted.ok() }
+    }
+}
+
+impl<T> Future for Blocking<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.ticket.is_none() {
+            return Poll::Ready(Err(JoinError::Refused));
+        }
+        let waker = cx.waker().clone();
+        let mut slot = lock(&self.slot);
+        let known = slot.waker.replace(waker);
+        let outcome = slot.outcome.take();
+        drop((slot, known));
+        outcome.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<T> Drop for Blocking<T> {
+    fn drop(&mut self) {
+        let job = self.ticket.and_then(|ticket| self.pool.withdraw(ticket));
+        let waker = lock(&self.slot).waker.take();
+        drop((waker, job));
+    }
+}
+
+impl<D: Driver> Shared<D> {
+    /// Whether a spawn is to be refused now.
+    pub(super) fn is_full(&self) -> bool {
+        self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks
+    }
+}
+
+impl<D: Driver> Executor<D> {
+    /// Runs `job`, which may block or compute for long, on a thread of the runtime's pool, while the loop goes on. The
+    /// handle is as that of [`spawn`](Self::spawn): it yields what `job` returns, or its panic; dropping it detaches
+    /// the job; aborting it drops the job if that has not begun, and else leaves it to itself. Each waits in a task
+    /// of its own, which counts as one.
+    ///
+    /// If it is refused ([`JoinError::Refused`]: the runtime is closing, has `max_tasks` tasks or
+    /// [`max_jobs`](BlockingConfig::max_jobs) jobs, or no thread can be started), it is dropped here. Jobs wait
+    /// while all threads are busy, so a job must not wait for another one. What happens to jobs at the end of the
+    /// runtime is said at [`BlockingStats::abandoned`] and in the text of this module: what has not begun is dropped,
+    /// what runs is waited for until [`Config::shutdown_deadline`](crate::Config::shutdown_deadline).
+    pub fn spawn_blocking<T, F>(&self, job: F) -> JoinHandle<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let shared = &self.shared;
+        let waiting = if shared.is_full() { None } else { Some(Blocking::start(&shared.blocking, job)) };
+        let Some(waiting) = waiting.filter(|waiting| waiting.ticket.is_some()) else {
+            shared.counts.borrow_mut().tasks_refused += 1;
+            return JoinHandle::refused();
+        };
+        self.spawn(async move {
+            match waiting.await {
+                Ok(output) => output,
+                Err(JoinError::Panicked(payload)) => resume_unwind(payload.into_inner()),
+                // The pool is closed, and so this task is about to be dropped.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+
+    /// Runs `job` as [`spawn_blocking`](Self::spawn_blocking) does, and waits for it here, without a task of its own. It
+    /// begins now, also if the future is never polled.
+    ///
+    /// # Errors
+    /// The panic of `job`; refused, as there; cancelled, when the runtime ends first.
+    ///
+    /// # Cancel safety
+    /// Dropping this future drops the job if it has not begun. Else it goes on, and its result is dropped where it
+    /// ends.
+    pub fn unblock<T, F>(&self, job: F) -> impl Future<Output = Result<T, JoinError>> + use<T, F, D>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        Blocking::start(&self.shared.blocking, job)
+    }
+}
