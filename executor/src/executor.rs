@@ -30,13 +30,13 @@
 pub(crate) mod blocking;
 #[cfg(feature = "faults")]
 mod dump;
+mod foreign_loop;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -45,7 +45,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use self::blocking::{BlockingConfig, Pool};
 use crate::driver::{Driver, Fired};
 use crate::queue::{Inbox, LocalQueue, Mail, TaskWaker};
 use crate::remote::RemoteHandle;
@@ -78,7 +77,7 @@ pub struct Config {
     /// How long the end of the runtime may wait for the kernel, and for blocking jobs that run. Default: 5 s.
     pub shutdown_deadline: Duration,
     /// Threads and jobs of [`Executor::spawn_blocking`].
-    pub blocking: BlockingConfig,
+    pub blocking: blocking::BlockingConfig,
     /// How long the loop keeps looking for work before it sleeps. What comes in this time is served without
     /// the cost of falling asleep and being woken, which is most of what a single slow conversation costs; the
     /// price is a processor that is busy for so long after each thing that happened. Default: zero.
@@ -94,7 +93,7 @@ impl Default for Config {
         Config {
             max_tasks: 1 << 20,
             shutdown_deadline: Duration::from_secs(5),
-            blocking: BlockingConfig::default(),
+            blocking: blocking::BlockingConfig::default(),
             spin: Duration::ZERO,
             on_task_panic: Rc::new(|_payload| {}),
         }
@@ -106,7 +105,6 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("max_tasks", &self.max_tasks)
             .field("shutdown_deadline", &self.shutdown_deadline)
-            .field("blocking", &self.blocking)
             .field("spin", &self.spin)
             .finish_non_exhaustive()
     }
@@ -150,7 +148,7 @@ struct Shared<D> {
     timers: Rc<Timers>,
     /// The clock of [`Executor::stopped`]. It stands still until somebody asks the program to end.
     stop_clock: Rc<Timers>,
-    blocking: Arc<Pool>,
+    blocking: Arc<blocking::Pool>,
     config: Config,
     phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
@@ -206,7 +204,7 @@ impl<D: Driver> Executor<D> {
             turn_time: Cell::new(driver.now()),
             driver: RefCell::new(Some(driver)),
             tasks: RefCell::default(),
-            blocking: Pool::new(config.blocking),
+            blocking: blocking::Pool::new(config.blocking),
             config,
             phase: Cell::new(Phase::Open),
             running: Cell::new(false),
@@ -247,46 +245,6 @@ impl<D: Driver> Executor<D> {
                 panic!("the {} cannot go on: {error}", std::any::type_name::<D>());
             }
         }
-    }
-
-    /// One step, for a program that has a loop of its own: polls a batch of ready tasks, then gives the
-    /// driver a turn that sleeps at most `max` (`None`: until something happens). Returns whether there
-    /// is more to do at once.
-    ///
-    /// The contract: call it with `Some(Duration::ZERO)` until it returns false, then sleep until
-    /// [`as_fd`](Self::as_fd) is readable or [`next_deadline`](Self::next_deadline) has come. After
-    /// touching the runtime from outside (a spawn, an abort, a wake on this thread) begin anew.
-    ///
-    /// # Errors
-    /// [`closed`] after the end; those of the driver.
-    ///
-    /// # Panics
-    /// If it is called from inside `block_on` or `turn` of the same runtime.
-    pub fn turn(&self, max: Option<Duration>) -> io::Result<bool> {
-        let shared = &self.shared;
-        if shared.phase.get() != Phase::Open {
-            return Err(closed());
-        }
-        let _running = shared.start_running("turn");
-        // A waker of an earlier block_on may still name its main future: there is none now.
-        shared.run_batch(&mut || false);
-        shared.turn(max)?;
-        Ok(!shared.queue.is_empty() || !shared.inbox.fall_asleep())
-    }
-
-    /// When the next timer is due.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.shared.timers.next_deadline()
-    }
-
-    /// A descriptor that becomes readable when `turn` would find something to do (and now and then once
-    /// more, when another thread woke it). It is a duplicate, so it may be kept; after the end of the
-    /// runtime it is never readable again.
-    ///
-    /// # Errors
-    /// [`closed`] after the end; those of making it.
-    pub fn as_fd(&self) -> io::Result<OwnedFd> {
-        self.driver(|driver| driver.as_fd()?.try_clone_to_owned())?
     }
 
     /// Calls `act` with the driver. For the driver's own crate: `act` must run no user code.
@@ -372,9 +330,9 @@ impl<D: Driver> Executor<D> {
         stats.wakes_remote = inbox.wakes.load(Ordering::Relaxed);
         stats.timers_now = timers.len() as u64;
         stats.timers_fired = timers.fired.get();
+        stats.blocking = self.shared.blocking.stats();
         if let Some(driver) = driver.borrow().as_ref() {
             stats.driver = driver.stats();
-            stats.blocking = self.shared.blocking.stats();
         }
         stats
     }
@@ -574,7 +532,6 @@ impl<D: Driver> Shared<D> {
         if let Some(driver) = self.driver.borrow_mut().as_mut() {
             driver.close();
         }
-        let start = Instant::now();
         let mail = self.inbox.close();
         self.guard(|| drop(mail));
         self.blocking.close().for_each(|job| self.guard(|| drop(job)));
@@ -590,9 +547,9 @@ impl<D: Driver> Shared<D> {
         if let Some(mut driver) = driver {
             // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
             let _ = driver.drain(driver.now() + self.config.shutdown_deadline, &mut fired);
-            let blocking = self.blocking.wait(start, self.config.shutdown_deadline);
-            let mut counts = self.counts.borrow_mut();
-            (counts.driver, counts.blocking) = (driver.stats(), blocking);
+            self.blocking.wait(self.config.shutdown_deadline);
+            self.counts.borrow_mut().driver = driver.stats();
+            drop(driver);
         }
         self.act(&mut fired);
         self.queue.unregister();

@@ -3,8 +3,6 @@
 //! Every engine reports the same shape. What does not exist on an engine is absent, not zero: an
 //! epoll reactor has no operations in flight, and saying "0" would claim that it had looked.
 
-use crate::executor::blocking::BlockingStats;
-
 /// What a runtime did since it was made. All numbers but the `_now` ones only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,7 +30,7 @@ pub struct Stats {
     /// Timers that fired.
     pub timers_fired: u64,
     /// The threads for blocking calls.
-    pub blocking: BlockingStats,
+    pub blocking: crate::BlockingStats,
     /// The driver's own.
     pub driver: DriverStats,
 }
@@ -90,9 +88,6 @@ impl Stats {
             ("turns", self.turns),
             ("timers_now", self.timers_now),
             ("timers_fired", self.timers_fired),
-            ("blocking_threads_now", self.blocking.threads_now),
-            ("blocking_jobs_now", self.blocking.jobs_now),
-            ("blocking_jobs_abandoned", self.blocking.abandoned),
         ];
         let driver = &self.driver;
         let always = [
@@ -115,7 +110,7 @@ impl Stats {
             ("pool_misses", driver.pool_misses),
         ];
         let named = |(name, value): (&str, u64)| (name.to_owned(), value);
-        let mut fields: Vec<_> = core.into_iter().chain(always).map(named).collect();
+        let mut fields: Vec<_> = core.into_iter().chain(self.blocking.fields()).chain(always).map(named).collect();
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         fields.extend(driver.system_calls.iter().map(|(name, count)| (format!("call.{name}"), *count)));
         fields

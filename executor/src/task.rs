@@ -49,9 +49,9 @@ impl fmt::Display for JoinError {
         match self {
             JoinError::Panicked(payload) => write!(f, "the task panicked: {}", payload.text()),
             JoinError::Cancelled => f.write_str("the task was cancelled"),
-            JoinError::Refused => f.write_str(
-                "the task was refused: the runtime is closing, or at its limit of tasks or of blocking jobs",
-            ),
+            JoinError::Refused => {
+                f.write_str("the task was refused: the runtime is closing, or at a limit of tasks or jobs")
+            }
         }
     }
 }

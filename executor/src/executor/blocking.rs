@@ -66,6 +66,14 @@ pub struct BlockingStats {
     pub abandoned: u64,
 }
 
+impl BlockingStats {
+    /// By name.
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 3] {
+        let BlockingStats { threads_now, jobs_now, abandoned } = *self;
+        [("blocking_threads_now", threads_now), ("blocking_jobs_now", jobs_now), ("blocking_jobs_abandoned", abandoned)]
+    }
+}
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads, and what waits for one.
@@ -88,7 +96,9 @@ struct State {
     threads: usize,
     /// Threads that sleep, those included that have been woken and didn't get to run yet.
     idle: usize,
-    is_closed: bool,
+    closed: Option<Instant>,
+    /// Jobs that still ran when the end had waited for them long enough.
+    abandoned: usize,
 }
 
 impl Pool {
@@ -96,14 +106,10 @@ impl Pool {
         Arc::new(Pool { config, state: Mutex::default(), work: Condvar::new(), ended: Condvar::new() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
     /// Queues a job, and sees to it that a thread comes for it. Gives it back if it is refused.
     fn submit(self: &Arc<Self>, job: Job) -> Result<u64, Job> {
-        let mut state = self.lock();
-        if state.is_closed || state.jobs >= self.config.max_jobs {
+        let mut state = lock(&self.state);
+        if state.closed.is_some() || state.jobs >= self.config.max_jobs {
             return Err(job);
         }
         // Threads that were woken and have not taken their job yet are idle, and their jobs wait.
@@ -127,18 +133,18 @@ impl Pool {
 
     /// What a thread does.
     fn serve(&self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         loop {
             if let Some((_, job)) = state.waiting.pop_first() {
                 drop(state);
                 // What panics here is a destructor or a waker. The panic has been reported, and what it left might
                 // panic again.
                 catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(std::mem::forget);
-                state = self.lock();
+                state = lock(&self.state);
                 state.jobs -= 1;
                 continue;
             }
-            if state.is_closed {
+            if state.closed.is_some() {
                 break;
             }
             state.idle += 1;
@@ -155,7 +161,7 @@ impl Pool {
 
     /// Takes back a job that has not begun.
     fn withdraw(&self, ticket: u64) -> Option<Job> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let job = state.waiting.remove(&ticket)?;
         state.jobs -= 1;
         Some(job)
@@ -163,26 +169,27 @@ impl Pool {
 
     /// From now on jobs are refused, and threads end when they are idle. Returns those that have not begun.
     pub(super) fn close(&self) -> impl Iterator<Item = Job> + use<> {
-        let mut state = self.lock();
-        state.is_closed = true;
+        let mut state = lock(&self.state);
+        state.closed = Some(Instant::now());
         state.jobs -= state.waiting.len();
         self.work.notify_all();
         std::mem::take(&mut state.waiting).into_values()
     }
 
-    /// Waits until all threads have ended, or so much time has passed since `start`.
-    pub(super) fn wait(&self, start: Instant, most: Duration) -> BlockingStats {
-        let mut state = self.lock();
-        while state.threads > 0 && start.elapsed() < most {
-            let left = most.saturating_sub(start.elapsed());
+    /// After `close`: waits until all threads have ended, or so much time has passed since then.
+    pub(super) fn wait(&self, most: Duration) {
+        let mut state = lock(&self.state);
+        let left = |state: &State| most.saturating_sub(state.closed.map_or(Duration::ZERO, |closed| closed.elapsed()));
+        while state.threads > 0 && !left(&state).is_zero() {
+            let left = left(&state);
             state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        BlockingStats { abandoned: state.jobs as u64, ..BlockingStats::default() }
+        state.abandoned = state.jobs;
     }
 
     pub(super) fn stats(&self) -> BlockingStats {
-        let state = self.lock();
-        BlockingStats { threads_now: state.threads as u64, jobs_now: state.jobs as u64, abandoned: 0 }
+        let State { threads, jobs, abandoned, .. } = *lock(&self.state);
+        BlockingStats { threads_now: threads as u64, jobs_now: jobs as u64, abandoned: abandoned as u64 }
     }
 }
 
@@ -269,9 +276,23 @@ impl<D: Driver> Executor<D> {
     ///
     /// If it is refused ([`JoinError::Refused`]: the runtime is closing, has `max_tasks` tasks or
     /// [`max_jobs`](BlockingConfig::max_jobs) jobs, or no thread can be started), it is dropped here. Jobs wait
-    /// while all threads are busy, so a job must not wait for another one. What happens to jobs at the end of the
-    /// runtime is said at [`BlockingStats::abandoned`] and in the text of this module: what has not begun is dropped,
-    /// what runs is waited for until [`Config::shutdown_deadline`](crate::Config::shutdown_deadline).
+    /// while all threads are busy, so a job must not wait for another one. At the end of the runtime jobs that have
+    /// not begun are dropped; running ones are waited for until
+    /// [`Config::shutdown_deadline`](crate::Config::shutdown_deadline), then left to themselves and counted
+    /// ([`BlockingStats::abandoned`]), so that none keeps the program from its exit.
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let sorted = rt.spawn_blocking(|| {
+    ///     let mut numbers: Vec<u32> = (0..1_000_000).rev().collect();
+    ///     numbers.sort();
+    ///     numbers
+    /// });
+    /// assert_eq!(sorted.await?[0], 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn spawn_blocking<T, F>(&self, job: F) -> JoinHandle<T>
     where
         T: Send + 'static,
