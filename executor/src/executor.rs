@@ -31,6 +31,7 @@ pub(crate) mod blocking;
 #[cfg(feature = "faults")]
 mod dump;
 mod foreign_loop;
+mod lookup;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -532,9 +533,9 @@ impl<D: Driver> Shared<D> {
         if let Some(driver) = self.driver.borrow_mut().as_mut() {
             driver.close();
         }
+        self.blocking.close().for_each(|job| self.guard(|| drop(job)));
         let mail = self.inbox.close();
         self.guard(|| drop(mail));
-        self.blocking.close().for_each(|job| self.guard(|| drop(job)));
         let tasks = self.tasks.take();
         for task in tasks.into_values() {
             // The clone stands for the table's reference: see TaskCell::is_joined.

@@ -101,6 +101,7 @@ mod buf;
 mod cores;
 mod driver;
 mod executor;
+mod files;
 mod group;
 mod live;
 mod queue;
@@ -130,6 +131,7 @@ pub use {
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::blocking::{BlockingConfig, BlockingStats},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
+    files::{Files, RandomAccess},
     group::JoinSet,
     remote::{RemoteHandle, RemoteTask, SpawnError},
     runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},

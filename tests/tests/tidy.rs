@@ -39,6 +39,8 @@ const FURTHER: &[&str] = &[
     "executor/src/executor/blocking.rs",
     "executor/src/executor/dump.rs",
     "executor/src/executor/foreign_loop.rs",
+    "executor/src/executor/lookup.rs",
+    "executor/src/files.rs",
     "executor/src/live.rs",
     "executor/src/seam.rs",
     "proactor/src/calls.rs",
@@ -55,6 +57,7 @@ const FURTHER: &[&str] = &[
     "reactor/src/driver/dump.rs",
     "reactor/src/epoll/faults.rs",
     "reactor/src/faults.rs",
+    "reactor/src/fs.rs",
 ];
 /// What stands before code that only tests have. The core has one feature, `faults`, which no release build has.
 const FOR_TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(all(test", "#[cfg(feature ="];

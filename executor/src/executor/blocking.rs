@@ -25,6 +25,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,7 +33,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Executor, Phase, Shared};
+use super::{Executor, Phase, Shared, closed};
 use crate::driver::Driver;
 use crate::task::{JoinError, JoinHandle};
 
@@ -329,5 +330,29 @@ impl<D: Driver> Executor<D> {
         F: FnOnce() -> T + Send + 'static,
     {
         Blocking::start(&self.shared.blocking, job)
+    }
+
+    /// As [`unblock`](Self::unblock), for a call that reports errors of the system's. It begins when it is polled.
+    ///
+    /// # Errors
+    /// Those of `job`; `ResourceBusy` if it is refused because the pool has as many jobs as it may;
+    /// [`closed`](crate::closed).
+    ///
+    /// # Panics
+    /// If `job` does.
+    ///
+    /// # Cancel safety
+    /// As that of [`unblock`](Self::unblock).
+    pub async fn unblock_io<T, F>(&self, job: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> io::Result<T> + Send + 'static,
+    {
+        match self.unblock(job).await {
+            Ok(result) => result,
+            Err(JoinError::Panicked(payload)) => resume_unwind(payload.into_inner()),
+            Err(_) if self.shared.phase.get() != Phase::Open => Err(closed()),
+            Err(refused) => Err(io::Error::new(io::ErrorKind::ResourceBusy, refused)),
+        }
     }
 }
