@@ -1,10 +1,11 @@
-//! The binary `demos`: servers to run, engines to compare. See `demos --help`.
+//! The binary `demos`: servers and demonstrations to run, engines to compare. See `demos --help`.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `cli` | the command line |
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server`, `workers`, `signals`, `limits`, `output` | what the server commands share |
+//! | `commands` | the demonstrations' parts that have to do with the command line |
 //! | `echo_client` | `demos echo --client` |
 //! | `compare`, `child`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
 //! | `ipc` | `demos ipc`: six ways for processes to talk |
@@ -57,6 +58,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Http(args)) => http(args)?,
+        Some(Command::Framing(args)) => commands::framing::run(args)?,
+        Some(Command::Queue(args)) => commands::queue::run(args)?,
+        Some(Command::Chat(args)) => commands::chat::run(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
@@ -68,7 +72,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn echo(args: EchoArgs) -> anyhow::Result<()> {
     match args.client {
         Some(server) => echo_client::run(args.engine.on, &server),
-        None => server::run(args.engine.on, &args.server, || Ok(Echo)),
+        None => server::run_on_workers(args.engine.on, &args.server, &args.workers, || Ok(Echo)),
     }
 }
 
@@ -82,7 +86,7 @@ impl server::Service for Echo {
 }
 
 fn http(args: HttpCommand) -> anyhow::Result<()> {
-    server::run(args.engine.on, &args.server, || {
+    server::run_on_workers(args.engine.on, &args.server, &args.workers, || {
         let site = args.http.site().context("cannot open the directory given with --root")?;
         Ok(Http { site: Rc::new(site) })
     })

@@ -11,7 +11,7 @@ use demos::sandbox;
 use demos::serve::{Limits, Served, serve};
 use executor::{ListenOptions, Listener, Runtime};
 
-use crate::cli::ServerArgs;
+use crate::cli::{ServerArgs, WorkersArgs};
 use crate::engine::{self, Engine, Program};
 use crate::workers::{self, Team};
 use crate::{control, limits, output, signals};
@@ -26,13 +26,33 @@ pub trait Service: 'static {
     fn connection<R: Runtime>(service: Rc<Self>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
 }
 
-/// Runs a server until it is told to stop, and prints what it did. Each worker serves with a service of
-/// its own, made on its thread.
-pub fn run<S, M>(engine: Option<Engine>, args: &ServerArgs, service: M) -> anyhow::Result<()>
+/// Runs a server on one runtime until it is told to stop, and prints what it did.
+pub fn run<S: Service>(engine: Option<Engine>, args: &ServerArgs, service: S) -> anyhow::Result<()> {
+    prepare(args)?;
+    let (served, stats) = engine::run(engine, Server { args, service, workers: 1, team: None })?;
+    output::print(&format!("served {} {stats}", workers::words(&served?.fields())))
+}
+
+/// The same on as many workers as asked for. Each serves with a service of its own, made on its thread.
+pub fn run_on_workers<S, M>(
+    engine: Option<Engine>,
+    args: &ServerArgs,
+    workers: &WorkersArgs,
+    service: M,
+) -> anyhow::Result<()>
 where
     S: Service,
     M: Fn() -> anyhow::Result<S> + Sync,
 {
+    if workers.workers.get() == 1 {
+        return run(engine, args, service()?);
+    }
+    prepare(args)?;
+    output::print(&workers::run(engine, args, workers.workers, service)?)
+}
+
+/// What comes before a server's runtime.
+fn prepare(args: &ServerArgs) -> anyhow::Result<()> {
     if !args.listen.ip().is_loopback() && !args.allow_remote {
         bail!(
             "{} can be reached from other machines, and this is a demonstration: \
@@ -41,19 +61,15 @@ where
         );
     }
     limits::raise_open_files();
-    let summary = if args.workers.get() == 1 {
-        let (served, stats) = engine::run(engine, Server { args, service: service()?, team: None })?;
-        format!("served {} {stats}", workers::words(&served?.fields()))
-    } else {
-        workers::run(engine, args, service)?
-    };
-    output::print(&summary)
+    Ok(())
 }
 
 /// A server on one runtime: alone, or one of a team.
 pub struct Server<'a, S> {
     pub args: &'a ServerArgs,
     pub service: S,
+    /// How many there are.
+    pub workers: usize,
     pub team: Option<&'a Team>,
 }
 
@@ -65,7 +81,7 @@ impl<S: Service> Program for Server<'_, S> {
     }
 
     async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<Served> {
-        let Server { args, service, team } = self;
+        let Server { args, service, workers, team } = self;
         let (address, options) = match team {
             Some(team) => (team.address(), ListenOptions { reuse_port: true, ..ListenOptions::default() }),
             None => {
@@ -86,7 +102,7 @@ impl<S: Service> Program for Server<'_, S> {
             control::answer(&rt)?;
         }
         let per_address = args.max_per_address.map(|most| most as usize);
-        let limits = Limits { connections: connections(args), per_address, grace: args.grace };
+        let limits = Limits { connections: connections(args, workers), per_address, grace: args.grace };
         let service = Rc::new(service);
         let runtime = rt.clone();
         let connection = move |stream| S::connection(Rc::clone(&service), runtime.clone(), stream);
@@ -95,8 +111,7 @@ impl<S: Service> Program for Server<'_, S> {
 }
 
 /// The connections each worker may have at the same time: its part of all.
-fn connections(args: &ServerArgs) -> usize {
-    let workers = usize::from(args.workers.get());
+fn connections(args: &ServerArgs, workers: usize) -> usize {
     let most = args.max_connections.map_or(usize::MAX, |most| most as usize);
     most.min(limits::connections(workers)).div_ceil(workers)
 }

@@ -2,11 +2,14 @@
 //! Method: the built binary in a process of its own, real signals, real connections, on every engine
 //! that runs here.
 
+mod chat;
 mod crowd;
 mod endings;
+mod framing;
 mod ipc;
 mod memory;
 mod process;
+mod queue;
 mod sandbox;
 mod workers;
 
@@ -26,7 +29,8 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "compare", "ipc", "doctor"] {
+    let commands = ["", "echo", "http", "framing", "framing serve", "queue", "ipc", "chat", "compare", "doctor"];
+    for command in commands {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -63,6 +67,15 @@ fn bad_options_are_refused_with_their_remedy() {
         ("echo --max-connections 0", 2, "not in 1.."),
         ("echo --max-per-address 0", 2, "not in 1.."),
         ("echo --client 127.0.0.1:1 --listen 127.0.0.1:0", 2, "cannot be used with"),
+        ("framing serve", 2, "--codec"),
+        ("framing serve --codec morse", 2, "none, delimiter, fixed, prefix"),
+        ("framing serve --codec fixed --len 0", 2, "--len"),
+        ("framing --on reactor-edge serve --codec fixed", 2, "cannot be used with"),
+        ("queue --capacity 0", 2, "not in 1.."),
+        ("queue --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
+        ("chat --queue 0", 2, "--queue"),
+        ("chat --when-full wait", 2, "drop-oldest, close"),
+        ("chat --workers 2", 2, "unexpected argument"),
         ("echo --client nowhere", 1, "give HOST:PORT"),
         ("http --max-connections none", 2, "invalid value"),
         ("compare --seconds 0s", 2, "give a number of seconds"),
