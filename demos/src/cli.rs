@@ -11,6 +11,7 @@ use demos::http::HttpArgs;
 use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
+use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
 use crate::engine::Engine;
 
@@ -42,6 +43,7 @@ pub enum Command {
     Queue(QueueArgs),
     Ipc(IpcArgs),
     Chat(ChatCommand),
+    Proxy(ProxyCommand),
     Compare(CompareArgs),
     Doctor(DoctorArgs),
 }

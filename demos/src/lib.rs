@@ -10,6 +10,7 @@
 //! | [`chat`] | a chat server: one room, a bounded queue for each client |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
+//! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
 //! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!
@@ -25,6 +26,7 @@ pub mod framing;
 pub mod http;
 pub mod mailbox;
 pub mod plot;
+pub mod proxy;
 pub mod queue;
 pub mod sandbox;
 pub mod serve;

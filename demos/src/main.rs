@@ -61,6 +61,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Framing(args)) => commands::framing::run(args)?,
         Some(Command::Queue(args)) => commands::queue::run(args)?,
         Some(Command::Chat(args)) => commands::chat::run(args)?,
+        Some(Command::Proxy(args)) => commands::proxy::run(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),

@@ -25,14 +25,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cli::ServerArgs;
 use crate::engine::{self, Ended, Engine};
-use crate::server::{Server, Service, TAKEDOWN, TAKEDOWN_STEP, refusal};
+use crate::server::{Host, Server, TAKEDOWN, TAKEDOWN_STEP, refusal};
 use crate::signals;
 
 /// Runs a server on several workers until it is told to stop. Returns what they did: one line for each,
 /// and one for all.
 pub fn run<S, M>(engine: Option<Engine>, args: &ServerArgs, workers: NonZeroU16, service: M) -> anyhow::Result<String>
 where
-    S: Service,
+    S: Host,
     M: Fn() -> anyhow::Result<S> + Sync,
 {
     if args.control {

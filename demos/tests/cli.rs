@@ -9,6 +9,7 @@ mod framing;
 mod ipc;
 mod memory;
 mod process;
+mod proxy;
 mod queue;
 mod sandbox;
 mod workers;
@@ -29,7 +30,8 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    let commands = ["", "echo", "http", "framing", "framing serve", "queue", "ipc", "chat", "compare", "doctor"];
+    let commands =
+        ["", "echo", "http", "framing", "framing serve", "queue", "ipc", "chat", "proxy", "compare", "doctor"];
     for command in commands {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
@@ -78,6 +80,11 @@ fn bad_options_are_refused_with_their_remedy() {
         ("chat --workers 2", 2, "unexpected argument"),
         ("echo --client nowhere", 1, "give HOST:PORT"),
         ("http --max-connections none", 2, "invalid value"),
+        ("proxy", 2, "--to <ADDR:PORT[=WEIGHT]>"),
+        ("proxy --to 127.0.0.1:80=0", 2, "weights from 1 to 100"),
+        ("proxy --to 127.0.0.1:80 --check-path /", 2, "--http"),
+        ("proxy --to 127.0.0.1:80 --check-every 0", 1, "--check-every"),
+        ("proxy --compare --to 127.0.0.1:80", 2, "cannot be used with"),
         ("compare --seconds 0s", 2, "give a number of seconds"),
         ("compare --on proactor", 2, "unexpected argument"),
         ("compare --seconds 3600 --html /nowhere/at/all.html", 1, "give a file in a folder that exists"),

@@ -3,4 +3,5 @@
 pub mod chat;
 pub mod framing;
 pub mod ipc;
+pub mod proxy;
 pub mod queue;
