@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::models::ModelsArgs;
+use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
 /// Two small async runtimes side by side: an echo server and an HTTP server, each written once, run on
@@ -35,6 +37,8 @@ pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
     Compare(CompareArgs),
+    Models(ModelsArgs),
+    Web(WebArgs),
     Doctor(DoctorArgs),
 }
 
@@ -177,7 +181,7 @@ pub struct DoctorArgs {
 }
 
 /// Parses `ADDR:PORT`, or looks up `NAME:PORT`.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
     found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
 }
@@ -195,7 +199,7 @@ fn workers(text: &str) -> Result<NonZeroU16, String> {
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Parses a number of seconds, with a fraction or without.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds
         .filter(|seconds| *seconds <= LONGEST)

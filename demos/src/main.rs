@@ -6,21 +6,27 @@
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server`, `workers`, `signals`, `limits`, `output` | what the server commands share |
 //! | `echo_client` | `demos echo --client` |
-//! | `compare`, `child`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
+//! | `compare`, `child`, `cores`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
+//! | `models` | `demos models`, `demos web`: the ladder of I/O models, and what came of each rung |
+//! | `commands` | the options of the commands that have many |
 //! | `doctor` | `demos doctor`: what this machine offers |
 
-#![forbid(unsafe_code)]
+// The rungs of the ladder talk to the kernel without a library between; each that has to says so in `models`.
+#![deny(unsafe_code)]
 
 mod child;
 mod cli;
 mod client;
+mod commands;
 mod compare;
 mod control;
+mod cores;
 mod doctor;
 mod echo_client;
 mod engine;
 mod limits;
 mod measure;
+mod models;
 mod output;
 mod page;
 mod report;
@@ -53,6 +59,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Http(args)) => http(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Models(args)) => commands::models::run(&args)?,
+        Some(Command::Web(args)) => commands::web::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),
     }

@@ -33,13 +33,7 @@ where
     S: Service,
     M: Fn() -> anyhow::Result<S> + Sync,
 {
-    if !args.listen.ip().is_loopback() && !args.allow_remote {
-        bail!(
-            "{} can be reached from other machines, and this is a demonstration: \
-             listen on 127.0.0.1 or [::1], or say --allow-remote",
-            args.listen
-        );
-    }
+    check_reach(args)?;
     limits::raise_open_files();
     let summary = if args.workers.get() == 1 {
         let (served, stats) = engine::run(engine, Server { args, service: service()?, team: None })?;
@@ -49,6 +43,18 @@ where
         workers::run(engine, args, service)?
     };
     output::print(&summary)
+}
+
+/// Refuses addresses that other machines can reach, unless they are wished for.
+pub fn check_reach(args: &ServerArgs) -> anyhow::Result<()> {
+    if !args.listen.ip().is_loopback() && !args.allow_remote {
+        bail!(
+            "{} can be reached from other machines, and this is a demonstration: \
+             listen on 127.0.0.1 or [::1], or say --allow-remote",
+            args.listen
+        );
+    }
+    Ok(())
 }
 
 /// A server on one runtime: alone, or one of a team.

@@ -1,0 +1,4 @@
+//! The options of the commands, each with its help, and what they lead to.
+
+pub mod models;
+pub mod web;
