@@ -11,8 +11,10 @@ use demos::http::HttpArgs;
 use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
+use crate::commands::models::ModelsArgs;
 use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
+use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
 /// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
@@ -45,6 +47,8 @@ pub enum Command {
     Chat(ChatCommand),
     Proxy(ProxyCommand),
     Compare(CompareArgs),
+    Models(ModelsArgs),
+    Web(WebArgs),
     Doctor(DoctorArgs),
 }
 

@@ -3,5 +3,7 @@
 pub mod chat;
 pub mod framing;
 pub mod ipc;
+pub mod models;
 pub mod proxy;
 pub mod queue;
+pub mod web;
