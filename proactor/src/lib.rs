@@ -100,7 +100,8 @@ pub use crate::{cores::run_on_each_core, driver::UringDriver};
 pub use executor::{
     AbortHandle, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError,
     JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Net, PanicPayload, Reader, RemoteHandle,
-    RemoteTask, Runtime, Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
+    RemoteTask, Runtime, Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, copy, copy_bidirectional,
+    yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};
