@@ -155,7 +155,7 @@ fn refusal(asked: Option<Engine>, error: &SetupError) -> anyhow::Error {
 mod tests {
     use std::io::ErrorKind;
 
-    use proactor::File;
+    use proactor::{File, RandomAccess};
 
     use super::*;
 
