@@ -39,6 +39,7 @@ const CORE: [&str; 3] = ["executor/src", "reactor/src", "proactor/src"];
 const CORE_LINES: usize = 4500;
 const CORE_LINES_WITH_FURTHER: usize = 6500;
 const FURTHER: &[&str] = &[
+    "executor/src/copy.rs",
     "executor/src/cores.rs",
     "executor/src/datagram.rs",
     "executor/src/executor/blocking.rs",
@@ -47,6 +48,7 @@ const FURTHER: &[&str] = &[
     "executor/src/executor/lookup.rs",
     "executor/src/files.rs",
     "executor/src/live.rs",
+    "executor/src/net.rs",
     "executor/src/seam.rs",
     "proactor/src/calls.rs",
     "proactor/src/cores.rs",
