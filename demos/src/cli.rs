@@ -10,6 +10,8 @@ use demos::http::HttpArgs;
 
 use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
+use crate::commands::ipc::IpcArgs;
+use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
 use crate::commands::tasks::TasksArgs;
 use crate::engine::Engine;
@@ -41,7 +43,9 @@ pub enum Command {
     Framing(FramingArgs),
     Tasks(TasksArgs),
     Queue(QueueArgs),
+    Ipc(IpcArgs),
     Chat(ChatCommand),
+    Proxy(ProxyCommand),
     Compare(CompareArgs),
     Doctor(DoctorArgs),
 }
@@ -132,6 +136,11 @@ pub struct ServerArgs {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
 
+    /// Connections at the same time from one address; more are closed at once. Default: no such limit.
+    /// Several workers count each for itself. Not for servers behind a proxy, which is one address.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_address: Option<u32>,
+
     /// Once it listens, give up for good what a server does not need: starting programs, looking into
     /// other processes, new io_uring rings, and sockets other than TCP/IP's and UNIX's. On the proactor,
     /// the kernel also keeps the ring itself to requests for sockets. `demos doctor` says whether it can
@@ -195,7 +204,7 @@ pub struct DoctorArgs {
 }
 
 /// Parses `ADDR:PORT`, or looks up `NAME:PORT`.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
     found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
 }
@@ -213,7 +222,7 @@ fn workers(text: &str) -> Result<NonZeroU16, String> {
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Parses a number of seconds, with a fraction or without.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds
         .filter(|seconds| *seconds <= LONGEST)

@@ -8,9 +8,12 @@
 //! | `commands` | the demonstrations' parts that have to do with the command line |
 //! | `echo_client` | `demos echo --client` |
 //! | `compare`, `child`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
+//! | `ipc` | `demos ipc`: six ways for processes to talk |
+//! | `commands` | the options of the commands that have many |
 //! | `doctor` | `demos doctor`: what this machine offers |
 
-#![forbid(unsafe_code)]
+// What has to talk to the kernel without a library between says so in its own file.
+#![deny(unsafe_code)]
 
 mod child;
 mod cli;
@@ -21,6 +24,7 @@ mod control;
 mod doctor;
 mod echo_client;
 mod engine;
+mod ipc;
 mod limits;
 mod measure;
 mod output;
@@ -58,7 +62,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Tasks(args)) => commands::tasks::run(&args)?,
         Some(Command::Queue(args)) => commands::queue::run(args)?,
         Some(Command::Chat(args)) => commands::chat::run(args)?,
+        Some(Command::Proxy(args)) => commands::proxy::run(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),
     }

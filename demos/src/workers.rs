@@ -9,6 +9,7 @@
 //! then opens for the workers, and is given up when all of them listen. What it cannot keep out is a
 //! program that asks for `SO_REUSEPORT` without such a look.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::num::NonZeroU16;
@@ -24,14 +25,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cli::ServerArgs;
 use crate::engine::{self, Ended, Engine};
-use crate::server::{Server, Service, TAKEDOWN, TAKEDOWN_STEP, refusal};
+use crate::server::{Host, Server, TAKEDOWN, TAKEDOWN_STEP, refusal};
 use crate::signals;
 
 /// Runs a server on several workers until it is told to stop. Returns what they did: one line for each,
 /// and one for all.
 pub fn run<S, M>(engine: Option<Engine>, args: &ServerArgs, workers: NonZeroU16, service: M) -> anyhow::Result<String>
 where
-    S: Service,
+    S: Host,
     M: Fn() -> anyhow::Result<S> + Sync,
 {
     if args.control {
@@ -133,12 +134,12 @@ fn summary(workers: &[Ended<Served>]) -> String {
 }
 
 fn counters(served: Served, stats: &Stats) -> Vec<(String, u64)> {
-    let Served { connections, cut } = served;
-    let own = [("connections".to_owned(), connections), ("cut".to_owned(), cut)];
-    own.into_iter().chain(stats.fields().into_iter().filter(|(_, value)| *value != 0)).collect()
+    let own = served.fields().into_iter().map(|(name, value)| (name.to_owned(), value));
+    own.chain(stats.fields().into_iter().filter(|(_, value)| *value != 0)).collect()
 }
 
-fn words(counters: &[(String, u64)]) -> String {
+/// `name=value` of each.
+pub fn words(counters: &[(impl Display, u64)]) -> String {
     let words: Vec<_> = counters.iter().map(|(name, value)| format!("{name}={value}")).collect();
     words.join(" ")
 }

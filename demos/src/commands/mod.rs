@@ -2,5 +2,7 @@
 
 pub mod chat;
 pub mod framing;
+pub mod ipc;
+pub mod proxy;
 pub mod queue;
 pub mod tasks;
