@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
@@ -42,6 +43,7 @@ pub enum Command {
     Http(HttpCommand),
     Framing(FramingArgs),
     Tasks(TasksArgs),
+    Blocking(BlockingArgs),
     Queue(QueueArgs),
     Ipc(IpcArgs),
     Chat(ChatCommand),

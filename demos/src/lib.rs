@@ -7,6 +7,7 @@
 //! | [`framing`] | messages over a stream of bytes: sticky packets, and three codecs |
 //! | [`files`] | file transfer with resumption |
 //! | [`tasks`] | tasks against threads and processes: to make, to keep, to switch |
+//! | [`blocking`] | why a call that blocks stops all tasks, and what to do |
 //! | [`queue`] | producers and consumers over a bounded queue |
 //! | [`chat`] | a chat server: one room, a bounded queue for each client |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
@@ -21,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 pub mod chat;
 pub mod echo;
 pub mod files;

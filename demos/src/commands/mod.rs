@@ -1,5 +1,6 @@
 //! The demonstrations: for each its arguments, what it prints, and the way to its part in the library.
 
+pub mod blocking;
 pub mod chat;
 pub mod framing;
 pub mod ipc;
