@@ -12,9 +12,11 @@ use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
+use crate::commands::models::ModelsArgs;
 use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
 use crate::commands::tasks::TasksArgs;
+use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
 /// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
@@ -49,6 +51,8 @@ pub enum Command {
     Chat(ChatCommand),
     Proxy(ProxyCommand),
     Compare(CompareArgs),
+    Models(ModelsArgs),
+    Web(WebArgs),
     Doctor(DoctorArgs),
 }
 

@@ -86,6 +86,13 @@ where
 
 /// What comes before a server's runtime.
 fn prepare(args: &ServerArgs) -> anyhow::Result<()> {
+    check_reach(args)?;
+    limits::raise_open_files();
+    Ok(())
+}
+
+/// Refuses addresses that other machines can reach, unless they are wished for.
+pub fn check_reach(args: &ServerArgs) -> anyhow::Result<()> {
     if !args.listen.ip().is_loopback() && !args.allow_remote {
         bail!(
             "{} can be reached from other machines, and this is a demonstration: \
@@ -93,7 +100,6 @@ fn prepare(args: &ServerArgs) -> anyhow::Result<()> {
             args.listen
         );
     }
-    limits::raise_open_files();
     Ok(())
 }
 

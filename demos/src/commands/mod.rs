@@ -4,6 +4,8 @@ pub mod blocking;
 pub mod chat;
 pub mod framing;
 pub mod ipc;
+pub mod models;
 pub mod proxy;
 pub mod queue;
 pub mod tasks;
+pub mod web;
