@@ -8,12 +8,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
 use crate::commands::models::ModelsArgs;
 use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
+use crate::commands::tasks::TasksArgs;
 use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
@@ -42,6 +44,8 @@ pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
     Framing(FramingArgs),
+    Tasks(TasksArgs),
+    Blocking(BlockingArgs),
     Queue(QueueArgs),
     Ipc(IpcArgs),
     Chat(ChatCommand),

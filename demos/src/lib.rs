@@ -6,9 +6,12 @@
 //! | [`http`] | HTTP/1.1 |
 //! | [`framing`] | messages over a stream of bytes: sticky packets, and three codecs |
 //! | [`files`] | file transfer with resumption |
+//! | [`tasks`] | tasks against threads and processes: to make, to keep, to switch |
+//! | [`blocking`] | why a call that blocks stops all tasks, and what to do |
 //! | [`queue`] | producers and consumers over a bounded queue |
 //! | [`chat`] | a chat server: one room, a bounded queue for each client |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
+//! | [`memory`] | what the kernel says about memory |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
 //! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
@@ -19,14 +22,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 pub mod chat;
 pub mod echo;
 pub mod files;
 pub mod framing;
 pub mod http;
 pub mod mailbox;
+pub mod memory;
 pub mod plot;
 pub mod proxy;
 pub mod queue;
 pub mod sandbox;
 pub mod serve;
+pub mod tasks;

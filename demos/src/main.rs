@@ -61,6 +61,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Http(args)) => http(args)?,
         Some(Command::Framing(args)) => commands::framing::run(args)?,
+        Some(Command::Tasks(args)) => commands::tasks::run(&args)?,
+        Some(Command::Blocking(args)) => commands::blocking::run(&args)?,
         Some(Command::Queue(args)) => commands::queue::run(args)?,
         Some(Command::Chat(args)) => commands::chat::run(args)?,
         Some(Command::Proxy(args)) => commands::proxy::run(args)?,
