@@ -130,6 +130,7 @@ pub use {
     cores::{StopHandle, Worker, run_on_each_core},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::blocking::{BlockingConfig, BlockingStats},
+    executor::stall::{Stall, StallWatch},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
     files::{Files, RandomAccess},
     group::JoinSet,

@@ -100,8 +100,8 @@ pub use crate::{cores::run_on_each_core, driver::UringDriver};
 pub use executor::{
     AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, DriverStats, Elapsed, Files, Interval,
     IoBuf, IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload,
-    RandomAccess, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice, SpawnError, Stats, StopHandle, Stream,
-    Worker, Writer, yield_now,
+    RandomAccess, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice, SpawnError, Stall, StallWatch, Stats,
+    StopHandle, Stream, Worker, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};
