@@ -33,6 +33,7 @@ mod dump;
 mod foreign_loop;
 mod lookup;
 pub(crate) mod stall;
+pub(crate) mod stdio;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

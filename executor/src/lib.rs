@@ -131,6 +131,7 @@ pub use {
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::blocking::{BlockingConfig, BlockingStats},
     executor::stall::{Stall, StallWatch},
+    executor::stdio::{Stdin, Stdout},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
     files::{Files, RandomAccess},
     group::JoinSet,

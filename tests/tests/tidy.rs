@@ -41,6 +41,7 @@ const FURTHER: &[&str] = &[
     "executor/src/executor/foreign_loop.rs",
     "executor/src/executor/lookup.rs",
     "executor/src/executor/stall.rs",
+    "executor/src/executor/stdio.rs",
     "executor/src/files.rs",
     "executor/src/live.rs",
     "executor/src/seam.rs",
