@@ -8,10 +8,17 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::chat::ChatCommand;
+use crate::commands::framing::FramingArgs;
+use crate::commands::ipc::IpcArgs;
+use crate::commands::models::ModelsArgs;
+use crate::commands::proxy::ProxyCommand;
+use crate::commands::queue::QueueArgs;
+use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
-/// Two small async runtimes side by side: an echo server and an HTTP server, each written once, run on
-/// epoll (level- or edge-triggered) and on io_uring.
+/// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
+/// (level- or edge-triggered) and on io_uring.
 ///
 /// Without a command it runs `compare`.
 #[derive(Debug, Parser)]
@@ -34,7 +41,14 @@ pub struct Cli {
 pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
+    Framing(FramingArgs),
+    Queue(QueueArgs),
+    Ipc(IpcArgs),
+    Chat(ChatCommand),
+    Proxy(ProxyCommand),
     Compare(CompareArgs),
+    Models(ModelsArgs),
+    Web(WebArgs),
     Doctor(DoctorArgs),
 }
 
@@ -54,7 +68,7 @@ Examples:
   echo hi | demos echo --client localhost:8080")]
 pub struct EchoArgs {
     /// Be the client of the echo server at HOST:PORT instead.
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "ServerArgs")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["ServerArgs", "WorkersArgs"])]
     pub client: Option<String>,
 
     #[command(flatten)]
@@ -62,6 +76,9 @@ pub struct EchoArgs {
 
     #[command(flatten)]
     pub server: ServerArgs,
+
+    #[command(flatten)]
+    pub workers: WorkersArgs,
 }
 
 /// Runs an HTTP/1.1 server.
@@ -87,6 +104,9 @@ pub struct HttpCommand {
     pub server: ServerArgs,
 
     #[command(flatten)]
+    pub workers: WorkersArgs,
+
+    #[command(flatten)]
     pub http: HttpArgs,
 }
 
@@ -109,23 +129,19 @@ pub struct ServerArgs {
     #[arg(long)]
     pub allow_remote: bool,
 
-    /// Threads that serve, each with a runtime and a listener of its own on the one port, 1,024 at most.
-    ///
-    /// With more than one, each is kept on one of the cores this process may use, in turn; more workers
-    /// than cores share them. The kernel spreads the connections by a hash of their addresses, so a few
-    /// connections spread unevenly, and each stays with its worker. At the end each worker prints one
-    /// line of counters before the sum.
-    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = workers)]
-    pub workers: NonZeroU16,
-
     /// Seconds that connections have to finish after SIGINT or SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub grace: Duration,
 
     /// Connections at the same time; more wait until one ends. Default: 10,000, or what the limit of
-    /// open files allows. Several workers share it in equal parts, rounded up.
+    /// open files allows. Several workers, where there are any, share it in equal parts, rounded up.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
+
+    /// Connections at the same time from one address; more are closed at once. Default: no such limit.
+    /// Several workers count each for itself. Not for servers behind a proxy, which is one address.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_address: Option<u32>,
 
     /// Once it listens, give up for good what a server does not need: starting programs, looking into
     /// other processes, new io_uring rings, and sockets other than TCP/IP's and UNIX's. On the proactor,
@@ -137,6 +153,19 @@ pub struct ServerArgs {
     /// Answer each line on stdin with one line of counters, and stop when stdin ends.
     #[arg(long, hide = true)]
     pub control: bool,
+}
+
+/// What servers can be told whose connections have nothing to do with each other.
+#[derive(Clone, Debug, Args)]
+pub struct WorkersArgs {
+    /// Threads that serve, each with a runtime and a listener of its own on the one port, 1,024 at most.
+    ///
+    /// With more than one, each is kept on one of the cores this process may use, in turn; more workers
+    /// than cores share them. The kernel spreads the connections by a hash of their addresses, so a few
+    /// connections spread unevenly, and each stays with its worker. At the end each worker prints one
+    /// line of counters before the sum.
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = workers)]
+    pub workers: NonZeroU16,
 }
 
 /// Measures all engines side by side, and prints one table.
@@ -177,7 +206,7 @@ pub struct DoctorArgs {
 }
 
 /// Parses `ADDR:PORT`, or looks up `NAME:PORT`.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
     found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
 }
@@ -195,7 +224,7 @@ fn workers(text: &str) -> Result<NonZeroU16, String> {
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Parses a number of seconds, with a fraction or without.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds
         .filter(|seconds| *seconds <= LONGEST)

@@ -67,6 +67,9 @@
 //! | [`read`](Reader::read) | no byte of the stream, only the buffer |
 //! | [`read_exact`](Reader::read_exact) | what was read so far |
 //! | [`write`](Writer::write), [`write_all`](Writer::write_all), [`exchange`](Stream::exchange) | once they waited, and unless all was sent: how much was, so the writing side is broken |
+//! | [`recv_from`](UdpSocket::recv_from), [`recv`](UdpSocket::recv) | no datagram |
+//! | [`read_from`](UdpSocket::read_from) | no datagram, only the buffer |
+//! | [`send_to`](UdpSocket::send_to), [`send`](UdpSocket::send) | whether the datagram, a whole one, is sent |
 //! | [`connect`](Runtime::connect) | the attempt |
 //! | [`close`](Stream::close) | what it would have said; it closes all the same |
 //! | [`Sleep`], [`tick`](Interval::tick), [`JoinHandle`], [`join_next`](JoinSet::join_next), [`stopped`](Executor::stopped), [`yield_now`] | nothing |
@@ -87,10 +90,10 @@
 //!
 //! # Reading order
 //!
-//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`. The
-//! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `executor/blocking.rs` runs what
-//! would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs` the place where tests get
-//! between a driver and the kernel.
+//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`,
+//! `datagram.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
+//! `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
+//! the place where tests get between a driver and the kernel.
 
 #![forbid(unsafe_code)]
 // The futures of the traits here need not be `Send`: a runtime, its tasks and its streams live on one
@@ -99,6 +102,7 @@
 
 mod buf;
 mod cores;
+mod datagram;
 mod driver;
 mod executor;
 mod files;
@@ -128,6 +132,7 @@ pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
     cores::{StopHandle, Worker, run_on_each_core},
+    datagram::{Datagram, LENT_DATAGRAM, Net, Port, UdpSocket},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::blocking::{BlockingConfig, BlockingStats},
     executor::stall::{Stall, StallWatch},

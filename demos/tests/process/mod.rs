@@ -61,6 +61,11 @@ impl Demos {
         Demos { process, stdout, stderr }
     }
 
+    /// Starts a program that nobody here wrote, such as a server. It ends when this is dropped.
+    pub fn run(command: &mut Command) -> Demos {
+        Demos::spawn(command, b"")
+    }
+
     /// Starts it from a thread of a caller who has prepared that, such as by a filter that is handed down.
     pub fn start_by(prepare: impl FnOnce() + Send, arguments: &str) -> Demos {
         thread::scope(|scope| {
@@ -90,6 +95,11 @@ impl Demos {
     /// The next line on stdout.
     pub fn first_line(&self) -> String {
         self.stdout.recv_timeout(PATIENCE).expect("a line on stdout")
+    }
+
+    /// The next line on stderr.
+    pub fn complaint(&self) -> String {
+        self.stderr.recv_timeout(PATIENCE).expect("a line on stderr")
     }
 
     /// Whether it prints a line, rather than ending without one.
