@@ -46,6 +46,8 @@ const FURTHER: &[&str] = &[
     "executor/src/executor/dump.rs",
     "executor/src/executor/foreign_loop.rs",
     "executor/src/executor/lookup.rs",
+    "executor/src/executor/stall.rs",
+    "executor/src/executor/stdio.rs",
     "executor/src/files.rs",
     "executor/src/live.rs",
     "executor/src/net.rs",
