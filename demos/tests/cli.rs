@@ -5,6 +5,7 @@
 mod crowd;
 mod endings;
 mod memory;
+mod models;
 mod process;
 mod sandbox;
 mod workers;
@@ -25,7 +26,7 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "compare", "doctor"] {
+    for command in ["", "echo", "http", "compare", "models", "models serve", "web", "doctor"] {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
