@@ -208,7 +208,7 @@ impl Measurement {
 
     fn connect(&self, server: &Server, rung: &Rung, service: Service, number: usize) -> anyhow::Result<Peers> {
         let (length, is_page) = page_check(rung.name);
-        let is_page: Rc<dyn Fn(&[u8]) -> bool> = Rc::new(is_page);
+        let is_page: client::Check = Rc::new(is_page);
         let dialogue = || match service {
             Service::Echo => (Dialogue::Echo(EchoDialogue::new(Rc::clone(&self.block), MESSAGE, 1)), 1),
             Service::Web => (Dialogue::Http(HttpDialogue::checked("/", length, Rc::clone(&is_page), 1)), 1),

@@ -277,9 +277,11 @@ impl Buffers {
     /// Gives one back. The kernel sees it after [`publish`](Self::publish).
     fn give(&mut self, number: u16) {
         let address = self.address(number) as u64;
-        // SAFETY: the place is less than BUFFERS. It is free, for there are as many places as buffers, and this buffer is
-        // in none; the kernel looks at it only after the new tail was published.
-        let entry = unsafe { &mut *self.entries.add(usize::from(self.tail % BUFFERS)) };
+        // SAFETY: the place is less than BUFFERS, so this stays within the mapping.
+        let entry = unsafe { self.entries.add(usize::from(self.tail % BUFFERS)) };
+        // SAFETY: the place is free, for there are as many places as buffers, and this buffer is in none; the kernel looks
+        // at it only after the new tail was published, and nobody else knows it.
+        let entry = unsafe { &mut *entry };
         entry.set_addr(address);
         entry.set_len(BUFFER as u32);
         entry.set_bid(number);
