@@ -9,6 +9,7 @@ mod endings;
 mod framing;
 mod ipc;
 mod memory;
+mod models;
 mod process;
 mod proxy;
 mod queue;
@@ -45,6 +46,9 @@ fn every_command_explains_itself_with_examples() {
         "chat",
         "proxy",
         "compare",
+        "models",
+        "models serve",
+        "web",
         "doctor",
     ];
     for command in commands {

@@ -11,6 +11,13 @@ use tests::Suite;
 
 /// Where unsafe code may stand. Everything else is free of it.
 const UNSAFE_FILES: &[&str] = &[
+    "demos/src/models/counters.rs",
+    "demos/src/models/poll.rs",
+    "demos/src/models/processes.rs",
+    "demos/src/models/ring.rs",
+    "demos/src/models/sigio.rs",
+    "demos/src/models/uring_multishot.rs",
+    "demos/src/models/uring_oneshot.rs",
     "reactor/src/epoll.rs",
     "reactor/src/epoll/datagram.rs",
     "reactor/src/cores.rs",
