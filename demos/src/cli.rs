@@ -129,6 +129,11 @@ pub struct ServerArgs {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
 
+    /// Connections at the same time from one address; more are closed at once. Default: no such limit.
+    /// Several workers count each for itself. Not for servers behind a proxy, which is one address.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_address: Option<u32>,
+
     /// Once it listens, give up for good what a server does not need: starting programs, looking into
     /// other processes, new io_uring rings, and sockets other than TCP/IP's and UNIX's. On the proactor,
     /// the kernel also keeps the ring itself to requests for sockets. `demos doctor` says whether it can

@@ -43,8 +43,7 @@ where
     limits::raise_open_files();
     let summary = if args.workers.get() == 1 {
         let (served, stats) = engine::run(engine, Server { args, service: service()?, team: None })?;
-        let Served { connections, cut } = served?;
-        format!("served connections={connections} cut={cut} {stats}")
+        format!("served {} {stats}", workers::words(&served?.fields()))
     } else {
         workers::run(engine, args, service)?
     };
@@ -86,7 +85,8 @@ impl<S: Service> Program for Server<'_, S> {
         if args.control {
             control::answer(&rt)?;
         }
-        let limits = Limits { connections: connections(args), grace: args.grace };
+        let per_address = args.max_per_address.map(|most| most as usize);
+        let limits = Limits { connections: connections(args), per_address, grace: args.grace };
         let service = Rc::new(service);
         let runtime = rt.clone();
         let connection = move |stream| S::connection(Rc::clone(&service), runtime.clone(), stream);

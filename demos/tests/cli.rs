@@ -61,6 +61,7 @@ fn bad_options_are_refused_with_their_remedy() {
         ("echo --grace soon", 2, "give a number of seconds"),
         ("echo --grace=-1", 2, "give a number of seconds"),
         ("echo --max-connections 0", 2, "not in 1.."),
+        ("echo --max-per-address 0", 2, "not in 1.."),
         ("echo --client 127.0.0.1:1 --listen 127.0.0.1:0", 2, "cannot be used with"),
         ("echo --client nowhere", 1, "give HOST:PORT"),
         ("http --max-connections none", 2, "invalid value"),
@@ -236,6 +237,22 @@ fn whoever_comes_when_the_server_is_full_is_served_when_somebody_leaves() {
         let mut answer = [0; 5];
         second.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"hello", "{engine}");
+    }
+}
+
+#[test]
+fn whoever_has_as_many_connections_as_an_address_may_have_is_sent_away() {
+    for engine in engines() {
+        let server = Demos::start(&format!("echo --on {engine} --listen 127.0.0.1:0 --max-per-address 1"));
+        let address = server.address();
+        let mut first = connect(address);
+        exchange(&mut first);
+        let mut second = connect(address);
+        assert_eq!(second.read(&mut [0; 8]).unwrap(), 0, "{engine}");
+        exchange(&mut first);
+        server.signal(Signal::TERM);
+        let ended = server.end();
+        assert!(ended.stdout.contains("served connections=1 cut=0 refused=1 "), "{engine}: {ended:?}");
     }
 }
 

@@ -66,6 +66,9 @@
 //! | [`read`](Reader::read) | no byte of the stream, only the buffer |
 //! | [`read_exact`](Reader::read_exact) | what was read so far |
 //! | [`write`](Writer::write), [`write_all`](Writer::write_all), [`exchange`](Stream::exchange) | once they waited, and unless all was sent: how much was, so the writing side is broken |
+//! | [`recv_from`](UdpSocket::recv_from), [`recv`](UdpSocket::recv) | no datagram |
+//! | [`read_from`](UdpSocket::read_from) | no datagram, only the buffer |
+//! | [`send_to`](UdpSocket::send_to), [`send`](UdpSocket::send) | whether the datagram, a whole one, is sent |
 //! | [`connect`](Runtime::connect) | the attempt |
 //! | [`close`](Stream::close) | what it would have said; it closes all the same |
 //! | [`Sleep`], [`tick`](Interval::tick), [`JoinHandle`], [`join_next`](JoinSet::join_next), [`stopped`](Executor::stopped), [`yield_now`] | nothing |
@@ -85,7 +88,7 @@
 //!
 //! # Reading order
 //!
-//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`. The
+//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`, `datagram.rs`. The
 //! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `group.rs` a
 //! `JoinSet`, `cores.rs` one runtime on each core, `seam.rs` the place where tests get between a driver and the kernel.
 
@@ -96,6 +99,7 @@
 
 mod buf;
 mod cores;
+mod datagram;
 mod driver;
 mod executor;
 mod group;
@@ -124,6 +128,7 @@ pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
     cores::{StopHandle, Worker, run_on_each_core},
+    datagram::{Datagram, LENT_DATAGRAM, Net, Port, UdpSocket},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
     group::JoinSet,
