@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::files::FilesArgs;
 use crate::commands::ipc::IpcArgs;
 use crate::engine::Engine;
 
@@ -36,6 +37,7 @@ pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
     Compare(CompareArgs),
+    Files(FilesArgs),
     Ipc(IpcArgs),
     Doctor(DoctorArgs),
 }

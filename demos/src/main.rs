@@ -58,6 +58,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Http(args)) => http(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Files(args)) => commands::files::run(args)?,
         Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),

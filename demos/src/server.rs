@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use demos::sandbox;
 use demos::serve::{Limits, Served, serve};
-use executor::{ListenOptions, Listener, Runtime};
+use executor::{Files, ListenOptions, Listener, Net, Runtime};
 
 use crate::cli::ServerArgs;
 use crate::engine::{self, Engine, Program};
@@ -23,7 +23,7 @@ pub const TAKEDOWN_STEP: Duration = Duration::from_millis(2);
 /// What a server does with its connections.
 pub trait Service: 'static {
     /// Serves one connection to its end.
-    fn connection<R: Runtime>(service: Rc<Self>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
+    fn connection<R: Net + Files>(service: Rc<Self>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
 }
 
 /// Runs a server until it is told to stop, and prints what it did. Each worker serves with a service of
@@ -64,7 +64,7 @@ impl<S: Service> Program for Server<'_, S> {
         self.args.sandbox
     }
 
-    async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<Served> {
+    async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<Served> {
         let Server { args, service, team } = self;
         let (address, options) = match team {
             Some(team) => (team.address(), ListenOptions { reuse_port: true, ..ListenOptions::default() }),

@@ -18,22 +18,26 @@
 //! driver are borrowed: decide under the borrow, act after it.
 //!
 //! **Shutdown**, when the owner is dropped, also by unwinding:
-//! 1. new work is refused: spawns, requests to the driver, messages from other threads;
+//! 1. new work is refused: spawns, requests to the driver, messages from other threads, blocking jobs; of these,
+//!    those that have not begun are dropped;
 //! 2. all tasks are dropped, one after another; their handles get `Cancelled`;
 //! 3. the timers are forgotten;
 //! 4. the driver cancels what the kernel still does, and waits for it until the deadline;
-//! 5. the driver is closed. Handles and streams that are left answer [`closed`]; only the descriptor
+//! 5. blocking jobs that run are waited for until the same deadline;
+//! 6. the driver is closed. Handles and streams that are left answer [`closed`]; only the descriptor
 //!    that wakers of other threads write to stays open until the last of them is dropped.
 
+pub(crate) mod blocking;
 #[cfg(feature = "faults")]
 mod dump;
+mod foreign_loop;
+mod lookup;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -71,8 +75,10 @@ pub type PanicHook = Rc<dyn Fn(Box<dyn Any + Send>)>;
 pub struct Config {
     /// Tasks that may exist at once; further spawns are refused. Default: 2^20.
     pub max_tasks: usize,
-    /// How long the end of the runtime may wait for the kernel. Default: 5 s.
+    /// How long the end of the runtime may wait for the kernel, and for blocking jobs that run. Default: 5 s.
     pub shutdown_deadline: Duration,
+    /// Threads and jobs of [`Executor::spawn_blocking`].
+    pub blocking: blocking::BlockingConfig,
     /// How long the loop keeps looking for work before it sleeps. What comes in this time is served without
     /// the cost of falling asleep and being woken, which is most of what a single slow conversation costs; the
     /// price is a processor that is busy for so long after each thing that happened. Default: zero.
@@ -88,6 +94,7 @@ impl Default for Config {
         Config {
             max_tasks: 1 << 20,
             shutdown_deadline: Duration::from_secs(5),
+            blocking: blocking::BlockingConfig::default(),
             spin: Duration::ZERO,
             on_task_panic: Rc::new(|_payload| {}),
         }
@@ -142,6 +149,7 @@ struct Shared<D> {
     timers: Rc<Timers>,
     /// The clock of [`Executor::stopped`]. It stands still until somebody asks the program to end.
     stop_clock: Rc<Timers>,
+    blocking: Arc<blocking::Pool>,
     config: Config,
     phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
@@ -197,6 +205,7 @@ impl<D: Driver> Executor<D> {
             turn_time: Cell::new(driver.now()),
             driver: RefCell::new(Some(driver)),
             tasks: RefCell::default(),
+            blocking: blocking::Pool::new(config.blocking),
             config,
             phase: Cell::new(Phase::Open),
             running: Cell::new(false),
@@ -237,46 +246,6 @@ impl<D: Driver> Executor<D> {
                 panic!("the {} cannot go on: {error}", std::any::type_name::<D>());
             }
         }
-    }
-
-    /// One step, for a program that has a loop of its own: polls a batch of ready tasks, then gives the
-    /// driver a turn that sleeps at most `max` (`None`: until something happens). Returns whether there
-    /// is more to do at once.
-    ///
-    /// The contract: call it with `Some(Duration::ZERO)` until it returns false, then sleep until
-    /// [`as_fd`](Self::as_fd) is readable or [`next_deadline`](Self::next_deadline) has come. After
-    /// touching the runtime from outside (a spawn, an abort, a wake on this thread) begin anew.
-    ///
-    /// # Errors
-    /// [`closed`] after the end; those of the driver.
-    ///
-    /// # Panics
-    /// If it is called from inside `block_on` or `turn` of the same runtime.
-    pub fn turn(&self, max: Option<Duration>) -> io::Result<bool> {
-        let shared = &self.shared;
-        if shared.phase.get() != Phase::Open {
-            return Err(closed());
-        }
-        let _running = shared.start_running("turn");
-        // A waker of an earlier block_on may still name its main future: there is none now.
-        shared.run_batch(&mut || false);
-        shared.turn(max)?;
-        Ok(!shared.queue.is_empty() || !shared.inbox.fall_asleep())
-    }
-
-    /// When the next timer is due.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.shared.timers.next_deadline()
-    }
-
-    /// A descriptor that becomes readable when `turn` would find something to do (and now and then once
-    /// more, when another thread woke it). It is a duplicate, so it may be kept; after the end of the
-    /// runtime it is never readable again.
-    ///
-    /// # Errors
-    /// [`closed`] after the end; those of making it.
-    pub fn as_fd(&self) -> io::Result<OwnedFd> {
-        self.driver(|driver| driver.as_fd()?.try_clone_to_owned())?
     }
 
     /// Calls `act` with the driver. For the driver's own crate: `act` must run no user code.
@@ -362,6 +331,7 @@ impl<D: Driver> Executor<D> {
         stats.wakes_remote = inbox.wakes.load(Ordering::Relaxed);
         stats.timers_now = timers.len() as u64;
         stats.timers_fired = timers.fired.get();
+        stats.blocking = self.shared.blocking.stats();
         if let Some(driver) = driver.borrow().as_ref() {
             stats.driver = driver.stats();
         }
@@ -532,7 +502,7 @@ impl<D: Driver> Shared<D> {
     }
 
     fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        if self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks {
+        if self.is_full() {
             self.counts.borrow_mut().tasks_refused += 1;
             return JoinHandle::refused();
         }
@@ -563,6 +533,7 @@ impl<D: Driver> Shared<D> {
         if let Some(driver) = self.driver.borrow_mut().as_mut() {
             driver.close();
         }
+        self.blocking.close().for_each(|job| self.guard(|| drop(job)));
         let mail = self.inbox.close();
         self.guard(|| drop(mail));
         let tasks = self.tasks.take();
@@ -577,6 +548,7 @@ impl<D: Driver> Shared<D> {
         if let Some(mut driver) = driver {
             // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
             let _ = driver.drain(driver.now() + self.config.shutdown_deadline, &mut fired);
+            self.blocking.wait(self.config.shutdown_deadline);
             self.counts.borrow_mut().driver = driver.stats();
             drop(driver);
         }

@@ -12,7 +12,8 @@
 //!
 //! # Threads
 //!
-//! A runtime stays on its thread, with its tasks, timers, streams and handles. The compiler sees to it:
+//! What would block a runtime's thread goes to others, a bounded pool: [`spawn_blocking`](Executor::spawn_blocking).
+//! The runtime itself stays on its thread, with its tasks, timers, streams and handles. The compiler sees to it:
 //!
 //! ```compile_fail
 //! fn crosses_threads<T: Send>() {}
@@ -73,6 +74,7 @@
 //! | [`close`](Stream::close) | what it would have said; it closes all the same |
 //! | [`Sleep`], [`tick`](Interval::tick), [`JoinHandle`], [`join_next`](JoinSet::join_next), [`stopped`](Executor::stopped), [`yield_now`] | nothing |
 //! | [`timeout`](Executor::timeout) | what its future loses |
+//! | [`unblock`](Executor::unblock) | the job, unless it has begun; then its result |
 //!
 //! # Glossary
 //!
@@ -89,8 +91,9 @@
 //! # Reading order
 //!
 //! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`, `datagram.rs`. The
-//! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `group.rs` a
-//! `JoinSet`, `cores.rs` one runtime on each core, `seam.rs` the place where tests get between a driver and the kernel.
+//! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `executor/blocking.rs` runs what
+//! would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs` the place where tests get
+//! between a driver and the kernel.
 
 #![forbid(unsafe_code)]
 // The futures of the traits here need not be `Send`: a runtime, its tasks and its streams live on one
@@ -102,6 +105,7 @@ mod cores;
 mod datagram;
 mod driver;
 mod executor;
+mod files;
 mod group;
 mod live;
 mod queue;
@@ -130,7 +134,9 @@ pub use {
     cores::{StopHandle, Worker, run_on_each_core},
     datagram::{Datagram, LENT_DATAGRAM, Net, Port, UdpSocket},
     driver::{Driver, Fired, Unpark, WaitSlot},
+    executor::blocking::{BlockingConfig, BlockingStats},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
+    files::{Files, RandomAccess},
     group::JoinSet,
     remote::{RemoteHandle, RemoteTask, SpawnError},
     runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},

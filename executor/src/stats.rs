@@ -29,6 +29,8 @@ pub struct Stats {
     pub timers_now: u64,
     /// Timers that fired.
     pub timers_fired: u64,
+    /// The threads for blocking calls.
+    pub blocking: crate::BlockingStats,
     /// The driver's own.
     pub driver: DriverStats,
 }
@@ -108,7 +110,7 @@ impl Stats {
             ("pool_misses", driver.pool_misses),
         ];
         let named = |(name, value): (&str, u64)| (name.to_owned(), value);
-        let mut fields: Vec<_> = core.into_iter().chain(always).map(named).collect();
+        let mut fields: Vec<_> = core.into_iter().chain(self.blocking.fields()).chain(always).map(named).collect();
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         fields.extend(driver.system_calls.iter().map(|(name, count)| (format!("call.{name}"), *count)));
         fields

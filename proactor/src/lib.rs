@@ -98,9 +98,10 @@ pub use crate::pool::Chunk;
 pub use crate::setup::{Builder, Feature, Features, Gate, SetupError};
 pub use crate::{cores::run_on_each_core, driver::UringDriver};
 pub use executor::{
-    AbortHandle, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError,
-    JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Net, PanicPayload, Reader, RemoteHandle,
-    RemoteTask, Runtime, Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
+    AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Files,
+    Interval, IoBuf, IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Net,
+    PanicPayload, RandomAccess, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice, SpawnError, Stats, StopHandle,
+    Stream, Worker, Writer, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use executor::{Config, Driver, Editor, Judge, Net, Reader, Runtime};
+use executor::{Config, Driver, Editor, Files, Judge, Net, Reader, Runtime};
 use proactor::{Feature, Proactor};
 use reactor::{Reactor, Trigger};
 
@@ -14,7 +14,7 @@ pub trait Engine: 'static {
     /// The executor's driver under it.
     type Driver: Driver;
     /// The runtime's type: both owner and handle.
-    type Rt: Runtime<Driver = Self::Driver, Stream: AsFd> + Subject;
+    type Rt: Runtime<Driver = Self::Driver, Stream: AsFd> + Files + Subject;
 
     /// A runtime; this is its owner.
     ///

@@ -1,3 +1,4 @@
 //! The options of the commands, each with its help, and what they lead to.
 
+pub mod files;
 pub mod ipc;

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Context;
-use executor::Runtime;
+use executor::{RandomAccess, Runtime};
 use hdrhistogram::Histogram;
 use proactor::{File, Proactor};
 use reactor::{AsyncFd, Direction, Reactor, Trigger};
