@@ -4,6 +4,7 @@
 
 mod crowd;
 mod endings;
+mod files;
 mod ipc;
 mod memory;
 mod process;
@@ -26,7 +27,7 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "compare", "ipc", "doctor"] {
+    for command in ["", "echo", "http", "compare", "files", "files send", "files receive", "ipc", "doctor"] {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");

@@ -51,6 +51,11 @@ impl Demos {
         Demos::spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_demos")]), b"")
     }
 
+    /// Starts another program, with nothing on stdin, in the place of a `demos`.
+    pub fn run(command: &mut Command) -> Demos {
+        Demos::spawn(command, b"")
+    }
+
     fn spawn(command: &mut Command, input: &[u8]) -> Demos {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the binary starts");
