@@ -145,7 +145,7 @@ fn a_receiver_that_is_killed_and_started_again_gets_the_rest() {
 
 #[test]
 fn a_large_file_takes_little_memory_on_both_sides() {
-    const LARGE: u64 = 256 << 20;
+    const LARGE: u64 = 128 << 20;
     /// What the program itself takes is some 10 MiB; the rest is for blocks.
     const MOST: u64 = 32 << 20;
     for engine in engines() {
