@@ -8,12 +8,18 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::chat::ChatCommand;
 use crate::commands::files::FilesArgs;
+use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
+use crate::commands::models::ModelsArgs;
+use crate::commands::proxy::ProxyCommand;
+use crate::commands::queue::QueueArgs;
+use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
-/// Two small async runtimes side by side: an echo server and an HTTP server, each written once, run on
-/// epoll (level- or edge-triggered) and on io_uring.
+/// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
+/// (level- or edge-triggered) and on io_uring.
 ///
 /// Without a command it runs `compare`.
 #[derive(Debug, Parser)]
@@ -36,9 +42,15 @@ pub struct Cli {
 pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
-    Compare(CompareArgs),
+    Framing(FramingArgs),
     Files(FilesArgs),
+    Queue(QueueArgs),
     Ipc(IpcArgs),
+    Chat(ChatCommand),
+    Proxy(ProxyCommand),
+    Compare(CompareArgs),
+    Models(ModelsArgs),
+    Web(WebArgs),
     Doctor(DoctorArgs),
 }
 
@@ -58,7 +70,7 @@ Examples:
   echo hi | demos echo --client localhost:8080")]
 pub struct EchoArgs {
     /// Be the client of the echo server at HOST:PORT instead.
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "ServerArgs")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["ServerArgs", "WorkersArgs"])]
     pub client: Option<String>,
 
     #[command(flatten)]
@@ -66,6 +78,9 @@ pub struct EchoArgs {
 
     #[command(flatten)]
     pub server: ServerArgs,
+
+    #[command(flatten)]
+    pub workers: WorkersArgs,
 }
 
 /// Runs an HTTP/1.1 server.
@@ -91,6 +106,9 @@ pub struct HttpCommand {
     pub server: ServerArgs,
 
     #[command(flatten)]
+    pub workers: WorkersArgs,
+
+    #[command(flatten)]
     pub http: HttpArgs,
 }
 
@@ -113,21 +131,12 @@ pub struct ServerArgs {
     #[arg(long)]
     pub allow_remote: bool,
 
-    /// Threads that serve, each with a runtime and a listener of its own on the one port, 1,024 at most.
-    ///
-    /// With more than one, each is kept on one of the cores this process may use, in turn; more workers
-    /// than cores share them. The kernel spreads the connections by a hash of their addresses, so a few
-    /// connections spread unevenly, and each stays with its worker. At the end each worker prints one
-    /// line of counters before the sum.
-    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = workers)]
-    pub workers: NonZeroU16,
-
     /// Seconds that connections have to finish after SIGINT or SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub grace: Duration,
 
     /// Connections at the same time; more wait until one ends. Default: 10,000, or what the limit of
-    /// open files allows. Several workers share it in equal parts, rounded up.
+    /// open files allows. Several workers, where there are any, share it in equal parts, rounded up.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
 
@@ -146,6 +155,19 @@ pub struct ServerArgs {
     /// Answer each line on stdin with one line of counters, and stop when stdin ends.
     #[arg(long, hide = true)]
     pub control: bool,
+}
+
+/// What servers can be told whose connections have nothing to do with each other.
+#[derive(Clone, Debug, Args)]
+pub struct WorkersArgs {
+    /// Threads that serve, each with a runtime and a listener of its own on the one port, 1,024 at most.
+    ///
+    /// With more than one, each is kept on one of the cores this process may use, in turn; more workers
+    /// than cores share them. The kernel spreads the connections by a hash of their addresses, so a few
+    /// connections spread unevenly, and each stays with its worker. At the end each worker prints one
+    /// line of counters before the sum.
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = workers)]
+    pub workers: NonZeroU16,
 }
 
 /// Measures all engines side by side, and prints one table.

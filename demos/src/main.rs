@@ -1,14 +1,15 @@
-//! The binary `demos`: servers to run, engines to compare. See `demos --help`.
+//! The binary `demos`: servers and demonstrations to run, engines to compare. See `demos --help`.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `cli` | the command line |
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server`, `workers`, `signals`, `limits`, `output` | what the server commands share |
+//! | `commands` | the demonstrations' parts that have to do with the command line |
 //! | `echo_client` | `demos echo --client` |
-//! | `compare`, `child`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
+//! | `compare`, `child`, `cores`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
+//! | `models` | `demos models`, `demos web`: the ladder of I/O models, and what came of each rung |
 //! | `ipc` | `demos ipc`: six ways for processes to talk |
-//! | `commands` | the options of the commands that have many |
 //! | `doctor` | `demos doctor`: what this machine offers |
 
 // What has to talk to the kernel without a library between says so in its own file.
@@ -20,12 +21,14 @@ mod client;
 mod commands;
 mod compare;
 mod control;
+mod cores;
 mod doctor;
 mod echo_client;
 mod engine;
 mod ipc;
 mod limits;
 mod measure;
+mod models;
 mod output;
 mod page;
 mod report;
@@ -57,9 +60,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Http(args)) => http(args)?,
-        Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Framing(args)) => commands::framing::run(args)?,
         Some(Command::Files(args)) => commands::files::run(args)?,
+        Some(Command::Queue(args)) => commands::queue::run(args)?,
         Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
+        Some(Command::Chat(args)) => commands::chat::run(args)?,
+        Some(Command::Proxy(args)) => commands::proxy::run(args)?,
+        Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Models(args)) => commands::models::run(&args)?,
+        Some(Command::Web(args)) => commands::web::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),
     }
@@ -69,7 +78,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn echo(args: EchoArgs) -> anyhow::Result<()> {
     match args.client {
         Some(server) => echo_client::run(args.engine.on, &server),
-        None => server::run(args.engine.on, &args.server, || Ok(Echo)),
+        None => server::run_on_workers(args.engine.on, &args.server, &args.workers, || Ok(Echo)),
     }
 }
 
@@ -83,7 +92,7 @@ impl server::Service for Echo {
 }
 
 fn http(args: HttpCommand) -> anyhow::Result<()> {
-    server::run(args.engine.on, &args.server, || {
+    server::run_on_workers(args.engine.on, &args.server, &args.workers, || {
         let site = args.http.site().context("cannot open the directory given with --root")?;
         Ok(Http { site: Rc::new(site) })
     })

@@ -31,12 +31,16 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use executor::{AbortHandle, Key, Listener, Runtime, Stream, Table, yield_now};
+use executor::{AbortHandle, IoBuf, Key, Listener, Reader, Runtime, Stream, Table, yield_now};
 use futures_lite::future::or;
 
 /// How long a connection must have nothing to do, after a stop, to count as idle: time enough for what
 /// the kernel had already received when the stop came, and unnoticeable for who waits for the exit.
 pub const LAST_CALL: Duration = Duration::from_millis(4);
+
+/// How long [`linger`] waits for the peer at most, and how many of its bytes it takes.
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024;
 
 /// Connections accepted before the tasks get their turn: a flood of newcomers does not keep those who
 /// are already there waiting.
@@ -140,6 +144,21 @@ pub async fn unless_stopping<R: Runtime, T>(rt: &R, next: impl Future<Output = T
     }
     // In a box, for it comes once, and all connections would have to have room for it all the time.
     Box::pin(rt.timeout(LAST_CALL, next)).await.ok()
+}
+
+/// Reads on, in vain and for a moment, after the last words to a peer who is still talking. A connection that is closed
+/// with bytes nobody has read is reset, and a reset can overtake the last words.
+pub async fn linger<R: Runtime, S: Reader>(rt: &R, reader: &mut S) {
+    let reading = async {
+        let mut left = LINGER_BYTES;
+        while let Ok(chunk) = reader.recv().await {
+            left = left.saturating_sub(chunk.bytes().len());
+            if chunk.bytes().is_empty() || left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = rt.timeout(LINGER_TIME, reading).await;
 }
 
 /// The connections that are here.

@@ -11,7 +11,7 @@ use demos::sandbox;
 use demos::serve::{Limits, Served, serve};
 use executor::{Files, ListenOptions, Listener, Net, Runtime};
 
-use crate::cli::ServerArgs;
+use crate::cli::{ServerArgs, WorkersArgs};
 use crate::engine::{self, Engine, Program};
 use crate::workers::{self, Team};
 use crate::{control, limits, output, signals};
@@ -26,13 +26,73 @@ pub trait Service: 'static {
     fn connection<R: Net + Files>(service: Rc<Self>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
 }
 
-/// Runs a server until it is told to stop, and prints what it did. Each worker serves with a service of
-/// its own, made on its thread.
-pub fn run<S, M>(engine: Option<Engine>, args: &ServerArgs, service: M) -> anyhow::Result<()>
+/// A server whose connections share what belongs to its runtime, such as connections of its own. A [`Service`] is one
+/// that shares itself.
+pub trait Host: Sized + 'static {
+    /// What its connections share.
+    type Shared<R: Runtime>: 'static;
+    /// How many descriptors each connection takes.
+    const DESCRIPTORS: usize;
+
+    /// Called once, on the runtime, before the first connection.
+    fn share<R: Runtime>(self, rt: &R) -> Rc<Self::Shared<R>>;
+    /// Serves one connection to its end.
+    fn connection<R: Net + Files>(shared: Rc<Self::Shared<R>>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
+    /// What else there is to say at the end, in lines of its own.
+    fn summary<R: Runtime>(shared: &Self::Shared<R>) -> Option<String>;
+}
+
+impl<S: Service> Host for S {
+    type Shared<R: Runtime> = S;
+    const DESCRIPTORS: usize = 1;
+
+    fn share<R: Runtime>(self, _: &R) -> Rc<S> {
+        Rc::new(self)
+    }
+
+    fn connection<R: Net + Files>(service: Rc<S>, rt: R, stream: R::Stream) -> impl Future<Output = ()> {
+        <S as Service>::connection(service, rt, stream)
+    }
+
+    fn summary<R: Runtime>(_: &S) -> Option<String> {
+        None
+    }
+}
+
+/// Runs a server on one runtime until it is told to stop, and prints what it did.
+pub fn run<S: Host>(engine: Option<Engine>, args: &ServerArgs, service: S) -> anyhow::Result<()> {
+    prepare(args)?;
+    let (served, stats) = engine::run(engine, Server { args, service, workers: 1, team: None })?;
+    output::print(&format!("served {} {stats}", workers::words(&served?.fields())))
+}
+
+/// The same on as many workers as asked for. Each serves with a service of its own, made on its thread.
+pub fn run_on_workers<S, M>(
+    engine: Option<Engine>,
+    args: &ServerArgs,
+    workers: &WorkersArgs,
+    service: M,
+) -> anyhow::Result<()>
 where
-    S: Service,
+    S: Host,
     M: Fn() -> anyhow::Result<S> + Sync,
 {
+    if workers.workers.get() == 1 {
+        return run(engine, args, service()?);
+    }
+    prepare(args)?;
+    output::print(&workers::run(engine, args, workers.workers, service)?)
+}
+
+/// What comes before a server's runtime.
+fn prepare(args: &ServerArgs) -> anyhow::Result<()> {
+    check_reach(args)?;
+    limits::raise_open_files();
+    Ok(())
+}
+
+/// Refuses addresses that other machines can reach, unless they are wished for.
+pub fn check_reach(args: &ServerArgs) -> anyhow::Result<()> {
     if !args.listen.ip().is_loopback() && !args.allow_remote {
         bail!(
             "{} can be reached from other machines, and this is a demonstration: \
@@ -40,24 +100,19 @@ where
             args.listen
         );
     }
-    limits::raise_open_files();
-    let summary = if args.workers.get() == 1 {
-        let (served, stats) = engine::run(engine, Server { args, service: service()?, team: None })?;
-        format!("served {} {stats}", workers::words(&served?.fields()))
-    } else {
-        workers::run(engine, args, service)?
-    };
-    output::print(&summary)
+    Ok(())
 }
 
 /// A server on one runtime: alone, or one of a team.
 pub struct Server<'a, S> {
     pub args: &'a ServerArgs,
     pub service: S,
+    /// How many there are.
+    pub workers: usize,
     pub team: Option<&'a Team>,
 }
 
-impl<S: Service> Program for Server<'_, S> {
+impl<S: Host> Program for Server<'_, S> {
     type Output = anyhow::Result<Served>;
 
     fn is_sandboxed(&self) -> bool {
@@ -65,7 +120,7 @@ impl<S: Service> Program for Server<'_, S> {
     }
 
     async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<Served> {
-        let Server { args, service, team } = self;
+        let Server { args, service, workers, team } = self;
         let (address, options) = match team {
             Some(team) => (team.address(), ListenOptions { reuse_port: true, ..ListenOptions::default() }),
             None => {
@@ -86,19 +141,23 @@ impl<S: Service> Program for Server<'_, S> {
             control::answer(&rt)?;
         }
         let per_address = args.max_per_address.map(|most| most as usize);
-        let limits = Limits { connections: connections(args), per_address, grace: args.grace };
-        let service = Rc::new(service);
-        let runtime = rt.clone();
-        let connection = move |stream| S::connection(Rc::clone(&service), runtime.clone(), stream);
-        serve(&rt, listener, &limits, connection).await.context("cannot accept connections any more")
+        let connections = connections(args, workers, S::DESCRIPTORS);
+        let limits = Limits { connections, per_address, grace: args.grace };
+        let shared = service.share(&rt);
+        let (theirs, runtime) = (Rc::clone(&shared), rt.clone());
+        let connection = move |stream| S::connection(Rc::clone(&theirs), runtime.clone(), stream);
+        let served = serve(&rt, listener, &limits, connection).await;
+        if let Some(summary) = S::summary::<R>(&shared) {
+            output::print(&summary)?;
+        }
+        served.context("cannot accept connections any more")
     }
 }
 
-/// The connections each worker may have at the same time: its part of all.
-fn connections(args: &ServerArgs) -> usize {
-    let workers = usize::from(args.workers.get());
+/// The connections each worker may have at the same time, each with so many descriptors: its part of all.
+fn connections(args: &ServerArgs, workers: usize, descriptors: usize) -> usize {
     let most = args.max_connections.map_or(usize::MAX, |most| most as usize);
-    most.min(limits::connections(workers)).div_ceil(workers)
+    most.min(limits::connections(workers).div_ceil(descriptors)).div_ceil(workers)
 }
 
 /// Listens. An address in use is tried again for a moment: when a process that uses io_uring is killed,

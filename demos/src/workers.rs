@@ -12,6 +12,7 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -24,26 +25,26 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cli::ServerArgs;
 use crate::engine::{self, Ended, Engine};
-use crate::server::{Server, Service, TAKEDOWN, TAKEDOWN_STEP, refusal};
+use crate::server::{Host, Server, TAKEDOWN, TAKEDOWN_STEP, refusal};
 use crate::signals;
 
 /// Runs a server on several workers until it is told to stop. Returns what they did: one line for each,
 /// and one for all.
-pub fn run<S, M>(engine: Option<Engine>, args: &ServerArgs, service: M) -> anyhow::Result<String>
+pub fn run<S, M>(engine: Option<Engine>, args: &ServerArgs, workers: NonZeroU16, service: M) -> anyhow::Result<String>
 where
-    S: Service,
+    S: Host,
     M: Fn() -> anyhow::Result<S> + Sync,
 {
     if args.control {
         bail!("--control tells of one runtime: it needs --workers 1");
     }
-    let team = Team::new(args)?;
-    let ended = engine::run_on_each_core(engine, args.workers.into(), |worker| {
+    let team = Team::new(args, workers)?;
+    let ended = engine::run_on_each_core(engine, workers.into(), |worker| {
         if worker.number() == 0 {
             let stop = worker.stop_handle();
             signals::stop_on_signals(move || stop.stop()).context("cannot watch for signals")?;
         }
-        Ok(Server { args, service: service()?, team: Some(&team) })
+        Ok(Server { args, service: service()?, workers: workers.get().into(), team: Some(&team) })
     })?;
     Ok(summary(&ended))
 }
@@ -57,9 +58,9 @@ pub struct Team {
 }
 
 impl Team {
-    fn new(args: &ServerArgs) -> anyhow::Result<Team> {
+    fn new(args: &ServerArgs, workers: NonZeroU16) -> anyhow::Result<Team> {
         let (reservation, address) = reserve(args.listen).map_err(|error| refusal(args.listen, &error))?;
-        let missing = AtomicUsize::new(args.workers.get().into());
+        let missing = AtomicUsize::new(workers.get().into());
         Ok(Team { address, missing, reservation: Mutex::new(Some(reservation)) })
     }
 

@@ -2,12 +2,16 @@
 //! Method: the built binary in a process of its own, real signals, real connections, on every engine
 //! that runs here.
 
+mod chat;
 mod crowd;
 mod endings;
 mod files;
+mod framing;
 mod ipc;
 mod memory;
 mod process;
+mod proxy;
+mod queue;
 mod sandbox;
 mod workers;
 
@@ -27,7 +31,23 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["", "echo", "http", "compare", "files", "files send", "files receive", "ipc", "doctor"] {
+    let commands = [
+        "",
+        "echo",
+        "http",
+        "framing",
+        "framing serve",
+        "files",
+        "files send",
+        "files receive",
+        "queue",
+        "ipc",
+        "chat",
+        "proxy",
+        "compare",
+        "doctor",
+    ];
+    for command in commands {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -64,8 +84,22 @@ fn bad_options_are_refused_with_their_remedy() {
         ("echo --max-connections 0", 2, "not in 1.."),
         ("echo --max-per-address 0", 2, "not in 1.."),
         ("echo --client 127.0.0.1:1 --listen 127.0.0.1:0", 2, "cannot be used with"),
+        ("framing serve", 2, "--codec"),
+        ("framing serve --codec morse", 2, "none, delimiter, fixed, prefix"),
+        ("framing serve --codec fixed --len 0", 2, "--len"),
+        ("framing --on reactor-edge serve --codec fixed", 2, "cannot be used with"),
+        ("queue --capacity 0", 2, "not in 1.."),
+        ("queue --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
+        ("chat --queue 0", 2, "--queue"),
+        ("chat --when-full wait", 2, "drop-oldest, close"),
+        ("chat --workers 2", 2, "unexpected argument"),
         ("echo --client nowhere", 1, "give HOST:PORT"),
         ("http --max-connections none", 2, "invalid value"),
+        ("proxy", 2, "--to <ADDR:PORT[=WEIGHT]>"),
+        ("proxy --to 127.0.0.1:80=0", 2, "weights from 1 to 100"),
+        ("proxy --to 127.0.0.1:80 --check-path /", 2, "--http"),
+        ("proxy --to 127.0.0.1:80 --check-every 0", 1, "--check-every"),
+        ("proxy --compare --to 127.0.0.1:80", 2, "cannot be used with"),
         ("compare --seconds 0s", 2, "give a number of seconds"),
         ("compare --on proactor", 2, "unexpected argument"),
         ("compare --seconds 3600 --html /nowhere/at/all.html", 1, "give a file in a folder that exists"),

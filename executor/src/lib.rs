@@ -90,10 +90,10 @@
 //!
 //! # Reading order
 //!
-//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`, `datagram.rs`. The
-//! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `executor/blocking.rs` runs what
-//! would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs` the place where tests get
-//! between a driver and the kernel.
+//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`,
+//! `datagram.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
+//! `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
+//! the place where tests get between a driver and the kernel.
 
 #![forbid(unsafe_code)]
 // The futures of the traits here need not be `Send`: a runtime, its tasks and its streams live on one

@@ -118,12 +118,10 @@ pub fn run(args: FilesArgs) -> anyhow::Result<()> {
 
 fn receive_files(args: &ReceiveArgs) -> anyhow::Result<()> {
     ensure!(!args.server.sandbox, "a receiver has to write files, which --sandbox gives up: do without it");
-    server::run(args.engine.on, &args.server, || {
-        let folder = Folder::open(&args.folder, args.overwrite).with_context(|| {
-            format!("cannot use {}: give a folder that exists with --folder", args.folder.display())
-        })?;
-        Ok(Receiver { inbox: Inbox { folder, max_size: args.max_size, patience: args.patience } })
-    })
+    let folder = Folder::open(&args.folder, args.overwrite)
+        .with_context(|| format!("cannot use {}: give a folder that exists with --folder", args.folder.display()))?;
+    let inbox = Inbox { folder, max_size: args.max_size, patience: args.patience };
+    server::run(args.engine.on, &args.server, Receiver { inbox })
 }
 
 struct Receiver {

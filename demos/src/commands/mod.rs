@@ -1,4 +1,10 @@
-//! The options of the commands, each with its help, and what they lead to.
+//! The demonstrations: for each its arguments, what it prints, and the way to its part in the library.
 
+pub mod chat;
 pub mod files;
+pub mod framing;
 pub mod ipc;
+pub mod models;
+pub mod proxy;
+pub mod queue;
+pub mod web;

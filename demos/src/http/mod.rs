@@ -50,3 +50,10 @@ pub use args::HttpArgs;
 pub use connection::connection;
 pub use limits::Limits;
 pub use site::Site;
+
+// For whoever else reads HTTP here: one way to read it, and no second opinion.
+pub(crate) use body::Body;
+pub(crate) use input::Input;
+pub(crate) use patience::{Patience, Until, Waited};
+pub(crate) use request::{Framing, Method, Parsed, Request, content_length, parse};
+pub(crate) use response::{Persistence, Response, Status};

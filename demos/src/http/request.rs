@@ -294,7 +294,7 @@ fn framing(fields: &Fields<'_>, is_http10: bool) -> Result<Framing, Status> {
 
 /// Digits only: no sign, no list, no 0x. 19 of them always fit; whatever needs more is over any limit,
 /// and a number that long comes from nobody honest.
-fn content_length(value: &[u8]) -> Result<u64, Status> {
+pub(crate) fn content_length(value: &[u8]) -> Result<u64, Status> {
     if !(1..=19).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
         return Err(Status::BadRequest);
     }

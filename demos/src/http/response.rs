@@ -20,7 +20,9 @@ pub(crate) enum Status {
     HeaderTooLarge,
     InternalError,
     NotImplemented,
+    BadGateway,
     Unavailable,
+    GatewayTimeout,
     VersionNotSupported,
 }
 
@@ -40,7 +42,9 @@ impl Status {
             Status::HeaderTooLarge => "431 Request Header Fields Too Large",
             Status::InternalError => "500 Internal Server Error",
             Status::NotImplemented => "501 Not Implemented",
+            Status::BadGateway => "502 Bad Gateway",
             Status::Unavailable => "503 Service Unavailable",
+            Status::GatewayTimeout => "504 Gateway Timeout",
             Status::VersionNotSupported => "505 HTTP Version Not Supported",
         }
     }

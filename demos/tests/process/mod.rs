@@ -51,11 +51,6 @@ impl Demos {
         Demos::spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_demos")]), b"")
     }
 
-    /// Starts another program, with nothing on stdin, in the place of a `demos`.
-    pub fn run(command: &mut Command) -> Demos {
-        Demos::spawn(command, b"")
-    }
-
     fn spawn(command: &mut Command, input: &[u8]) -> Demos {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the binary starts");
@@ -64,6 +59,11 @@ impl Demos {
         let stdout = lines_of(process.stdout.take().expect("piped"));
         let stderr = lines_of(process.stderr.take().expect("piped"));
         Demos { process, stdout, stderr }
+    }
+
+    /// Starts a program that nobody here wrote, such as a server. It ends when this is dropped.
+    pub fn run(command: &mut Command) -> Demos {
+        Demos::spawn(command, b"")
     }
 
     /// Starts it from a thread of a caller who has prepared that, such as by a filter that is handed down.
@@ -95,6 +95,11 @@ impl Demos {
     /// The next line on stdout.
     pub fn first_line(&self) -> String {
         self.stdout.recv_timeout(PATIENCE).expect("a line on stdout")
+    }
+
+    /// The next line on stderr.
+    pub fn complaint(&self) -> String {
+        self.stderr.recv_timeout(PATIENCE).expect("a line on stderr")
     }
 
     /// Whether it prints a line, rather than ending without one.

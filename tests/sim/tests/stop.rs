@@ -39,7 +39,7 @@ where
         let mut random = Rng::with_seed(seed);
         let listener = sim.listen("127.0.0.1:7".parse().unwrap(), &ListenOptions::default()).unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = Limits { connections: 100, grace: Duration::from_secs(60), per_address: None };
+        let limits = Limits { connections: 100, per_address: None, grace: Duration::from_secs(60) };
         let handle = sim.clone();
         let connection = move |stream| connection(handle.clone(), stream);
         let server = {

@@ -1,0 +1,67 @@
+//! A chat server: many clients, one room, and what to do about those who don't keep up.
+//!
+//! ```sh
+//! demos chat                                    # then, in two more terminals: nc 127.0.0.1 8080
+//! demos chat --queue 8 --when-full close        # who doesn't read is shown the door
+//! ```
+//!
+//! One client's line goes to all others, so one client who doesn't read could hold up all of them, or have the server
+//! keep lines for it without end. Here each has a *bounded queue* (an `async_channel`), filled by those who talk and
+//! emptied by its own connection:
+//!
+//! ```text
+//!   ann's lines --+                        +--> [ queue ] --> ann's connection
+//!   bob's lines --+--> the room (a table) -+--> [ queue ] --> bob's connection
+//!   cal's lines --+                        +--> [ queue full, and stays so ]   cal doesn't read
+//! ```
+//!
+//! A queue may be full for a moment, when somebody says much at once: then who talks waits, [`PATIENCE`] at most. A
+//! queue that is still full then belongs to a slow client, and nobody waits for that one again until it has caught up.
+//! [`WhenFull`] says what becomes of it: it loses the oldest lines, and is told how many; or its connection is closed.
+//!
+//! There is one room in one runtime, on one thread: the room needs no lock, and several workers would be several rooms.
+//! What does need one is a connection's writing side, which has two users: lines from the room, and the answers to what
+//! its own client has asked. An `async_lock::Mutex` keeps the one from writing into the other's line.
+//!
+//! Files: `room.rs` (who is here, and who is slow), `guest.rs` (one connection, from its name to its end).
+
+mod guest;
+mod room;
+
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+pub use guest::connection;
+pub use room::Room;
+
+/// How long somebody who talks waits for a queue that is full.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What becomes of a client who doesn't read what it is sent.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// it loses the oldest lines, and is told how many
+    DropOldest,
+    /// its connection is closed
+    Close,
+}
+
+/// Arguments of the chat server, to be flattened into a command.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Chat")]
+pub struct ChatArgs {
+    /// Lines that wait for each client at most
+    #[arg(long, value_name = "LINES", default_value = "64")]
+    pub queue: NonZeroUsize,
+
+    /// What becomes of a client whose queue stays full
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "drop-oldest")]
+    pub when_full: WhenFull,
+
+    /// Bytes of a line at most; longer ones end their connection
+    #[arg(long, value_name = "BYTES", default_value = "1024")]
+    pub line: NonZeroUsize,
+}

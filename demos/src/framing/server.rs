@@ -1,0 +1,52 @@
+//! A server to try the codecs with: each message comes back with its bytes in reverse order.
+//!
+//! An echo would be right with any framing and with none. To turn a message round, the server has to know where it
+//! ends.
+
+use std::num::NonZeroUsize;
+
+use executor::{Runtime, Stream};
+
+use super::{Codec, FrameError, FrameWriter, Frames, Method};
+use crate::serve::{linger, unless_stopping};
+
+/// Turns messages round until the peer ends its side, breaks a rule (which it is told, and its connection ends), or
+/// the runtime is stopped. The limit of their length, or the length itself, is `len`.
+///
+/// # Errors
+/// Those of the stream; a broken rule.
+pub async fn connection<R: Runtime>(
+    rt: R,
+    stream: R::Stream,
+    method: Method,
+    len: NonZeroUsize,
+) -> Result<(), FrameError> {
+    let (reader, writer) = stream.split();
+    let mut frames = Frames::new(reader, method.codec(len));
+    let mut answers = FrameWriter::new(writer, method.codec(len));
+    let result = reverse_all(&rt, &mut frames, &mut answers).await;
+    let is_refused = !matches!(result, Ok(()) | Err(FrameError::Io(_)));
+    if let (true, Err(error)) = (is_refused, &result) {
+        // It may be too long for the limit itself.
+        let _ = answers.send(format!("refused: {error}").as_bytes()).await;
+    }
+    answers.shutdown().await?;
+    if is_refused {
+        linger(&rt, &mut frames.into_reader()).await;
+    }
+    result
+}
+
+async fn reverse_all<R: Runtime, C: Codec>(
+    rt: &R,
+    frames: &mut Frames<<R::Stream as Stream>::ReadHalf, C>,
+    answers: &mut FrameWriter<<R::Stream as Stream>::WriteHalf, C>,
+) -> Result<(), FrameError> {
+    while let Some(next) = unless_stopping(rt, frames.next()).await {
+        let Some(message) = next? else { break };
+        let mut turned = message.to_vec();
+        turned.reverse();
+        answers.send(&turned).await?;
+    }
+    Ok(())
+}

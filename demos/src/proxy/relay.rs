@@ -1,0 +1,55 @@
+//! Bytes from one peer to the other, both ways at once.
+
+use std::cell::Cell;
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use executor::{IoBuf, Reader, Runtime, Stream, Writer};
+use futures_lite::future::{or, try_zip};
+
+use super::Proxy;
+
+/// Joins a client with a server until both have said all, one of them fails, or both are silent for too long.
+///
+/// A stop of the runtime changes nothing here: nobody but the two peers knows whether they are in the middle of
+/// something. Connections go on until the grace period is over.
+pub(crate) async fn relay<R: Runtime>(proxy: &Proxy<R>, rt: &R, stream: R::Stream, client: IpAddr) {
+    // The client learns by the end of its connection that no server could be reached.
+    let Ok(link) = proxy.reach(rt, client, &mut Vec::new(), true).await else { return };
+    let server = link.place.server();
+    link.place.count();
+    proxy.servers.report(server, Ok(()));
+    let (from_client, to_client) = stream.split();
+    let moved = Cell::new(rt.turn_time());
+    let there = pump(rt, from_client, link.writer, &moved);
+    let back = pump(rt, link.reader, to_client, &moved);
+    let both = async {
+        // Whoever fails takes the other direction along: neither peer shall take a broken connection for a whole one.
+        let _ = try_zip(there, back).await;
+    };
+    or(both, silence(rt, &moved, proxy.settings.idle_timeout)).await;
+}
+
+/// One direction. The end of the stream is passed on, and does not end the other direction (half-close). One chunk
+/// at a time: while it is written, nothing is read, so who does not read stops who sends (back-pressure).
+async fn pump<R: Runtime>(rt: &R, mut from: impl Reader, mut to: impl Writer, moved: &Cell<Instant>) -> io::Result<()> {
+    loop {
+        let chunk = from.recv().await?;
+        moved.set(rt.turn_time());
+        if chunk.bytes().is_empty() {
+            return to.shutdown().await;
+        }
+        to.write_all(chunk).await.0?;
+        moved.set(rt.turn_time());
+    }
+}
+
+/// Waits until nothing has moved for `time`. Its timer is set anew only when it fires.
+async fn silence<R: Runtime>(rt: &R, moved: &Cell<Instant>, time: Duration) {
+    while let end = moved.get() + time
+        && rt.turn_time() < end
+    {
+        rt.sleep_until(end).await;
+    }
+}

@@ -1,0 +1,177 @@
+//! The head of a request, written anew for a server.
+//!
+//! What it says about the body comes from how the body is read here, never from what the client wrote, and what
+//! concerns the client's connection stays behind: RFC 9110, 7.6.1.
+
+use std::net::IpAddr;
+
+use crate::http::limits::HEADERS;
+use crate::http::{Framing, Method, Request, Status};
+
+/// A request on its way.
+pub(crate) struct Ask {
+    /// The head, as a server gets it.
+    pub(crate) head: Vec<u8>,
+    pub(crate) framing: Framing,
+    pub(crate) is_head: bool,
+    pub(crate) is_http10: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) expects_continue: bool,
+    /// Whether it does no harm that a server gets it twice: it asks only, and there is no body that would be gone.
+    pub(crate) may_repeat: bool,
+}
+
+/// Headers between two neighbours, of no concern to anybody else. `Content-Length` is here because it is written
+/// anew, `Expect` because the proxy says "100 Continue" itself.
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+impl Ask {
+    /// Out of the head's `bytes`, which `request` was made of.
+    pub(crate) fn new(bytes: &[u8], request: &Request<'_>, client: IpAddr) -> Result<Ask, Status> {
+        let mut storage = [httparse::EMPTY_HEADER; HEADERS];
+        let mut raw = httparse::Request::new(&mut storage);
+        if !raw.parse(&bytes[..request.head_len]).is_ok_and(|status| status.is_complete()) {
+            return Err(Status::BadRequest);
+        }
+        let (headers, target) = (&*raw.headers, raw.path.unwrap_or_default());
+        let named = named_by_connection(headers);
+        // Who takes the Host from between wants the server to see another one than the proxy has.
+        if named.iter().any(|name| name.eq_ignore_ascii_case(b"host")) {
+            return Err(Status::BadRequest);
+        }
+        let mut head = Vec::with_capacity(request.head_len + 128);
+        let mut add = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
+        let host = headers.iter().find(|header| header.name.eq_ignore_ascii_case("host"));
+        let (authority, local) = split_target(target, host.map_or(&b""[..], |host| host.value));
+        add(&[raw.method.unwrap_or_default().as_bytes(), b" "]);
+        add(&[if local.starts_with('?') { b"/" } else { b"" }, local.as_bytes(), b" HTTP/1.1\r\nHost: ", authority]);
+        let is_named = |name: &str| named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()));
+        for header in headers {
+            let is_hop = HOP_BY_HOP.iter().any(|hop| header.name.eq_ignore_ascii_case(hop));
+            if !is_hop && !header.name.eq_ignore_ascii_case(FORWARDED_FOR) && !is_named(header.name) {
+                add(&[b"\r\n", header.name.as_bytes(), b": ", header.value]);
+            }
+        }
+        add(&[b"\r\nX-Forwarded-For: "]);
+        for header in headers.iter().filter(|header| header.name.eq_ignore_ascii_case(FORWARDED_FOR)) {
+            if !is_named(FORWARDED_FOR) && !header.value.is_empty() {
+                add(&[header.value, b", "]);
+            }
+        }
+        add(&[client.to_canonical().to_string().as_bytes(), b"\r\nVia: 1.1 demos"]);
+        match request.framing {
+            Framing::None if matches!(request.method, Method::Post | Method::Put | Method::Patch) => {
+                add(&[b"\r\nContent-Length: 0"]);
+            }
+            Framing::None => {}
+            Framing::Sized(len) => add(&[b"\r\nContent-Length: ", len.to_string().as_bytes()]),
+            Framing::Chunked => add(&[b"\r\nTransfer-Encoding: chunked"]),
+        }
+        add(&[b"\r\n\r\n"]);
+        let asks_only = matches!(request.method, Method::Get | Method::Head | Method::Options);
+        Ok(Ask {
+            head,
+            framing: request.framing,
+            is_head: request.method == Method::Head,
+            is_http10: request.is_http10,
+            keep_alive: request.keep_alive,
+            expects_continue: request.expects_continue,
+            may_repeat: asks_only && request.framing == Framing::None,
+        })
+    }
+}
+
+/// The names that the `Connection` headers call hop-by-hop, too.
+pub(crate) fn named_by_connection<'b>(headers: &[httparse::Header<'b>]) -> Vec<&'b [u8]> {
+    let connections = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
+    connections.flat_map(|header| header.value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).collect()
+}
+
+/// Host and local part of a target. If the target is absolute it says the host, and the header does not: RFC 9112,
+/// 3.2.2.
+fn split_target<'t>(target: &'t str, host: &'t [u8]) -> (&'t [u8], &'t str) {
+    match target.split_once("://") {
+        Some((_, rest)) if !target.starts_with('/') => {
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let local = if end == rest.len() { "/" } else { &rest[end..] };
+            (&rest.as_bytes()[..end], local)
+        }
+        _ => (host, target),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::http::{Limits, Parsed, parse};
+
+    fn forward(request: &str) -> Result<String, Status> {
+        let Parsed::Complete(parsed) = parse(request.as_bytes(), &Limits::default()) else {
+            panic!("the parser refuses {request:?}")
+        };
+        let ask = Ask::new(request.as_bytes(), &parsed, "192.0.2.7".parse().unwrap())?;
+        Ok(String::from_utf8(ask.head).unwrap())
+    }
+
+    const END: &str = "\r\nX-Forwarded-For: 192.0.2.7\r\nVia: 1.1 demos\r\n\r\n";
+
+    #[test]
+    fn what_concerns_the_connection_stays_behind() {
+        let request = "\r\nGET /a?b HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nConnection: X-Secret, close\r\nx-secret: 2\r\n\
+                       Keep-Alive: 3\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Connection: 4\r\nX-Two: 5\r\n\r\n";
+        let expected = format!("GET /a?b HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nX-Two: 5{END}");
+        assert_eq!(forward(request).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_client_is_added_to_those_it_came_through() {
+        let request = "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 10.1.1.1\r\nx-forwarded-for: 10.2.2.2\r\n\r\n";
+        assert!(forward(request).unwrap().contains("\r\nX-Forwarded-For: 10.1.1.1, 10.2.2.2, 192.0.2.7\r\n"));
+        let hidden = request.replace("\r\n\r\n", "\r\nConnection: x-forwarded-for\r\n\r\n");
+        assert!(forward(&hidden).unwrap().contains("\r\nX-Forwarded-For: 192.0.2.7\r\n"));
+    }
+
+    #[test]
+    fn an_absolute_target_says_the_host() {
+        for (target, host, local) in [
+            ("http://one/a?b", "one", "/a?b"),
+            ("http://one", "one", "/"),
+            ("http://one?b", "one", "/?b"),
+            ("/http://one/a", "two", "/http://one/a"),
+        ] {
+            let expected = format!("GET {local} HTTP/1.1\r\nHost: {host}{END}");
+            assert_eq!(forward(&format!("GET {target} HTTP/1.1\r\nHost: two\r\n\r\n")).unwrap(), expected);
+        }
+        assert_eq!(forward("GET / HTTP/1.0\r\n\r\n").unwrap(), format!("GET / HTTP/1.1\r\nHost: {END}"));
+    }
+
+    #[test]
+    fn the_length_is_written_as_it_was_understood_and_once() {
+        let sized = forward("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 007\r\n\r\n").unwrap();
+        assert!(sized.ends_with("Content-Length: 7\r\n\r\n") && sized.matches("ength").count() == 1, "{sized}");
+        let chunked =
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\nConnection: transfer-encoding\r\n\r\n";
+        assert!(forward(chunked).unwrap().ends_with("\r\nTransfer-Encoding: chunked\r\n\r\n"));
+        assert!(forward("PUT / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap().ends_with("\r\nContent-Length: 0\r\n\r\n"));
+        assert!(!forward("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").unwrap().contains("Length"));
+    }
+
+    #[test]
+    fn the_host_cannot_be_declared_hop_by_hop() {
+        let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close, Host\r\n\r\n";
+        assert_eq!(forward(request), Err(Status::BadRequest));
+    }
+}
