@@ -10,6 +10,7 @@ use demos::http::HttpArgs;
 
 use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
+use crate::commands::files::FilesArgs;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
 use crate::commands::models::ModelsArgs;
@@ -46,6 +47,7 @@ pub enum Command {
     Framing(FramingArgs),
     Tasks(TasksArgs),
     Blocking(BlockingArgs),
+    Files(FilesArgs),
     Queue(QueueArgs),
     Ipc(IpcArgs),
     Chat(ChatCommand),

@@ -6,6 +6,7 @@ mod blocking;
 mod chat;
 mod crowd;
 mod endings;
+mod files;
 mod framing;
 mod ipc;
 mod memory;
@@ -41,6 +42,9 @@ fn every_command_explains_itself_with_examples() {
         "framing serve",
         "tasks",
         "blocking",
+        "files",
+        "files send",
+        "files receive",
         "queue",
         "ipc",
         "chat",

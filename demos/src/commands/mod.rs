@@ -2,6 +2,7 @@
 
 pub mod blocking;
 pub mod chat;
+pub mod files;
 pub mod framing;
 pub mod ipc;
 pub mod models;
