@@ -11,8 +11,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::engine::Engine;
-
 /// How long a server may take to start, to answer on its control channel, and to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,18 +34,18 @@ pub struct Snapshot {
     pub waited_ns: Option<u64>,
     /// Memory it has in use, if the kernel tells.
     pub rss: Option<u64>,
-    /// Its runtime's counters.
+    /// What it counts.
     pub counters: BTreeMap<String, u64>,
 }
 
 impl Server {
-    /// Starts `demos COMMAND... --on ENGINE` on a free port, and waits until it accepts.
-    pub fn start(command: &[&str], engine: Engine) -> anyhow::Result<Server> {
-        let service = command[0];
+    /// Starts `demos COMMAND...` on a free port, and waits until it accepts.
+    pub fn start(command: &[&str]) -> anyhow::Result<Server> {
+        let name = command.join(" ");
         let binary = std::env::current_exe().context("cannot find this program's own file")?;
         let mut process = Command::new(binary)
             .args(command)
-            .args(["--on", engine.name(), "--listen", "127.0.0.1:0", "--control"])
+            .args(["--listen", "127.0.0.1:0", "--control"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -56,12 +54,17 @@ impl Server {
         let stdout = process.stdout.take().context("the server has no stdout")?;
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server { process, stdin, stdout, read_ahead: Vec::new(), address: unknown };
-        let line = server.read_line().with_context(|| format!("the {service} server on {engine} did not start"))?;
+        let line = server.read_line().with_context(|| format!("`demos {name}` did not start"))?;
         let address = line.strip_prefix("listening on ").and_then(|rest| rest.split(' ').next());
         server.address = address
             .and_then(|address| address.parse().ok())
-            .with_context(|| format!("the {service} server on {engine} said {line:?} instead of its address"))?;
+            .with_context(|| format!("`demos {name}` said {line:?} instead of its address"))?;
         Ok(server)
+    }
+
+    /// What the kernel calls it.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Where it listens.

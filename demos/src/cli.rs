@@ -8,12 +8,17 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
+use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
+use crate::commands::files::FilesArgs;
 use crate::commands::framing::FramingArgs;
+use crate::commands::ipc::IpcArgs;
+use crate::commands::models::ModelsArgs;
 use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
 use crate::commands::rpc::RpcCommand;
 use crate::commands::tasks::TasksArgs;
+use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
 /// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
@@ -42,11 +47,16 @@ pub enum Command {
     Http(HttpCommand),
     Framing(FramingArgs),
     Tasks(TasksArgs),
+    Blocking(BlockingArgs),
+    Files(FilesArgs),
     Queue(QueueArgs),
+    Ipc(IpcArgs),
     Chat(ChatCommand),
     Proxy(ProxyCommand),
     Rpc(RpcCommand),
     Compare(CompareArgs),
+    Models(ModelsArgs),
+    Web(WebArgs),
     Doctor(DoctorArgs),
 }
 
@@ -135,6 +145,11 @@ pub struct ServerArgs {
     /// open files allows. Several workers, where there are any, share it in equal parts, rounded up.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
+
+    /// Connections at the same time from one address; more are closed at once. Default: no such limit.
+    /// Several workers count each for itself. Not for servers behind a proxy, which is one address.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_address: Option<u32>,
 
     /// Once it listens, give up for good what a server does not need: starting programs, looking into
     /// other processes, new io_uring rings, and sockets other than TCP/IP's and UNIX's. On the proactor,

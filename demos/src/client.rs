@@ -83,10 +83,14 @@ impl EchoDialogue {
     }
 }
 
-/// Sends the same request again and again, and expects status 200 and the same body.
+/// A look at a body: whether it is right.
+pub type Check = Rc<dyn Fn(&[u8]) -> bool>;
+
+/// Sends the same request again and again, and expects status 200 and a body that is right.
 pub struct HttpDialogue {
     requests: Rc<[u8]>,
-    body: Rc<[u8]>,
+    length: usize,
+    is_right: Check,
     /// The head of the last response, checked. Only the date in it changes, and only once a second.
     known_head: Vec<u8>,
     /// The beginning of a response that is not complete.
@@ -96,10 +100,16 @@ pub struct HttpDialogue {
 impl HttpDialogue {
     /// `GET path`, `depth` in a batch; the answers must have this `body`.
     pub fn new(path: &str, body: &'static str, depth: usize) -> HttpDialogue {
+        HttpDialogue::checked(path, body.len(), Rc::new(|found| found == body.as_bytes()), depth)
+    }
+
+    /// The same for a body of this `length`, which `is_right` looks at.
+    pub fn checked(path: &str, length: usize, is_right: Check, depth: usize) -> HttpDialogue {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         HttpDialogue {
             requests: request.repeat(depth).into_bytes().into(),
-            body: body.as_bytes().into(),
+            length,
+            is_right,
             known_head: Vec::new(),
             partial: Vec::new(),
         }
@@ -130,13 +140,13 @@ impl HttpDialogue {
                 return Ok(None);
             };
             let head = &bytes[..end + 4];
-            check_head(head, self.body.len())?;
+            check_head(head, self.length)?;
             self.known_head = head.to_vec();
         }
         let start = self.known_head.len();
-        let end = start + self.body.len();
+        let end = start + self.length;
         let Some(body) = bytes.get(start..end) else { return Ok(None) };
-        ensure!(*body == *self.body, "the body is {:?}", String::from_utf8_lossy(body));
+        ensure!((self.is_right)(body), "the body is {:?}", String::from_utf8_lossy(body));
         Ok(Some(end))
     }
 }

@@ -18,12 +18,12 @@ use anyhow::Context;
 use demos::plot::Destination;
 use indicatif::{ProgressBar, ProgressStyle};
 use reactor::{Reactor, Trigger};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::child::Server;
 use crate::cli::CompareArgs;
 use crate::client::{self, Dialogue, EchoDialogue, HttpDialogue};
 use crate::control;
+use crate::cores::Cores;
 use crate::engine::{self, Engine};
 use crate::limits;
 use crate::measure::{Figures, SCENARIOS, Scenario, Service};
@@ -115,7 +115,7 @@ impl Comparison {
     fn run(mut self) -> anyhow::Result<Report> {
         let engines: Vec<_> = self.report.contenders.iter().map(|contender| contender.engine).collect();
         let start = |command| -> anyhow::Result<Vec<Server>> {
-            engines.iter().map(|engine| self.cores.start(command, *engine)).collect()
+            engines.iter().map(|engine| self.cores.start(&on(*engine, command))).collect()
         };
         let (mut echo, mut http) = (start(ECHO)?, start(HTTP)?);
         for round in 0..self.rounds {
@@ -188,7 +188,7 @@ impl Comparison {
     fn measure_idle(&mut self, place: usize) -> anyhow::Result<()> {
         let engine = self.report.contenders[place].engine;
         self.progress.set_message(format!("{engine}: idle connections"));
-        let mut server = self.cores.start(ECHO, engine)?;
+        let mut server = self.cores.start(&on(engine, ECHO))?;
         let number = IDLE_CONNECTIONS.min(limits::connections(1) / 2).next_multiple_of(IDLE_GROUP);
         let first = self.open_idle(&server, FIRST_TALK)?;
         let before = server.snapshot()?;
@@ -215,46 +215,14 @@ impl Comparison {
     }
 }
 
-fn progress_bar(steps: u64) -> anyhow::Result<ProgressBar> {
+/// The command of a server on an engine.
+fn on<'a>(engine: Engine, command: &[&'a str]) -> Vec<&'a str> {
+    command.iter().copied().chain(["--on", engine.name()]).collect()
+}
+
+pub fn progress_bar(steps: u64) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}")
         .context("the progress bar's template is wrong")?;
     // On stderr, and hidden where that is no terminal.
     Ok(ProgressBar::new(steps).with_style(style))
-}
-
-/// The processors for servers and client, if there are two.
-struct Cores(Option<(CpuSet, CpuSet)>);
-
-impl Cores {
-    fn new() -> Cores {
-        let Ok(allowed) = sched_getaffinity(None) else { return Cores(None) };
-        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-        let only = |core| {
-            let mut set = CpuSet::new();
-            set.set(core);
-            set
-        };
-        let pair = cores.next().zip(cores.next_back());
-        Cores(pair.map(|(client, servers)| (only(client), only(servers))))
-    }
-
-    fn are_two(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Starts a server on its core. A process inherits the core of who starts it, with all threads it
-    /// will ever have, so this one moves there and back.
-    fn start(&self, command: &[&str], engine: Engine) -> anyhow::Result<Server> {
-        self.go(|(_, servers)| servers);
-        let server = Server::start(command, engine);
-        self.go(|(client, _)| client);
-        server
-    }
-
-    /// It may be forbidden, and then everybody stays anywhere.
-    fn go(&self, to: impl Fn(&(CpuSet, CpuSet)) -> &CpuSet) {
-        if let Some(cores) = &self.0 {
-            let _ = sched_setaffinity(None, to(cores));
-        }
-    }
 }

@@ -30,7 +30,7 @@ pub fn answer<R: Runtime>(rt: &R) -> anyhow::Result<()> {
     let runtime = rt.clone();
     let answering = async move {
         while let Some(_question) = asked.receive().await {
-            if output::print(&figures(&runtime).to_string()).is_err() {
+            if output::print(&figures(runtime.stats().fields()).to_string()).is_err() {
                 break;
             }
         }
@@ -40,9 +40,9 @@ pub fn answer<R: Runtime>(rt: &R) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All counters of the runtime, the processor time of this process in ns, and its memory in bytes.
-fn figures<R: Runtime>(rt: &R) -> Value {
-    let counters: Map<_, _> = rt.stats().fields().into_iter().map(|(name, value)| (name, json!(value))).collect();
+/// All these counters, the processor time of this process in ns, and its memory in bytes.
+pub fn figures(counters: Vec<(String, u64)>) -> Value {
+    let counters: Map<_, _> = counters.into_iter().map(|(name, value)| (name, json!(value))).collect();
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let cpu = Duration::try_from(cpu).unwrap_or_default().as_nanos();
     json!({

@@ -5,7 +5,9 @@
 //! | [`echo`] | the smallest server there is: what comes in goes out |
 //! | [`http`] | HTTP/1.1 |
 //! | [`framing`] | messages over a stream of bytes: sticky packets, and three codecs |
+//! | [`files`] | file transfer with resumption |
 //! | [`tasks`] | tasks against threads and processes: to make, to keep, to switch |
+//! | [`blocking`] | why a call that blocks stops all tasks, and what to do |
 //! | [`queue`] | producers and consumers over a bounded queue |
 //! | [`chat`] | a chat server: one room, a bounded queue for each client |
 //! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
@@ -21,8 +23,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 pub mod chat;
 pub mod echo;
+pub mod files;
 pub mod framing;
 pub mod http;
 pub mod mailbox;

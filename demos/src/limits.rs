@@ -21,6 +21,11 @@ pub fn raise_open_files() {
 /// Connections this process can hold at the same time with so many workers, at least one.
 pub fn connections(workers: usize) -> usize {
     let reserved = RESERVED + RESERVED_PER_WORKER * workers.saturating_sub(1);
-    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
-    files.map_or(MOST_CONNECTIONS, |files| files.saturating_sub(reserved).clamp(1, MOST_CONNECTIONS))
+    open_files().saturating_sub(reserved).clamp(1, MOST_CONNECTIONS)
+}
+
+/// Files this process may have open.
+pub fn open_files() -> usize {
+    let files = getrlimit(Resource::Nofile).current;
+    files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX)
 }

@@ -7,10 +7,13 @@
 //! | `server`, `workers`, `signals`, `limits`, `output` | what the server commands share |
 //! | `commands` | the demonstrations' parts that have to do with the command line |
 //! | `echo_client` | `demos echo --client` |
-//! | `compare`, `child`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
+//! | `compare`, `child`, `cores`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
+//! | `models` | `demos models`, `demos web`: the ladder of I/O models, and what came of each rung |
+//! | `ipc` | `demos ipc`: six ways for processes to talk |
 //! | `doctor` | `demos doctor`: what this machine offers |
 
-#![forbid(unsafe_code)]
+// What has to talk to the kernel without a library between says so in its own file.
+#![deny(unsafe_code)]
 
 mod child;
 mod cli;
@@ -18,11 +21,14 @@ mod client;
 mod commands;
 mod compare;
 mod control;
+mod cores;
 mod doctor;
 mod echo_client;
 mod engine;
+mod ipc;
 mod limits;
 mod measure;
+mod models;
 mod output;
 mod page;
 mod report;
@@ -56,11 +62,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Http(args)) => http(args)?,
         Some(Command::Framing(args)) => commands::framing::run(args)?,
         Some(Command::Tasks(args)) => commands::tasks::run(&args)?,
+        Some(Command::Blocking(args)) => commands::blocking::run(&args)?,
+        Some(Command::Files(args)) => commands::files::run(args)?,
         Some(Command::Queue(args)) => commands::queue::run(args)?,
+        Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
         Some(Command::Chat(args)) => commands::chat::run(args)?,
         Some(Command::Proxy(args)) => commands::proxy::run(args)?,
         Some(Command::Rpc(args)) => commands::rpc::run(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Models(args)) => commands::models::run(&args)?,
+        Some(Command::Web(args)) => commands::web::run(&args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),
     }

@@ -5,6 +5,9 @@
 //! in a table, so neither the limit nor the end ever walks over the connections, with one exception:
 //! those that outstay the grace period are aborted one by one.
 //!
+//! With a limit for each address, whoever has that many seats already is sent away at once: to let them wait, in
+//! the kernel's queue, would let everybody behind them wait, too.
+//!
 //! ```text
 //!            seats free             all taken
 //!  accept <--------------> wait for a seat         (the kernel's backlog holds who comes meanwhile)
@@ -18,14 +21,17 @@
 //! [`unless_stopping`]: it answers what has been asked, and leaves when it is idle.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use executor::{AbortHandle, IoBuf, Key, Listener, Reader, Runtime, Table, yield_now};
+use executor::{AbortHandle, IoBuf, Key, Listener, Reader, Runtime, Stream, Table, yield_now};
 use futures_lite::future::or;
 
 /// How long a connection must have nothing to do, after a stop, to count as idle: time enough for what
@@ -45,6 +51,8 @@ const ACCEPTS_IN_A_ROW: u64 = 64;
 pub struct Limits {
     /// Connections at the same time. Above it, accepting pauses.
     pub connections: usize,
+    /// Connections at the same time from one address. Those above it are closed at once.
+    pub per_address: Option<usize>,
     /// How long a stop waits for connections that are in the middle of something.
     pub grace: Duration,
 }
@@ -52,10 +60,22 @@ pub struct Limits {
 /// What a server did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Served {
-    /// Connections accepted.
+    /// Connections accepted and served.
     pub connections: u64,
+    /// Connections that were closed at once, because their address had as many as it may have.
+    pub refused: u64,
     /// Connections that were still busy when the grace period was over, and were aborted.
     pub cut: u64,
+}
+
+impl Served {
+    /// Each figure with its name; that somebody was refused is said only if so.
+    #[must_use]
+    pub fn fields(self) -> Vec<(&'static str, u64)> {
+        let Served { connections, refused, cut } = self;
+        let refused = (refused != 0).then_some(("refused", refused));
+        [("connections", connections), ("cut", cut)].into_iter().chain(refused).collect()
+    }
 }
 
 /// Serves the connections of `listener`, each by a task that runs `connection`, until the runtime is
@@ -70,7 +90,7 @@ where
     F: Future<Output = ()> + 'static,
 {
     let guests = Rc::new(Guests::default());
-    let accepting = accept(rt, &mut listener, limits.connections, &guests, connection);
+    let accepting = accept(rt, &mut listener, limits, &guests, connection);
     if let Some(Err(error)) = unless_stopping(rt, accepting).await {
         return Err(error);
     }
@@ -78,14 +98,14 @@ where
     let all_left = rt.timeout(limits.grace, guests.until(|present| present == 0)).await.is_ok();
     let cut = if all_left { 0 } else { guests.abort() };
     guests.until(|present| present == 0).await;
-    Ok(Served { connections: guests.admitted.get(), cut })
+    Ok(Served { connections: guests.admitted.get(), refused: guests.refused.get(), cut })
 }
 
 /// Seats who comes; ends only with an error.
 async fn accept<R, C, F>(
     rt: &R,
     listener: &mut R::Listener,
-    most: usize,
+    limits: &Limits,
     guests: &Rc<Guests>,
     connection: C,
 ) -> io::Result<()>
@@ -96,10 +116,13 @@ where
 {
     let connection = Rc::new(connection);
     loop {
-        guests.until(|present| present < most).await;
+        guests.until(|present| present < limits.connections).await;
         let stream = listener.accept().await?;
-        guests.admit(rt, stream, &connection);
-        if guests.admitted.get().is_multiple_of(ACCEPTS_IN_A_ROW) {
+        match guests.place_for(&stream, limits.per_address) {
+            Some(place) => guests.admit(rt, stream, place, &connection),
+            None => drop(stream),
+        }
+        if (guests.admitted.get() + guests.refused.get()).is_multiple_of(ACCEPTS_IN_A_ROW) {
             yield_now().await;
         }
     }
@@ -145,12 +168,32 @@ struct Guests {
     seats: RefCell<Table<Option<AbortHandle>>>,
     /// The server, when it waits for somebody to leave.
     server: Cell<Option<Waker>>,
+    /// How many places each address has, if that is limited. Only those that have some are in it, so it is never
+    /// larger than the crowd.
+    addresses: RefCell<HashMap<IpAddr, usize>>,
     admitted: Cell<u64>,
+    refused: Cell<u64>,
 }
 
 impl Guests {
+    /// A place among the connections of its address; `None` if they are as many as they may be.
+    fn place_for<S: Stream>(self: &Rc<Self>, stream: &S, most: Option<usize>) -> Option<Place> {
+        // Who has been reset meanwhile has no address any more, and needs no limit.
+        let address = most.and_then(|_| stream.peer_addr().ok()).map(|address| address.ip().to_canonical());
+        if let (Some(address), Some(most)) = (address, most) {
+            let mut addresses = self.addresses.borrow_mut();
+            let places = addresses.entry(address).or_default();
+            if *places >= most {
+                self.refused.set(self.refused.get() + 1);
+                return None;
+            }
+            *places += 1;
+        }
+        Some(Place { guests: Rc::clone(self), address })
+    }
+
     /// Gives the stream a seat and a task.
-    fn admit<R, C, F>(self: &Rc<Self>, rt: &R, stream: R::Stream, connection: &Rc<C>)
+    fn admit<R, C, F>(self: &Rc<Self>, rt: &R, stream: R::Stream, place: Place, connection: &Rc<C>)
     where
         R: Runtime,
         C: Fn(R::Stream) -> F + 'static,
@@ -158,7 +201,7 @@ impl Guests {
     {
         self.admitted.set(self.admitted.get() + 1);
         let key = self.seats.borrow_mut().insert(None);
-        let seat = Seat { guests: Rc::clone(self), key };
+        let seat = Seat { place, key };
         // The connection's future is made inside the task: moved in, it would take its room twice.
         let connection = Rc::clone(connection);
         let task = rt.spawn(async move {
@@ -191,17 +234,37 @@ impl Guests {
     }
 }
 
-/// A connection's place in [`Guests`], given back on drop however the connection ends.
-struct Seat {
+/// A connection's place among those of its address, if these are counted; given back on drop.
+struct Place {
     guests: Rc<Guests>,
+    address: Option<IpAddr>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut addresses = self.guests.addresses.borrow_mut();
+        if let Entry::Occupied(mut places) = addresses.entry(address) {
+            *places.get_mut() -= 1;
+            if *places.get() == 0 {
+                places.remove();
+            }
+        }
+    }
+}
+
+/// A connection's seat, given back on drop however the connection ends.
+struct Seat {
+    place: Place,
     key: Key,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let left = self.guests.seats.borrow_mut().remove(self.key);
+        let guests = &self.place.guests;
+        let left = guests.seats.borrow_mut().remove(self.key);
         drop(left);
-        if let Some(server) = self.guests.server.take() {
+        if let Some(server) = guests.server.take() {
             server.wake();
         }
     }

@@ -9,6 +9,7 @@
 //! then opens for the workers, and is given up when all of them listen. What it cannot keep out is a
 //! program that asks for `SO_REUSEPORT` without such a look.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::num::NonZeroU16;
@@ -133,12 +134,12 @@ fn summary(workers: &[Ended<Served>]) -> String {
 }
 
 fn counters(served: Served, stats: &Stats) -> Vec<(String, u64)> {
-    let Served { connections, cut } = served;
-    let own = [("connections".to_owned(), connections), ("cut".to_owned(), cut)];
-    own.into_iter().chain(stats.fields().into_iter().filter(|(_, value)| *value != 0)).collect()
+    let own = served.fields().into_iter().map(|(name, value)| (name.to_owned(), value));
+    own.chain(stats.fields().into_iter().filter(|(_, value)| *value != 0)).collect()
 }
 
-fn words(counters: &[(String, u64)]) -> String {
+/// `name=value` of each.
+pub fn words(counters: &[(impl Display, u64)]) -> String {
     let words: Vec<_> = counters.iter().map(|(name, value)| format!("{name}={value}")).collect();
     words.join(" ")
 }

@@ -2,11 +2,15 @@
 //! Method: the built binary in a process of its own, real signals, real connections, on every engine
 //! that runs here.
 
+mod blocking;
 mod chat;
 mod crowd;
 mod endings;
+mod files;
 mod framing;
+mod ipc;
 mod memory;
+mod models;
 mod process;
 mod proxy;
 mod queue;
@@ -31,22 +35,31 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in [
+    let commands = [
         "",
         "echo",
         "http",
         "framing",
         "framing serve",
         "tasks",
+        "blocking",
+        "files",
+        "files send",
+        "files receive",
         "queue",
+        "ipc",
         "chat",
         "proxy",
         "rpc",
         "rpc serve",
         "rpc call",
         "compare",
+        "models",
+        "models serve",
+        "web",
         "doctor",
-    ] {
+    ];
+    for command in commands {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -81,6 +94,7 @@ fn bad_options_are_refused_with_their_remedy() {
         ("echo --grace soon", 2, "give a number of seconds"),
         ("echo --grace=-1", 2, "give a number of seconds"),
         ("echo --max-connections 0", 2, "not in 1.."),
+        ("echo --max-per-address 0", 2, "not in 1.."),
         ("echo --client 127.0.0.1:1 --listen 127.0.0.1:0", 2, "cannot be used with"),
         ("framing serve", 2, "--codec"),
         ("framing serve --codec morse", 2, "none, delimiter, fixed, prefix"),
@@ -88,6 +102,7 @@ fn bad_options_are_refused_with_their_remedy() {
         ("framing --on reactor-edge serve --codec fixed", 2, "cannot be used with"),
         ("tasks --tasks 1000001", 2, "not in 1..=1000000"),
         ("tasks --html /nowhere/at/all.html", 1, "give a file in a folder that exists"),
+        ("blocking --tick 0", 2, "not in 1..=1000"),
         ("queue --capacity 0", 2, "not in 1.."),
         ("queue --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
         ("chat --queue 0", 2, "--queue"),
@@ -272,6 +287,22 @@ fn whoever_comes_when_the_server_is_full_is_served_when_somebody_leaves() {
         let mut answer = [0; 5];
         second.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"hello", "{engine}");
+    }
+}
+
+#[test]
+fn whoever_has_as_many_connections_as_an_address_may_have_is_sent_away() {
+    for engine in engines() {
+        let server = Demos::start(&format!("echo --on {engine} --listen 127.0.0.1:0 --max-per-address 1"));
+        let address = server.address();
+        let mut first = connect(address);
+        exchange(&mut first);
+        let mut second = connect(address);
+        assert_eq!(second.read(&mut [0; 8]).unwrap(), 0, "{engine}");
+        exchange(&mut first);
+        server.signal(Signal::TERM);
+        let ended = server.end();
+        assert!(ended.stdout.contains("served connections=1 cut=0 refused=1 "), "{engine}: {ended:?}");
     }
 }
 

@@ -18,23 +18,29 @@
 //! driver are borrowed: decide under the borrow, act after it.
 //!
 //! **Shutdown**, when the owner is dropped, also by unwinding:
-//! 1. new work is refused: spawns, requests to the driver, messages from other threads;
+//! 1. new work is refused: spawns, requests to the driver, messages from other threads, blocking jobs; of these,
+//!    those that have not begun are dropped;
 //! 2. all tasks are dropped, one after another; their handles get `Cancelled`;
 //! 3. the timers are forgotten;
 //! 4. the driver cancels what the kernel still does, and waits for it until the deadline;
-//! 5. the driver is closed. Handles and streams that are left answer [`closed`]; only the descriptor
+//! 5. blocking jobs that run are waited for until the same deadline;
+//! 6. the driver is closed. Handles and streams that are left answer [`closed`]; only the descriptor
 //!    that wakers of other threads write to stays open until the last of them is dropped.
 
+pub(crate) mod blocking;
 #[cfg(feature = "faults")]
 mod dump;
+mod foreign_loop;
+mod lookup;
+pub(crate) mod stall;
+pub(crate) mod stdio;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,12 +77,25 @@ pub type PanicHook = Rc<dyn Fn(Box<dyn Any + Send>)>;
 pub struct Config {
     /// Tasks that may exist at once; further spawns are refused. Default: 2^20.
     pub max_tasks: usize,
-    /// How long the end of the runtime may wait for the kernel. Default: 5 s.
+    /// How long the end of the runtime may wait for the kernel, and for blocking jobs that run. Default: 5 s.
     pub shutdown_deadline: Duration,
+    /// Threads and jobs of [`Executor::spawn_blocking`].
+    pub blocking: blocking::BlockingConfig,
     /// How long the loop keeps looking for work before it sleeps. What comes in this time is served without
     /// the cost of falling asleep and being woken, which is most of what a single slow conversation costs; the
     /// price is a processor that is busy for so long after each thing that happened. Default: zero.
     pub spin: Duration,
+    /// Who is told of tasks that hold the loop for long. Default: `None`, which costs nothing.
+    ///
+    /// ```
+    /// # use std::{rc::Rc, time::Duration};
+    /// use executor::{Config, StallWatch};
+    ///
+    /// let on_stall = Rc::new(|stall: &_| eprintln!("{stall}"));
+    /// let stall_watch = Some(StallWatch { limit: Duration::from_millis(50), on_stall });
+    /// let config = Config { stall_watch, ..Config::default() };
+    /// ```
+    pub stall_watch: Option<stall::StallWatch>,
     /// Called with the payload when a task nobody awaits panics. The others run on. The default does
     /// nothing more, because the panic has been reported by then: std's panic hook, which the program
     /// can replace, prints to stderr.
@@ -88,7 +107,9 @@ impl Default for Config {
         Config {
             max_tasks: 1 << 20,
             shutdown_deadline: Duration::from_secs(5),
+            blocking: blocking::BlockingConfig::default(),
             spin: Duration::ZERO,
+            stall_watch: None,
             on_task_panic: Rc::new(|_payload| {}),
         }
     }
@@ -142,6 +163,8 @@ struct Shared<D> {
     timers: Rc<Timers>,
     /// The clock of [`Executor::stopped`]. It stands still until somebody asks the program to end.
     stop_clock: Rc<Timers>,
+    blocking: Arc<blocking::Pool>,
+    sites: stall::Sites,
     config: Config,
     phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
@@ -197,6 +220,8 @@ impl<D: Driver> Executor<D> {
             turn_time: Cell::new(driver.now()),
             driver: RefCell::new(Some(driver)),
             tasks: RefCell::default(),
+            blocking: blocking::Pool::new(config.blocking),
+            sites: stall::Sites::default(),
             config,
             phase: Cell::new(Phase::Open),
             running: Cell::new(false),
@@ -239,46 +264,6 @@ impl<D: Driver> Executor<D> {
         }
     }
 
-    /// One step, for a program that has a loop of its own: polls a batch of ready tasks, then gives the
-    /// driver a turn that sleeps at most `max` (`None`: until something happens). Returns whether there
-    /// is more to do at once.
-    ///
-    /// The contract: call it with `Some(Duration::ZERO)` until it returns false, then sleep until
-    /// [`as_fd`](Self::as_fd) is readable or [`next_deadline`](Self::next_deadline) has come. After
-    /// touching the runtime from outside (a spawn, an abort, a wake on this thread) begin anew.
-    ///
-    /// # Errors
-    /// [`closed`] after the end; those of the driver.
-    ///
-    /// # Panics
-    /// If it is called from inside `block_on` or `turn` of the same runtime.
-    pub fn turn(&self, max: Option<Duration>) -> io::Result<bool> {
-        let shared = &self.shared;
-        if shared.phase.get() != Phase::Open {
-            return Err(closed());
-        }
-        let _running = shared.start_running("turn");
-        // A waker of an earlier block_on may still name its main future: there is none now.
-        shared.run_batch(&mut || false);
-        shared.turn(max)?;
-        Ok(!shared.queue.is_empty() || !shared.inbox.fall_asleep())
-    }
-
-    /// When the next timer is due.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.shared.timers.next_deadline()
-    }
-
-    /// A descriptor that becomes readable when `turn` would find something to do (and now and then once
-    /// more, when another thread woke it). It is a duplicate, so it may be kept; after the end of the
-    /// runtime it is never readable again.
-    ///
-    /// # Errors
-    /// [`closed`] after the end; those of making it.
-    pub fn as_fd(&self) -> io::Result<OwnedFd> {
-        self.driver(|driver| driver.as_fd()?.try_clone_to_owned())?
-    }
-
     /// Calls `act` with the driver. For the driver's own crate: `act` must run no user code.
     ///
     /// # Errors
@@ -290,8 +275,9 @@ impl<D: Driver> Executor<D> {
     /// Runs `future` beside the others. It is polled for the first time when its turn in the queue
     /// comes. If it is refused (the runtime is closing, or has `max_tasks` tasks), it is dropped here,
     /// and the handle yields [`JoinError::Refused`](crate::JoinError::Refused).
+    #[track_caller]
     pub fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        self.shared.spawn(future)
+        self.shared.spawn(future, Location::caller())
     }
 
     /// The time on the driver's clock.
@@ -362,6 +348,7 @@ impl<D: Driver> Executor<D> {
         stats.wakes_remote = inbox.wakes.load(Ordering::Relaxed);
         stats.timers_now = timers.len() as u64;
         stats.timers_fired = timers.fired.get();
+        stats.blocking = self.shared.blocking.stats();
         if let Some(driver) = driver.borrow().as_ref() {
             stats.driver = driver.stats();
         }
@@ -406,9 +393,7 @@ impl<D: Driver> Shared<D> {
         for polls in 1..=POLL_BUDGET {
             let Some(key) = self.queue.pop() else { return };
             self.counts.borrow_mut().polls += 1;
-            if key != MAIN {
-                self.poll_task(key);
-            } else if poll_main() {
+            if self.poll(key, poll_main) {
                 return;
             }
             if polls % POLLS_PER_LOOK_AT_THE_CLOCK == 0 {
@@ -500,7 +485,7 @@ impl<D: Driver> Shared<D> {
         mail.wakes.iter().for_each(|waker| waker.arrive(&self.queue));
         for remote in mail.spawns {
             // What is refused is dropped on the spot, and that is foreign code.
-            self.guard(|| remote.start(|future| self.spawn(future)));
+            self.guard(|| remote.start(|future, site| self.spawn(future, site)));
         }
         if mail.stop {
             fired.wakers.extend(self.stop().wakers);
@@ -531,14 +516,15 @@ impl<D: Driver> Shared<D> {
         }
     }
 
-    fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        if self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks {
+    fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F, site: stall::Site) -> JoinHandle<F::Output> {
+        if self.is_full() {
             self.counts.borrow_mut().tasks_refused += 1;
             return JoinHandle::refused();
         }
         self.counts.borrow_mut().tasks_spawned += 1;
         let mut spawned = None;
         self.tasks.borrow_mut().insert_with(|key| {
+            self.note_site(key, site);
             let spare = self.spare_wakers.borrow_mut().pop();
             let waker = spare.and_then(|waker| TaskWaker::renamed(waker, key));
             let waker = waker.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(&self.inbox)));
@@ -563,6 +549,7 @@ impl<D: Driver> Shared<D> {
         if let Some(driver) = self.driver.borrow_mut().as_mut() {
             driver.close();
         }
+        self.blocking.close().for_each(|job| self.guard(|| drop(job)));
         let mail = self.inbox.close();
         self.guard(|| drop(mail));
         let tasks = self.tasks.take();
@@ -573,10 +560,10 @@ impl<D: Driver> Shared<D> {
         let timers = self.timers.clear();
         self.guard(|| drop(timers));
         let mut fired = self.stop();
-        let driver = self.driver.borrow_mut().take();
-        if let Some(mut driver) = driver {
+        if let Some(mut driver) = self.driver.take() {
             // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
             let _ = driver.drain(driver.now() + self.config.shutdown_deadline, &mut fired);
+            self.blocking.wait(self.config.shutdown_deadline);
             self.counts.borrow_mut().driver = driver.stats();
             drop(driver);
         }

@@ -12,7 +12,8 @@
 //!
 //! # Threads
 //!
-//! A runtime stays on its thread, with its tasks, timers, streams and handles. The compiler sees to it:
+//! What would block a runtime's thread goes to others, a bounded pool: [`spawn_blocking`](Executor::spawn_blocking).
+//! The runtime itself stays on its thread, with its tasks, timers, streams and handles. The compiler sees to it:
 //!
 //! ```compile_fail
 //! fn crosses_threads<T: Send>() {}
@@ -66,10 +67,16 @@
 //! | [`read`](Reader::read) | no byte of the stream, only the buffer |
 //! | [`read_exact`](Reader::read_exact) | what was read so far |
 //! | [`write`](Writer::write), [`write_all`](Writer::write_all), [`exchange`](Stream::exchange) | once they waited, and unless all was sent: how much was, so the writing side is broken |
-//! | [`connect`](Runtime::connect) | the attempt |
+//! | [`recv_from`](UdpSocket::recv_from), [`recv`](UdpSocket::recv) | no datagram |
+//! | [`read_from`](UdpSocket::read_from) | no datagram, only the buffer |
+//! | [`send_to`](UdpSocket::send_to), [`send`](UdpSocket::send) | whether the datagram, a whole one, is sent |
+//! | [`connect`](Runtime::connect), [`connect_unix`](Net::connect_unix) | the attempt |
+//! | [`copy`], while it writes | the chunk that is written, and the writing side |
+//! | [`copy_bidirectional`] | both streams, which are its own |
 //! | [`close`](Stream::close) | what it would have said; it closes all the same |
 //! | [`Sleep`], [`tick`](Interval::tick), [`JoinHandle`], [`join_next`](JoinSet::join_next), [`stopped`](Executor::stopped), [`yield_now`] | nothing |
 //! | [`timeout`](Executor::timeout) | what its future loses |
+//! | [`unblock`](Executor::unblock) | the job, unless it has begun; then its result |
 //!
 //! # Glossary
 //!
@@ -85,9 +92,10 @@
 //!
 //! # Reading order
 //!
-//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`. The
-//! rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads, `group.rs` a
-//! `JoinSet`, `cores.rs` one runtime on each core, `seam.rs` the place where tests get between a driver and the kernel.
+//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`,
+//! `net.rs`, `datagram.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
+//! `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
+//! the place where tests get between a driver and the kernel.
 
 #![forbid(unsafe_code)]
 // The futures of the traits here need not be `Send`: a runtime, its tasks and its streams live on one
@@ -95,11 +103,15 @@
 #![allow(async_fn_in_trait)]
 
 mod buf;
+mod copy;
 mod cores;
+mod datagram;
 mod driver;
 mod executor;
+mod files;
 mod group;
 mod live;
+mod net;
 mod queue;
 #[cfg(all(test, any(loom, shuttle)))]
 mod queue_loom;
@@ -123,10 +135,17 @@ pub use seam::{Editor, Judge, Report, Verdict, judge_setups};
 pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
+    copy::{copy, copy_bidirectional},
     cores::{StopHandle, Worker, run_on_each_core},
+    datagram::{Datagram, LENT_DATAGRAM, Port, UdpSocket},
     driver::{Driver, Fired, Unpark, WaitSlot},
+    executor::blocking::{BlockingConfig, BlockingStats},
+    executor::stall::{Stall, StallWatch},
+    executor::stdio::{Stdin, Stdout},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
+    files::{Files, RandomAccess},
     group::JoinSet,
+    net::Net,
     remote::{RemoteHandle, RemoteTask, SpawnError},
     runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},
     seam::Seam,

@@ -34,12 +34,12 @@ pub enum JoinError {
     Panicked(PanicPayload),
     /// It was aborted, or its runtime ended.
     Cancelled,
-    /// It never ran: the runtime was closing, or at its limit of tasks.
+    /// It never ran: the runtime was closing, or at a limit, of tasks, of blocking jobs or of threads.
     Refused,
 }
 
 impl JoinError {
-    fn panicked(payload: Box<dyn Any + Send>) -> Self {
+    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
         JoinError::Panicked(PanicPayload(Box::new(Mutex::new(payload))))
     }
 }
@@ -49,7 +49,9 @@ impl fmt::Display for JoinError {
         match self {
             JoinError::Panicked(payload) => write!(f, "the task panicked: {}", payload.text()),
             JoinError::Cancelled => f.write_str("the task was cancelled"),
-            JoinError::Refused => f.write_str("the task was refused: the runtime is closing, or at its limit of tasks"),
+            JoinError::Refused => {
+                f.write_str("the task was refused: the runtime is closing, or at a limit of tasks or jobs")
+            }
         }
     }
 }

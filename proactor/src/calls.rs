@@ -26,11 +26,13 @@ pub(crate) enum Call {
 }
 
 /// Operations, which pass only where tests are compiled in.
-const OPERATIONS: [(u8, &str); 8] = [
+const OPERATIONS: [(u8, &str); 10] = [
     (opcode::Accept::CODE, "op_accept"),
     (opcode::Connect::CODE, "op_connect"),
     (opcode::Recv::CODE, "op_recv"),
     (opcode::Send::CODE, "op_send"),
+    (opcode::RecvMsg::CODE, "op_recvmsg"),
+    (opcode::SendMsg::CODE, "op_sendmsg"),
     (opcode::PollAdd::CODE, "op_poll"),
     (opcode::Read::CODE, "op_read"),
     (opcode::Write::CODE, "op_write"),

@@ -2,8 +2,8 @@
 //!
 //! Here the two worlds differ most. A regular file is always "ready", so readiness has nothing to say about
 //! it (epoll answers EPERM), and a read that finds nothing in the page cache blocks the thread. io_uring
-//! takes such a read like any other request; what would block, it hands to a worker thread of its own. The
-//! reactor has no counterpart yet: there it takes a pool of threads that may block.
+//! takes such a read like any other request; what would block, it hands to a worker thread of its own, inside the kernel.
+//! So no threads are needed here. On the reactor they are: its files take the pool for blocking calls, and a copy.
 //!
 //! A worker that is copying can't be stopped: the cancel of a dropped read comes back without effect, and the
 //! kernel goes on writing to the buffer. Nothing in `op.rs` had to be changed for that, because what an
@@ -15,18 +15,22 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use executor::{BufResult, IoBuf, IoBufMut, closed};
+use executor::{BufResult, Files, IoBuf, IoBufMut, RandomAccess, closed};
 use io_uring::{opcode, squeue, types};
 use socket2::SockRef;
 
 use crate::op::{Buffer, Kind, clamp};
 use crate::{Context, Proactor};
 
-/// A file, read and written at offsets. It has no position, so any number of its futures may be under way at
-/// a time; the order in which they are carried out is then the kernel's.
+/// A file, read and written at offsets, with the methods of [`RandomAccess`].
+///
+/// What a future was dropped for stays with the kernel until that has let go of it, the buffer included. ECANCELED is its
+/// answer if it could start no worker (a limit of processes). A future that is polled on after the runtime ended and had
+/// to abandon its operation at the deadline panics: the kernel may still write to the buffer, which then can't be given
+/// back.
 ///
 /// ```
-/// use proactor::{File, Proactor};
+/// use proactor::{File, Proactor, RandomAccess};
 ///
 /// # fn example() -> std::io::Result<()> {
 /// # let path = std::env::temp_dir().join(format!("proactor-file-{}", std::process::id()));
@@ -60,7 +64,7 @@ impl File {
     /// # Errors
     /// Those of open(2); [`closed`] after the end of the runtime.
     pub fn open(proactor: &Proactor, path: impl AsRef<Path>, options: &OpenOptions) -> io::Result<File> {
-        File::from_std(proactor, options.open(path)?)
+        proactor.open_file(path, options)
     }
 
     /// A file that was opened before: a regular one or a block device. (What can't be sought, such as a pipe,
@@ -78,72 +82,6 @@ impl File {
         Ok(File { file: Rc::new(file), context: Rc::clone(&proactor.context) })
     }
 
-    /// Reads what is at `offset` (in bytes) into the buffer: the number of bytes, 0 at the end of the file and
-    /// beyond. It may be fewer than fit, at the end of the file and elsewhere.
-    ///
-    /// # Errors
-    /// Those of pread(2). `InvalidInput` for an empty buffer, because 0 would look like the end, and for an
-    /// offset beyond `i64::MAX`. ECANCELED if the kernel could start no worker (a limit of processes).
-    /// [`closed`] after the end of the runtime.
-    ///
-    /// # Panics
-    /// If it is polled on after the runtime ended and had to abandon the read at its deadline: the kernel may
-    /// still write to the buffer, which then can't be given back.
-    ///
-    /// # Cancel safety
-    /// Dropping this future harms nothing but the buffer, which stays with the operation until the kernel has
-    /// let go of it and is dropped then.
-    pub async fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> BufResult<usize, B> {
-        if buf.bytes().is_empty() {
-            return (Err(io::Error::new(io::ErrorKind::InvalidInput, "a read into an empty buffer")), buf);
-        }
-        self.transfer(buf, offset, |buf, offset| Work::Read(Buffer::to_receive(buf), offset)).await
-    }
-
-    /// Writes the buffer to `offset` (in bytes), and says how much of it: fewer than all on a full disk or at a
-    /// limit of file sizes, and none of an empty buffer. What lies between the end of the file and the offset
-    /// reads as zeros from then on.
-    ///
-    /// # Errors
-    /// Those of pwrite(2); else as [`read_at`](Self::read_at).
-    ///
-    /// # Panics
-    /// As [`read_at`](Self::read_at).
-    ///
-    /// # Cancel safety
-    /// Dropping this future leaves open what was written: nothing, a part or all, even after the drop. The
-    /// buffer stays with the operation until the kernel has let go of it.
-    pub async fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> BufResult<usize, B> {
-        self.transfer(buf, offset, |buf, offset| Work::Write(Buffer::to_send(buf), offset)).await
-    }
-
-    /// Brings everything that was written before to the disk: the bytes and all that is known about the file,
-    /// as fsync(2) does. (It isn't fdatasync(2): that spares the times of the file, and saves little where a
-    /// file grows, since its size has to be brought to the disk by both.)
-    ///
-    /// # Errors
-    /// Those of fsync(2). After an error it is not known what has reached the disk. [`closed`] after the end
-    /// of the runtime.
-    ///
-    /// # Panics
-    /// As [`read_at`](Self::read_at).
-    ///
-    /// # Cancel safety
-    /// Dropping this future leaves open whether it is done.
-    pub async fn sync(&self) -> io::Result<()> {
-        let request = FileRequest { file: Rc::clone(&self.file), work: Work::Sync };
-        let ticket = self.context.start(Kind::File(request)).map_err(|(error, _)| error)?;
-        ticket.await.0.map(drop)
-    }
-
-    /// Its size in bytes, if it is a regular file. Asked of the kernel at once, which has it in memory.
-    ///
-    /// # Errors
-    /// Those of fstat(2).
-    pub fn size(&self) -> io::Result<u64> {
-        self.file.metadata().map(|metadata| metadata.len())
-    }
-
     async fn transfer<B: IoBuf>(&self, buf: B, offset: u64, work: fn(B, u64) -> Work) -> BufResult<usize, B> {
         // -1 would mean the file's own position, which all its users would share.
         if i64::try_from(offset).is_err() {
@@ -151,6 +89,37 @@ impl File {
         }
         let request = |buf| FileRequest { file: Rc::clone(&self.file), work: work(buf, offset) };
         self.context.transfer(buf, |buf| Kind::File(request(buf))).await
+    }
+}
+
+impl Files for Proactor {
+    type File = File;
+
+    fn file_from_std(&self, file: std::fs::File) -> io::Result<File> {
+        File::from_std(self, file)
+    }
+}
+
+impl RandomAccess for File {
+    async fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> BufResult<usize, B> {
+        if buf.bytes().is_empty() {
+            return (Err(io::Error::new(io::ErrorKind::InvalidInput, "a read into an empty buffer")), buf);
+        }
+        self.transfer(buf, offset, |buf, offset| Work::Read(Buffer::to_receive(buf), offset)).await
+    }
+
+    async fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> BufResult<usize, B> {
+        self.transfer(buf, offset, |buf, offset| Work::Write(Buffer::to_send(buf), offset)).await
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        let request = FileRequest { file: Rc::clone(&self.file), work: Work::Sync };
+        let ticket = self.context.start(Kind::File(request)).map_err(|(error, _)| error)?;
+        ticket.await.0.map(drop)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.metadata().map(|metadata| metadata.len())
     }
 }
 

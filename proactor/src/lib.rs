@@ -39,7 +39,7 @@
 //! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
-//! memory that `recv` lends, `fs.rs` is for files, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
+//! memory that `recv` lends, `datagram.rs` is for UDP, `fs.rs` for files, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
 //! runtime on each of several cores.
 //!
 //! # Threads
@@ -71,6 +71,7 @@
 
 mod calls;
 mod cores;
+mod datagram;
 mod driver;
 #[cfg(feature = "faults")]
 mod faults;
@@ -84,23 +85,23 @@ mod setup;
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
-use std::time::Duration;
 
 use executor::{Executor, Seam};
 
-use crate::calls::NAMES;
 use crate::op::Operations;
 use crate::pool::Pool;
 
+pub use crate::datagram::{DatagramPort, UdpSocket};
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
-pub use crate::setup::{Feature, Features, Gate, SetupError};
+pub use crate::setup::{Builder, Feature, Features, Gate, SetupError};
 pub use crate::{cores::run_on_each_core, driver::UringDriver};
 pub use executor::{
-    AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
-    JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader, RemoteHandle, RemoteTask, Runtime,
-    Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
+    AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Files,
+    Interval, IoBuf, IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Net,
+    PanicPayload, RandomAccess, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice, SpawnError, Stall, StallWatch,
+    Stats, Stdin, Stdout, StopHandle, Stream, Worker, Writer, copy, copy_bidirectional, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};
@@ -149,81 +150,5 @@ impl Deref for Proactor {
 
     fn deref(&self) -> &Self::Target {
         &self.executor
-    }
-}
-
-/// Operations the kernel may hold at once, unless the builder is told otherwise: a receive and a send
-/// on 8,000 streams. Their completions take 256 KiB.
-const OPERATIONS: u32 = 16 * 1024;
-/// Submissions that fit the queue; when it is full, the kernel takes them early. More would only spoil
-/// the cache: the queue is used all around.
-const SUBMISSIONS: u32 = 1024;
-
-/// Sets a runtime up.
-#[derive(Clone, Debug)]
-pub struct Builder {
-    config: Config,
-    features: Features,
-    operations: u32,
-    sockets_only: bool,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Builder { config: Config::default(), features: Features::ALL, operations: OPERATIONS, sockets_only: false }
-    }
-}
-
-impl Builder {
-    /// The defaults: everything the kernel can do, and those of [`Config`].
-    pub fn new() -> Builder {
-        Builder::default()
-    }
-
-    /// Limits and hooks that every runtime has.
-    pub fn config(mut self, config: Config) -> Builder {
-        self.config = config;
-        self
-    }
-
-    /// Looks for work for so long before it sleeps: see [`Config::spin`].
-    pub fn spin(mut self, spin: Duration) -> Builder {
-        self.config.spin = spin;
-        self
-    }
-
-    /// How many operations the kernel may hold at once; further ones wait. Rounded up to a power of two,
-    /// and cut to what the kernel allows (65,536).
-    pub fn operations(mut self, operations: u32) -> Builder {
-        self.operations = operations.max(4);
-        self
-    }
-
-    /// Does without an ability of the kernel, as on one that hasn't it.
-    pub fn without(mut self, feature: Feature) -> Builder {
-        self.features.remove(feature);
-        self
-    }
-
-    /// Makes the runtime, on the thread that will run it.
-    ///
-    /// # Errors
-    /// [`SetupError`], which names the gate that is closed and the remedy.
-    pub fn build(self) -> Result<Proactor, SetupError> {
-        let mut features = self.features;
-        let submissions = SUBMISSIONS.min(self.operations);
-        let seam = Seam::new(NAMES);
-        let (ring, buffers) = setup::ring(&seam, submissions, self.operations, self.sockets_only, &mut features)?;
-        let pool = Pool::new(buffers);
-        let context = Rc::new(Context {
-            operations: RefCell::new(Operations::new(ring, Rc::clone(&pool), features)),
-            pool,
-            seam,
-            is_closed: Cell::new(false),
-            accept_pauses: Cell::new(0),
-            features,
-        });
-        let driver = UringDriver::new(Rc::clone(&context))?;
-        Ok(Proactor { executor: Executor::new(driver, self.config), context })
     }
 }

@@ -45,17 +45,17 @@ impl Runtime for Proactor {
 }
 
 /// Starts the operation that fills a socket.
-type Fill<T> = fn(&Context, &Rc<Socket<T>>);
+pub(crate) type Fill<T> = fn(&Context, &Rc<Socket<T>>);
 
 /// The program's hold on a socket; operations have others.
-struct Hold<T> {
+pub(crate) struct Hold<T> {
     /// `None` only while it is dropped or closed.
     socket: Option<Rc<Socket<T>>>,
-    context: Rc<Context>,
+    pub(crate) context: Rc<Context>,
 }
 
 impl<T> Hold<T> {
-    fn new(proactor: &Proactor, fd: OwnedFd) -> io::Result<Hold<T>> {
+    pub(crate) fn new(proactor: &Proactor, fd: OwnedFd) -> io::Result<Hold<T>> {
         if proactor.context.is_closed.get() {
             return Err(closed());
         }
@@ -79,18 +79,18 @@ impl<T> Hold<T> {
         true
     }
 
-    fn socket(&self) -> &Rc<Socket<T>> {
+    pub(crate) fn socket(&self) -> &Rc<Socket<T>> {
         self.socket.as_ref().expect("taken only at the end")
     }
 
     /// Waits for what arrives next. If nothing is under way to bring it, starts it with `fill`; without
     /// one, says `None`.
-    fn arrival(&self, fill: Option<Fill<T>>) -> Arrival<'_, T> {
+    pub(crate) fn arrival(&self, fill: Option<Fill<T>>) -> Arrival<'_, T> {
         Arrival { hold: self, fill, is_waiting: false }
     }
 
-    /// Cancels what is in flight, waits until the kernel has let go, and closes.
-    async fn close(mut self) -> io::Result<()> {
+    /// Cancels what is in flight, and waits until the kernel has let go.
+    pub(crate) async fn release(mut self) -> io::Result<Socket<T>> {
         self.context.release(self.socket());
         poll_fn(|cx| {
             let is_busy = Rc::strong_count(self.socket()) > 1;
@@ -102,8 +102,16 @@ impl<T> Hold<T> {
         })
         .await;
         let socket = self.socket.take().expect("taken only at the end");
-        Rc::into_inner(socket).map_or_else(|| Err(closed()), |socket| ring::close(&self.context.seam, socket.into_fd()))
+        Rc::into_inner(socket).ok_or_else(closed)
     }
+}
+
+/// Closes a socket that no operation holds any more, so that its peer learns of it now.
+fn end<T>(context: &Context, socket: Socket<T>) -> io::Result<()> {
+    if socket.has_waited.get() {
+        let _ = context.shutdown(socket.as_fd(), Shutdown::Write);
+    }
+    ring::close(&context.seam, socket.into_fd())
 }
 
 impl<T> std::fmt::Debug for Hold<T> {
@@ -125,7 +133,7 @@ impl<T> Drop for Hold<T> {
         let Some(socket) = self.socket.take() else { return };
         self.context.release(&socket);
         match Rc::try_unwrap(socket) {
-            Ok(socket) => drop(ring::close(&self.context.seam, socket.into_fd())),
+            Ok(socket) => drop(end(&self.context, socket)),
             Err(busy) => {
                 let _ = self.context.shutdown(busy.as_fd(), Shutdown::Both);
             }
@@ -134,7 +142,7 @@ impl<T> Drop for Hold<T> {
 }
 
 /// The future of [`Hold::arrival`].
-struct Arrival<'a, T> {
+pub(crate) struct Arrival<'a, T> {
     hold: &'a Hold<T>,
     fill: Option<Fill<T>>,
     is_waiting: bool,
@@ -224,7 +232,7 @@ impl AsFd for ListenSocket {
     }
 }
 
-fn as_inet(addr: &SockAddr) -> io::Result<SocketAddr> {
+pub(crate) fn as_inet(addr: &SockAddr) -> io::Result<SocketAddr> {
     addr.as_socket().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an internet address"))
 }
 
@@ -332,7 +340,8 @@ impl Connection for StreamSocket {
     }
 
     async fn close(self) -> io::Result<()> {
-        self.hold.close().await
+        let context = Rc::clone(&self.hold.context);
+        end(&context, self.hold.release().await?)
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {

@@ -62,6 +62,7 @@ use io_uring::{opcode, squeue, types};
 use socket2::SockAddr;
 
 use crate::Context;
+use crate::datagram::{Receive, Send};
 use crate::fs::FileRequest;
 use crate::pool::{CHUNK_SIZE, Chunk, MISS_SIZE, Pool};
 use crate::ring::{BufferRing, Completion, Ring, accepted};
@@ -83,6 +84,9 @@ pub(crate) struct Socket<T> {
     pub(crate) incoming: Incoming<T>,
     /// A send that nobody waits for any more isn't over, or did not send the whole of its buffer.
     pub(crate) is_cut: Cell<bool>,
+    /// A send may have waited for room. When that takes long, the kernel hands it to a worker, whose hold on the
+    /// socket outlasts the send: closing would not tell the peer of the end.
+    pub(crate) has_waited: Cell<bool>,
 }
 
 /// What an operation brought and nobody has asked for yet, and who waits for it.
@@ -94,7 +98,7 @@ pub(crate) struct Incoming<T> {
     rest: RefCell<Option<Box<VecDeque<T>>>>,
     /// How the last operation ended, if that is to be known: 0 for the end of the stream, which stays;
     /// or a negative errno, which is told once.
-    end: Cell<Option<i32>>,
+    pub(crate) end: Cell<Option<i32>>,
     /// The operation that fills this.
     pub(crate) filler: Cell<Option<Key>>,
     /// Its cancel is under way, because there is enough here.
@@ -115,10 +119,10 @@ impl<T> Socket<T> {
             is_released: Cell::default(),
             waiting: WaitSlot::default(),
         };
-        Rc::new(Socket { fd, incoming, is_cut: Cell::default() })
+        Rc::new(Socket { fd, incoming, is_cut: Cell::default(), has_waited: Cell::default() })
     }
 
-    fn entry_fd(&self) -> types::Fd {
+    pub(crate) fn entry_fd(&self) -> types::Fd {
         types::Fd(self.fd.as_raw_fd())
     }
 
@@ -177,7 +181,7 @@ impl<T> Incoming<T> {
     }
 
     /// One more item came. Returns whether there is enough now.
-    fn push(&self, item: T, cap: usize, fired: &mut Fired) -> bool {
+    pub(crate) fn push(&self, item: T, cap: usize, fired: &mut Fired) -> bool {
         if self.is_released.get() {
             return false;
         }
@@ -196,7 +200,7 @@ impl<T> Incoming<T> {
     }
 
     /// The operation ended, with 0, a negative errno, or something that needn't be known.
-    fn ended(&self, result: Option<i32>, fired: &mut Fired) {
+    pub(crate) fn ended(&self, result: Option<i32>, fired: &mut Fired) {
         self.filler.set(None);
         let was_stopping = self.is_stopping.replace(false);
         match result {
@@ -296,6 +300,10 @@ pub(crate) enum Kind {
     Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool, is_quiet: bool, is_kept: bool },
     /// Connects. The address lies on the heap.
     Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
+    /// Receives datagrams, again and again or once.
+    Datagrams(Receive),
+    /// Sends a datagram.
+    SendMessage(Send),
     /// Reads from a file, writes to it, or has it brought to the disk.
     File(FileRequest),
 }
@@ -324,6 +332,7 @@ impl Kind {
                 let (start, len) = buffer.place();
                 let rest = opcode::Send::new(socket.entry_fd(), start.wrapping_add(*sent), clamp(len - *sent));
                 let whole = if *whole { libc::MSG_WAITALL } else { 0 };
+                socket.has_waited.set(socket.has_waited.get() | !*is_quiet);
                 let (quiet, skip) = match is_quiet {
                     true => (libc::MSG_DONTWAIT, squeue::Flags::SKIP_SUCCESS),
                     false => (0, squeue::Flags::empty()),
@@ -333,6 +342,8 @@ impl Kind {
             Kind::Connect { socket, addr } => {
                 opcode::Connect::new(socket.entry_fd(), addr.as_ptr().cast(), addr.len()).build()
             }
+            Kind::Datagrams(receive) => receive.entry(),
+            Kind::SendMessage(send) => send.entry(),
             Kind::File(request) => request.entry(),
         }
     }
@@ -341,6 +352,7 @@ impl Kind {
     pub(crate) fn into_buffer<B: IoBuf>(self) -> B {
         match self {
             Kind::Read { buffer, .. } | Kind::Send { buffer, .. } => buffer.unstow(),
+            Kind::SendMessage(send) => send.buffer.unstow(),
             Kind::File(request) => request.into_buffer().expect("a read or a write").unstow(),
             _ => unreachable!("only reads and sends have a buffer"),
         }
@@ -348,7 +360,7 @@ impl Kind {
 
     /// Whether a ticket waits for it. The others fill a socket.
     fn is_ticketed(&self) -> bool {
-        matches!(self, Kind::Read { .. } | Kind::Send { .. } | Kind::Connect { .. } | Kind::File(_))
+        !matches!(self, Kind::RecvMultishot { .. } | Kind::RecvOnce { .. } | Kind::Accept { .. } | Kind::Datagrams(_))
     }
 }
 
@@ -441,7 +453,7 @@ impl Operations {
         }
     }
 
-    fn start(&mut self, seam: &Seam, kind: Kind) -> Key {
+    pub(crate) fn start(&mut self, seam: &Seam, kind: Kind) -> Key {
         count(&mut self.stats.operations);
         let key = self.table.insert(Operation { state: State::Queued, kind, waker: None });
         self.backlog.push_back(key);
@@ -612,6 +624,11 @@ impl Operations {
                 socket.incoming.wake(fired);
                 Some(buffer)
             }
+            Kind::SendMessage(send) => {
+                // For `close`, as above.
+                send.socket.incoming.wake(fired);
+                Some(send.buffer)
+            }
             Kind::File(request) => request.into_buffer(),
             _ => None,
         };
@@ -741,6 +758,7 @@ fn fill(kind: &mut Kind, completion: Completion, pool: &Rc<Pool>, fired: &mut Fi
             }
             is_enough
         }
+        Kind::Datagrams(receive) => receive.fill(completion, pool, fired),
         _ => unreachable!("ticketed operations fill nothing"),
     }
 }

@@ -5,6 +5,7 @@
 //! shown. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
 
 mod faults;
+pub(crate) mod message;
 mod restrict;
 
 use std::io;

@@ -4,6 +4,7 @@
 //! All unsafe code of the crate is here. Every call passes the [`Seam`], which counts it and, under
 //! test, may fail, shorten or delay it. What socket2 and std do safely is left to them.
 
+mod datagram;
 #[cfg(feature = "faults")]
 mod faults;
 

@@ -34,8 +34,8 @@
 //! The Reactor pattern's words, and where they live here. Event demultiplexer: epoll, `epoll.rs`.
 //! Dispatcher: `driver.rs`. Handle: the source, `source.rs`, which also holds everything that differs
 //! between [`Trigger::Level`] and [`Trigger::Edge`]. Event handler: the waker of the task that waits.
-//! `net.rs` makes TCP out of it, `pool.rs` the memory that `recv` lends, `async_fd.rs` lets any
-//! pollable descriptor in, `cores.rs` puts a runtime on each of several cores.
+//! `net.rs` makes TCP out of it, `datagram.rs` UDP, `pool.rs` the memory that `recv` lends, `async_fd.rs` lets any
+//! pollable descriptor in, `fs.rs` is for files, which epoll can't watch, `cores.rs` puts a runtime on each of several cores.
 //!
 //! # Threads
 //!
@@ -66,10 +66,12 @@
 mod async_fd;
 mod calls;
 mod cores;
+mod datagram;
 mod driver;
 mod epoll;
 #[cfg(feature = "faults")]
 mod faults;
+mod fs;
 mod net;
 mod pool;
 mod source;
@@ -86,14 +88,17 @@ use crate::epoll::{Epoll, Sys};
 use crate::pool::Pool;
 
 pub use crate::async_fd::AsyncFd;
+pub use crate::datagram::{DatagramPort, UdpSocket};
+pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::source::Direction;
 pub use crate::{cores::run_on_each_core, driver::EpollDriver};
 pub use executor::{
-    AbortHandle, BufResult, Closed, Config, DriverStats, Elapsed, Interval, IoBuf, IoBufMut, JoinError, JoinHandle,
-    JoinSet, ListenOptions, Listener, MissedTickBehavior, PanicPayload, Reader, RemoteHandle, RemoteTask, Runtime,
-    Sleep, Slice, SpawnError, Stats, StopHandle, Stream, Worker, Writer, yield_now,
+    AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Files,
+    Interval, IoBuf, IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Net,
+    PanicPayload, RandomAccess, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice, SpawnError, Stall, StallWatch,
+    Stats, Stdin, Stdout, StopHandle, Stream, Worker, Writer, copy, copy_bidirectional, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};

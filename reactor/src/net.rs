@@ -94,7 +94,7 @@ impl AsFd for ListenSocket {
     }
 }
 
-fn as_inet(addr: &SockAddr) -> io::Result<SocketAddr> {
+pub(crate) fn as_inet(addr: &SockAddr) -> io::Result<SocketAddr> {
     addr.as_socket().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an internet address"))
 }
 

@@ -45,6 +45,17 @@ pub fn kernel_registrations() -> usize {
     infos.map(|info| info.lines().filter(|line| line.starts_with("tfd:")).count()).sum()
 }
 
+/// Threads for blocking calls that this process has, as the kernel counts them.
+///
+/// # Panics
+/// If /proc is not there.
+#[must_use]
+pub fn blocking_threads() -> usize {
+    let all = std::fs::read_dir("/proc/self/task").expect("/proc/self/task").flatten();
+    let names = all.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+    names.filter(|name| name.trim_end() == "blocking").count()
+}
+
 /// Runs `body` as the main future of a fresh runtime, then checks the balance: first with the runtime
 /// still there, because its end would tidy away what was left over; then after its end.
 pub fn run<E: Engine>(body: impl AsyncFnOnce(&E::Rt)) {
@@ -86,6 +97,7 @@ pub struct Bench<E: Engine> {
     handle: E::Rt,
     fds_before: Vec<String>,
     headers_before: u64,
+    threads_before: usize,
     /// With the runtime's own there already.
     registrations_before: usize,
 }
@@ -111,14 +123,14 @@ impl<E: Engine> Bench<E> {
     /// # Errors
     /// Those of setting the engine up.
     pub fn try_with(config: Config) -> io::Result<Self> {
-        let (fds_before, headers_before) = (open_fds(), live_headers());
+        let (fds_before, headers_before, threads_before) = (open_fds(), live_headers(), blocking_threads());
         let owner = E::build(config)?;
         let handle = owner.clone();
         let watched = owner.clone();
         watchdog::watch(owner.remote(), move || watched.dump());
         let registrations_before = kernel_registrations();
         BENCHES.fetch_add(1, Ordering::Relaxed);
-        Ok(Bench { owner: Some(owner), handle, fds_before, headers_before, registrations_before })
+        Ok(Bench { owner: Some(owner), handle, fds_before, headers_before, threads_before, registrations_before })
     }
 
     /// The owner.
@@ -158,7 +170,7 @@ impl<E: Engine> Bench<E> {
         let stats = self.handle.stats();
         let left = left_over(&stats);
         assert!(left.is_empty(), "the runtime ended with {left:?}; {stats}");
-        let Bench { handle, fds_before, headers_before, .. } = self;
+        let Bench { handle, fds_before, headers_before, threads_before, .. } = self;
         drop(handle);
         watchdog::unwatch();
         assert_settles(
@@ -170,6 +182,10 @@ impl<E: Engine> Bench<E> {
         assert_settles(
             || !is_last || live_headers() == headers_before,
             || format!("task headers before: {headers_before}, after: {}: somebody keeps a waker", live_headers()),
+        );
+        assert_settles(
+            || blocking_threads() == threads_before,
+            || format!("threads for blocking calls before: {threads_before}, after: {}", blocking_threads()),
         );
         stats
     }
@@ -202,6 +218,8 @@ fn left_over(stats: &Stats) -> Vec<(&'static str, u64)> {
         ("operations_now", operations_now),
         ("ops_leaked", ops_leaked),
         ("ops_abandoned", ops_abandoned),
+        ("blocking_jobs_now", Some(stats.blocking.jobs_now)),
+        ("blocking_jobs_abandoned", Some(stats.blocking.abandoned)),
         ("stray_cqes", stray_cqes),
     ];
     figures.into_iter().filter_map(|(name, value)| Some((name, value.filter(|value| *value > 0)?))).collect()

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use executor::{Config, Driver, Editor, Judge, Reader, Runtime};
+use executor::{Config, Driver, Editor, Files, Judge, Net, Reader, Runtime};
 use proactor::{Feature, Proactor};
 use reactor::{Reactor, Trigger};
 
@@ -14,7 +14,7 @@ pub trait Engine: 'static {
     /// The executor's driver under it.
     type Driver: Driver;
     /// The runtime's type: both owner and handle.
-    type Rt: Runtime<Driver = Self::Driver, Stream: AsFd> + Subject;
+    type Rt: Runtime<Driver = Self::Driver, Stream: AsFd> + Files + Subject;
 
     /// A runtime; this is its owner.
     ///
@@ -34,7 +34,7 @@ pub trait Engine: 'static {
 }
 
 /// What the tests do with a runtime beyond what is in [`Runtime`].
-pub trait Subject: Runtime {
+pub trait Subject: Net {
     /// See [`Engine::set_judge`].
     fn set_judge(&self, judge: Option<Judge>);
     /// See [`Engine::set_editor`].

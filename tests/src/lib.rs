@@ -21,7 +21,7 @@
 //!   affair, and a crash is one failed test.
 //! - It runs under a watchdog (`watchdog.rs`): a hang is a failure with a dump.
 //! - It ends with the balance check (`bench.rs`): descriptors, tasks, wakers, timers, sources (as we count them,
-//!   and as the kernel does), operations and lent buffers are back to where they were, *before* the runtime is
+//!   and as the kernel does), operations, lent buffers and blocking jobs (and after the end their threads) are back to where they were, *before* the runtime is
 //!   dropped and after. Then the `oracles` are asked whether the kernel wrote to memory that was given back: to a
 //!   `PageBuffer`, or, in a file that makes their `Quarantine` its global allocator, to anything that was on the heap.
 //!
@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod by_hand;
 mod conversation;
 pub mod descriptors;
 mod engine;
@@ -45,7 +46,8 @@ mod times;
 mod victim;
 pub mod watchdog;
 
-pub use bench::{Bench, is_closed, kernel_registrations, open_fds, run, settle};
+pub use bench::{Bench, blocking_threads, is_closed, kernel_registrations, open_fds, run, settle};
+pub use by_hand::{ByHand, by_hand};
 pub use conversation::{TRANSCRIPT, conversation};
 pub use engine::{
     Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,

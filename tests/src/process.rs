@@ -79,14 +79,25 @@ impl CaseProcess {
         while !self.listener.is_finished() && ended.elapsed() < LAST_WORDS {
             std::thread::sleep(Duration::from_millis(1));
         }
+        let is_whole = self.listener.is_finished();
         let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Ended { status, printed: String::from_utf8_lossy(&printed).into_owned() })
+        let mut printed = String::from_utf8_lossy(&printed).into_owned();
+        if !is_whole {
+            printed += &format!("\n(the end of what it printed did not come within {LAST_WORDS:?})\n");
+        }
+        Ok(Ended { status, printed })
     }
 }
 
 fn listen(mut reader: PipeReader, heard: &Mutex<Vec<u8>>) {
     let mut piece = [0; 4096];
-    while let Ok(count @ 1..) = reader.read(&mut piece) {
+    loop {
+        let count = match reader.read(&mut piece) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => panic!("cannot hear what the case prints: {error}"),
+        };
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.extend_from_slice(&piece[..count]);
         if heard.len() > 2 * KEPT {

@@ -1,7 +1,7 @@
 //! A server of `demos` that hostile clients are set upon, and a polite client that is served meanwhile.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use demos::serve::{Limits, Served, serve};
 use demos::{echo, http};
 use executor::{RemoteHandle, Runtime};
+use socket2::{Domain, Socket, Type};
 
 use crate::engine::Engine;
 use crate::net::listen;
@@ -84,12 +85,27 @@ impl Victim {
     /// If there is none.
     #[must_use]
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.addr).expect("connect");
-        stream.set_nodelay(true).expect("a socket");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
-        stream
+        patient(TcpStream::connect(self.addr).expect("connect"))
     }
+
+    /// The same, from this address of the loopback network.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn connect_from(&self, addr: Ipv4Addr) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((addr, 0)).into()).expect("bind");
+        socket.connect(&self.addr.into()).expect("connect");
+        patient(socket.into())
+    }
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_nodelay(true).expect("a socket");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
+    stream
 }
 
 /// Stops the runtime however its clients end.
@@ -112,6 +128,19 @@ pub fn against<E: Engine, T: Send>(
     limits: http::Limits,
     clients: impl FnOnce(&Victim) -> T + Send,
 ) -> (T, Served) {
+    against_limited::<E, T>(service, &Limits { connections, per_address: None, grace: PATIENCE }, limits, clients)
+}
+
+/// As [`against`], with all limits of the server.
+///
+/// # Panics
+/// As it does.
+pub fn against_limited<E: Engine, T: Send>(
+    service: Service,
+    limits: &Limits,
+    http_limits: http::Limits,
+    clients: impl FnOnce(&Victim) -> T + Send,
+) -> (T, Served) {
     let (tell, told) = mpsc::channel();
     let most_lent = Arc::new(AtomicU64::new(0));
     thread::scope(|scope| {
@@ -127,8 +156,8 @@ pub fn against<E: Engine, T: Send>(
             tell.send((addr, rt.remote())).expect("clients");
             let watch = rt.spawn(watch(rt.clone(), Arc::clone(&most_lent)));
             // A polite client may ask as much as it has time for.
-            let limits = http::Limits { requests: u64::MAX, ..limits };
-            let site = Rc::new(http::Site::new(limits, None).expect("a site without files"));
+            let http_limits = http::Limits { requests: u64::MAX, ..http_limits };
+            let site = Rc::new(http::Site::new(http_limits, None).expect("a site without files"));
             let runtime = rt.clone();
             let connection = move |stream| {
                 let (rt, site) = (runtime.clone(), Rc::clone(&site));
@@ -140,7 +169,7 @@ pub fn against<E: Engine, T: Send>(
                     }
                 }
             };
-            served = serve(rt, listener, &Limits { connections, grace: PATIENCE }, connection).await.expect("accept");
+            served = serve(rt, listener, limits, connection).await.expect("accept");
             watch.await.expect("it does not panic");
             let stats = rt.stats();
             assert_eq!((stats.tasks_panicked, stats.tasks_refused, served.cut), (0, 0, 0), "{stats}");

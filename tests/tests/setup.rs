@@ -2,13 +2,14 @@
 //! panics, hangs or stays open. What passes (a user's memory still charged for earlier rings) is waited for.
 //!
 //! Method: every call of setting a runtime up fails, from the first one on; real limits of descriptors and of
-//! lockable memory, the latter as a user whom they bind.
+//! lockable memory, the latter as a user whom they bind; real filters of system calls.
 
 use std::process::ExitCode;
 
 use executor::{Config, IoBuf, Judge, ListenOptions, Listener, Reader, Runtime, Verdict, Writer, judge_setups};
 use proactor::{Builder, Feature, Gate, Proactor, SetupError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use tests::judges::errno::{EINVAL, EMFILE, ENFILE, ENOMEM, ENOSYS, EPERM};
 use tests::judges::{at, every, first};
 use tests::net::V4;
@@ -47,6 +48,38 @@ fn a_closed_gate_is_named() {
         let error = std::io::Error::from(error);
         assert!(error.to_string().contains(remedy), "{error}");
     }
+    assert_eq!(open_fds(), before);
+}
+
+/// From here on a new ring fails with `errno` for this thread, as it does in a container: by a filter of the kernel.
+fn forbid_rings(errno: i32) {
+    let refuse = SeccompAction::Errno(errno.unsigned_abs());
+    let rules = [(libc::SYS_io_uring_setup, Vec::new())].into();
+    let here = std::env::consts::ARCH.try_into().expect("tried before");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, here).expect("a filter");
+    let program: BpfProgram = filter.try_into().expect("a program");
+    seccompiler::apply_filter(&program).expect("tried before");
+}
+
+/// Why there can't be such filters here, if there can't. Tried on a thread, with which they end.
+fn no_filters() -> Option<String> {
+    std::thread::spawn(demos::sandbox::check).join().expect("no panic").err().map(|error| error.to_string())
+}
+
+/// The kernel itself refuses. Docker's filter says EPERM; what is older than the system call says ENOSYS.
+fn a_real_filter_is_named() {
+    let before = open_fds();
+    for (errno, gate, remedy) in GATES.into_iter().filter(|(errno, ..)| [ENOSYS, EPERM].contains(errno)) {
+        let tried = std::thread::spawn(move || {
+            forbid_rings(errno);
+            [(); 3].map(|()| Builder::new().build().map(drop).expect_err("a ring without its system call"))
+        });
+        for error in tried.join().expect("no panic") {
+            assert_eq!(error.gate(), gate, "errno {errno}: {error}");
+            assert!(error.to_string().contains(remedy), "errno {errno}: {error}");
+        }
+    }
+    assert_eq!(Builder::new().build().expect("the filters ended with their threads").block_on(async { 7 }), 7);
     assert_eq!(open_fds(), before);
 }
 
@@ -183,6 +216,9 @@ fn main() -> ExitCode {
             ("refused_registrations_have_fallbacks", refused_registrations_have_fallbacks),
             ("memory_that_comes_back_is_waited_for", memory_that_comes_back_is_waited_for),
         ];
+        if suite.is_possible("seccomp filters", no_filters) {
+            cases.push(("a_real_filter_is_named", a_real_filter_is_named));
+        }
         if suite.is_possible("limits of lockable memory", why_not_root) {
             cases.extend([
                 ("too_little_lockable_memory_is_named", too_little_lockable_memory_is_named as fn()),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use executor::{Config, IoBuf, IoBufMut, Reader};
 use oracles::{PageBuffer, Stall, forked, touched};
-use proactor::{File, Proactor};
+use proactor::{File, Proactor, RandomAccess};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};

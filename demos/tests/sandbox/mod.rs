@@ -15,7 +15,7 @@ use std::thread;
 
 use demos::http::{Limits, Site};
 use executor::{DriverStats, IoBuf, ListenOptions, Listener, Reader, Runtime, Writer};
-use proactor::{File, Gate};
+use proactor::{File, Gate, RandomAccess};
 use reactor::Trigger;
 use rustix::process::Signal;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};

@@ -17,6 +17,8 @@ impl Operations {
                 Kind::Read { socket, .. } => ("reads", socket.fd.as_raw_fd()),
                 Kind::Send { socket, .. } => ("sends", socket.fd.as_raw_fd()),
                 Kind::Connect { socket, .. } => ("connects", socket.fd.as_raw_fd()),
+                Kind::Datagrams(receive) => ("receives datagrams", receive.socket.fd.as_raw_fd()),
+                Kind::SendMessage(send) => ("sends a datagram", send.socket.fd.as_raw_fd()),
                 Kind::File(request) => (request.name(), request.fd()),
             };
             let waiter = if operation.waker.is_some() { "a task waits for it" } else { "no task waits for it itself" };

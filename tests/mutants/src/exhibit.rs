@@ -4,6 +4,7 @@
 //! Subject: what the bug is, in one line
 //! Seen-in: projects in which it happened, with their numbers for it
 //! Killed-by: package target test
+//! Not-simulated: why no seed of the simulation finds it
 //!
 //! What it is, where it comes from, what a user sees.
 //!
@@ -11,8 +12,11 @@
 //! ```
 //!
 //! *Target* is the name of a test binary, `lib` for the tests inside the package's library, or `loom` for those of
-//! them that are models of threads. There may be several `Killed-by`, and then each of these tests has to fail.
+//! them that are models of threads. There may be several `Killed-by`, and then each of these tests has to fail. A bug
+//! of the executor or the demos has one among them that runs on seeds of the simulation (`tests/sim`), or says in
+//! `Not-simulated` why there is none.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,6 +35,8 @@ pub struct Exhibit {
     pub seen_in: String,
     /// The tests that must fail.
     pub killers: Vec<Test>,
+    /// Why none of them runs on the simulation, where one should.
+    pub not_simulated: Option<String>,
     /// The paragraphs.
     pub story: String,
     /// The whole file.
@@ -55,10 +61,33 @@ pub struct Binary {
     pub target: String,
 }
 
+/// Binaries that are built together. What they share is then built once: built one by one, each package would have a
+/// choice of features of its own.
+pub type Kit = BTreeSet<Binary>;
+
+/// The package of the simulation. Other than those whose tests are named here, it does not lie at the project's root.
+pub const SIM: &str = "sim";
 /// The target that stands for the tests inside a library.
 pub const LIB: &str = "lib";
 /// The target that stands for the tests inside a library that loom runs, in every interleaving.
 pub const LOOM: &str = "loom";
+
+impl Binary {
+    /// Whether its tests are those inside the package's library.
+    pub fn is_lib(&self) -> bool {
+        self.target == LIB || self.is_loom()
+    }
+
+    /// Whether loom runs its tests.
+    pub fn is_loom(&self) -> bool {
+        self.target == LOOM
+    }
+
+    /// The package's folder in the project.
+    pub fn folder(&self) -> &str {
+        if self.package == SIM { "tests/sim" } else { &self.package }
+    }
+}
 
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,12 +117,13 @@ impl Exhibit {
     fn parse(name: &str, text: String) -> Result<Exhibit> {
         let (head, _) = text.split_once("\ndiff --git ").context("there is no `diff --git` in it")?;
         let (fields, story) = head.split_once("\n\n").context("there is no empty line after the fields")?;
-        let (mut subject, mut seen_in, mut killers) = (None, None, Vec::new());
+        let (mut subject, mut seen_in, mut killers, mut not_simulated) = (None, None, Vec::new(), None);
         for line in fields.lines() {
             match line.split_once(": ") {
                 Some(("Subject", value)) => subject = Some(value),
                 Some(("Seen-in", value)) => seen_in = Some(value),
                 Some(("Killed-by", value)) => killers.push(Test::parse(value)?),
+                Some(("Not-simulated", value)) => not_simulated = Some(value.to_owned()),
                 _ => bail!("no field: {line:?}"),
             }
         }
@@ -103,9 +133,16 @@ impl Exhibit {
             subject: subject.context("there is no `Subject`")?.to_owned(),
             seen_in: seen_in.context("there is no `Seen-in`")?.to_owned(),
             killers,
+            not_simulated,
             story: story.trim().to_owned(),
             text,
         })
+    }
+
+    /// The binaries of its tests, as they are built with one command each: those that loom runs, and all others.
+    pub fn kits(&self) -> Vec<Kit> {
+        let (loom, plain): (Kit, Kit) = self.killers.iter().map(|test| test.binary.clone()).partition(Binary::is_loom);
+        [loom, plain].into_iter().filter(|kit| !kit.is_empty()).collect()
     }
 
     /// The files it changes, as they are under `root`, and as the bug makes them.

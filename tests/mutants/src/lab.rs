@@ -1,17 +1,18 @@
 //! Builds test binaries in the copy, and runs single tests of them.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::exhibit::{Binary, LIB, LOOM, Test};
+use crate::exhibit::{Binary, Kit, Test};
 use crate::scratch::Scratch;
 
 /// How much longer than the test's own watchdog we wait: it dumps what it can, and then the suite notices.
@@ -31,8 +32,8 @@ pub struct Lab {
 /// How a build went.
 #[derive(Debug)]
 pub enum Built {
-    /// The test binary.
-    Binary(PathBuf),
+    /// The test binaries.
+    Binaries(BTreeMap<Binary, PathBuf>),
     /// The compiler refused, with this text.
     Refused(String),
 }
@@ -66,29 +67,33 @@ impl Lab {
     }
 
     /// The copy's root.
-    pub fn tree(&self) -> &std::path::Path {
+    pub fn tree(&self) -> &Path {
         &self.scratch.tree
     }
 
-    /// Builds one test binary, and nothing it does not need.
+    /// Builds these test binaries, and nothing they do not need.
     ///
     /// # Errors
     /// If cargo cannot be started, or answers nonsense.
-    pub fn build(&self, binary: &Binary) -> Result<Built> {
+    pub fn build(&self, kit: &Kit) -> Result<Built> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
-        cargo.args(["--package", &binary.package]);
         let mut target = self.scratch.target.clone();
-        match binary.target.as_str() {
-            LIB => cargo.arg("--lib"),
-            LOOM => {
-                // In a folder of its own: the flag would have everything else built anew each time. Optimised, because
-                // a model is run thousands of times.
-                target.push("loom");
-                cargo.arg("--lib").env("RUSTFLAGS", "--cfg loom").env("CARGO_PROFILE_DEV_OPT_LEVEL", "2")
+        for binary in kit {
+            cargo.args(["--package", &binary.package]);
+            if !binary.is_lib() {
+                cargo.args(["--test", &binary.target]);
             }
-            name => cargo.args(["--test", name]),
-        };
+        }
+        if kit.iter().any(Binary::is_lib) {
+            cargo.arg("--lib");
+        }
+        if kit.iter().any(Binary::is_loom) {
+            // In a folder of its own: the flag would have everything else built anew each time. Optimised, because
+            // a model is run thousands of times.
+            target.push("loom");
+            cargo.env("RUSTFLAGS", "--cfg loom").env("CARGO_PROFILE_DEV_OPT_LEVEL", "2");
+        }
         cargo.current_dir(&self.scratch.tree).env("CARGO_TARGET_DIR", target);
         // Nobody looks into these binaries with a debugger.
         cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").stdin(Stdio::null());
@@ -97,19 +102,34 @@ impl Lab {
             return Ok(Built::Refused(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
         let messages = String::from_utf8(output.stdout).context("cargo's messages are no text")?;
-        let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        // Where a test needs the package's program, that is built, too.
-        let mut tests = messages.filter(|message| message["profile"]["test"] == true);
-        let executable = tests.find_map(|message| Some(message["executable"].as_str()?.to_owned()));
-        let Some(executable) = executable else { bail!("cargo has built no test binary {binary:?}") };
-        Ok(Built::Binary(executable.into()))
+        let messages: Vec<_> = messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let find = |binary: &Binary| {
+            let found = messages.iter().find_map(|message| self.executable(message, binary));
+            Ok((binary.clone(), found.with_context(|| format!("cargo has built no test binary {binary:?}"))?))
+        };
+        Ok(Built::Binaries(kit.iter().map(find).collect::<Result<_>>()?))
+    }
+
+    /// The binary, if this is what cargo says of it.
+    fn executable(&self, message: &Value, binary: &Binary) -> Option<PathBuf> {
+        let manifest = self.scratch.tree.join(binary.folder()).join("Cargo.toml");
+        let target = &message["target"];
+        let is_meant = if binary.is_lib() {
+            target["kind"][0] == "lib"
+        } else {
+            target["kind"][0] == "test" && target["name"] == binary.target
+        };
+        // Where a test needs the package's program or library, that is built, too.
+        let is_meant =
+            is_meant && message["profile"]["test"] == true && message["manifest_path"] == *manifest.to_str()?;
+        message["executable"].as_str().filter(|_| is_meant).map(PathBuf::from)
     }
 
     /// Runs one test of a binary.
     ///
     /// # Errors
     /// If the binary cannot be started.
-    pub fn run(&self, executable: &PathBuf, test: &Test) -> Result<Ran> {
+    pub fn run(&self, executable: &Path, test: &Test) -> Result<Ran> {
         let (mut reader, writer) = std::io::pipe()?;
         let mut command = Command::new(executable);
         command.args(["--exact", &test.name]).env("CASE_LIMIT_SECONDS", self.limit.as_secs().to_string());

@@ -6,18 +6,22 @@ mod lab;
 mod readme;
 mod scratch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use signal_hook::consts::SIGPIPE;
+use signal_hook::flag;
 
-use exhibit::{Binary, Exhibit, Test};
+use exhibit::{Exhibit, Kit, Test};
 use lab::{Built, How, Lab, Ran};
 use scratch::Scratch;
 
@@ -68,23 +72,23 @@ fn chosen(names: &[String]) -> Result<Vec<Exhibit>> {
 
 /// Runs the tests without any bug: one that fails anyway proves nothing.
 fn rehearse(lab: &Lab, exhibits: &[Exhibit], limit: Duration) -> Result<()> {
-    let mut tests = BTreeMap::<&Binary, Vec<&Test>>::new();
-    for test in exhibits.iter().flat_map(|exhibit| &exhibit.killers) {
-        let tests = tests.entry(&test.binary).or_default();
-        if !tests.contains(&test) {
-            tests.push(test);
-        }
+    // Built in the same company as later, so that what they share is there already.
+    let mut kits = BTreeMap::<BTreeSet<(String, bool)>, Kit>::new();
+    for kit in exhibits.iter().flat_map(Exhibit::kits) {
+        let company = kit.iter().map(|binary| (binary.package.clone(), binary.is_loom())).collect();
+        kits.entry(company).or_default().extend(kit);
     }
-    for (binary, tests) in tests {
+    let mut left: BTreeSet<&Test> = exhibits.iter().flat_map(|exhibit| &exhibit.killers).collect();
+    for kit in kits.values() {
         let start = Instant::now();
-        let executable = match lab.build(binary)? {
-            Built::Binary(executable) => executable,
-            Built::Refused(why) => {
-                bail!("without any bug {} {} does not compile:\n{why}", binary.package, binary.target)
-            }
+        let binaries = match lab.build(kit)? {
+            Built::Binaries(binaries) => binaries,
+            Built::Refused(why) => bail!("without any bug this does not compile:\n{why}"),
         };
+        let (tests, later) = left.into_iter().partition(|test| kit.contains(&test.binary));
+        left = later;
         for test in &tests {
-            match lab.run(&executable, test)? {
+            match lab.run(&binaries[&test.binary], test)? {
                 Ran::Passed => {}
                 Ran::Missing => bail!("there is no test {test}: bring its `Killed-by` up to date"),
                 Ran::Failed(How::Hang, printed) => {
@@ -93,8 +97,9 @@ fn rehearse(lab: &Lab, exhibits: &[Exhibit], limit: Duration) -> Result<()> {
                 Ran::Failed(_, printed) => bail!("{test} fails without any bug; mend that first\n{printed}"),
             }
         }
-        let (package, target) = (&binary.package, &binary.target);
-        println!("  {package} {target}: {} pass ({:.0} s)", tests.len(), start.elapsed().as_secs_f64());
+        let packages: BTreeSet<_> = kit.iter().map(|binary| binary.package.as_str()).collect();
+        let packages = packages.into_iter().collect::<Vec<_>>().join(" and ");
+        println!("  {packages}: {} pass ({:.0} s)", tests.len(), start.elapsed().as_secs_f64());
     }
     Ok(())
 }
@@ -105,13 +110,16 @@ fn examine(lab: &Lab, exhibit: &Exhibit) -> Result<Verdict> {
         Err(why) => return Ok(Verdict::DoesNotApply(format!("{why:#}"))),
     };
     let _infected = Scratch::infect(changes)?;
+    let mut binaries = BTreeMap::new();
+    for kit in exhibit.kits() {
+        match lab.build(&kit)? {
+            Built::Binaries(built) => binaries.extend(built),
+            Built::Refused(why) => return Ok(Verdict::DoesNotCompile(why)),
+        }
+    }
     let mut verdict = None;
     for test in &exhibit.killers {
-        let executable = match lab.build(&test.binary)? {
-            Built::Binary(executable) => executable,
-            Built::Refused(why) => return Ok(Verdict::DoesNotCompile(why)),
-        };
-        match lab.run(&executable, test)? {
+        match lab.run(&binaries[&test.binary], test)? {
             Ran::Failed(how, printed) => verdict = verdict.or(Some(Verdict::Killed(how, lab::reason(&printed)))),
             Ran::Passed | Ran::Missing => return Ok(Verdict::Survived(test.clone())),
         }
@@ -182,6 +190,8 @@ fn list(exhibits: &[Exhibit]) {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    // Who reads no more has seen enough: `--list | head -1`.
+    flag::register_conditional_default(SIGPIPE, Arc::new(AtomicBool::new(true)))?;
     let exhibits = chosen(&arguments.names)?;
     if arguments.list {
         list(&exhibits);
@@ -199,6 +209,8 @@ mod tests {
 
     use std::fs;
 
+    use exhibit::Binary;
+
     #[test]
     fn every_patch_applies() {
         let exhibits = chosen(&[]).unwrap();
@@ -215,7 +227,7 @@ mod tests {
             let last = test.name.rsplit("::").next().unwrap();
             // A function, or the identifier of a scenario.
             let (function, scenario) = (format!("fn {last}"), format!("\"{last}\""));
-            let package = project().join(&test.binary.package);
+            let package = project().join(test.binary.folder());
             let mut sources = scratch::files(&package).unwrap();
             sources.retain(|name| name.extension().is_some_and(|extension| extension == "rs"));
             let found = sources.into_iter().any(|name| {
@@ -223,6 +235,32 @@ mod tests {
                 source.contains(&function) || source.contains(&scenario)
             });
             assert!(found, "there is no test {test}");
+        }
+    }
+
+    /// Whether a test runs on seeds of the simulation.
+    fn is_seeded(test: &Test) -> bool {
+        let Binary { package, target } = &test.binary;
+        let path = project().join(test.binary.folder()).join("tests").join(target).with_extension("rs");
+        package == exhibit::SIM
+            && fs::read_to_string(path)
+                .unwrap()
+                .split("#[test]")
+                .any(|source| source.contains(&format!("fn {}()", test.name)) && source.contains("sim::for_each_seed("))
+    }
+
+    #[test]
+    fn the_simulation_finds_what_is_simulated() {
+        for exhibit in chosen(&[]).unwrap() {
+            let simulated = [project().join("executor"), project().join("demos")];
+            let changes = exhibit.apply(project()).unwrap();
+            let is_simulated = changes.iter().any(|change| simulated.iter().any(|part| change.path.starts_with(part)));
+            let is_found = exhibit.killers.iter().any(is_seeded);
+            assert!(
+                !is_simulated || is_found != exhibit.not_simulated.is_some(),
+                "{}: name a test of tests/sim that uses for_each_seed, or say in `Not-simulated` why there is none",
+                exhibit.name
+            );
         }
     }
 

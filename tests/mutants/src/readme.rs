@@ -16,18 +16,21 @@ pub fn generated(exhibits: &[Exhibit]) -> String {
         writeln!(text, "| [{name}](#{name}): {subject} | {} |", tests.join("<br>")).expect("memory");
     }
     text += "\n## Their stories\n";
-    for Exhibit { name, subject, seen_in, story, .. } in exhibits {
+    for Exhibit { name, subject, seen_in, not_simulated, story, .. } in exhibits {
         write!(text, "\n### {name}\n\n**{subject}.** Seen in: {seen_in}.\n\n{story}\n").expect("memory");
+        if let Some(why) = not_simulated {
+            write!(text, "\nNo seed of the simulation finds it: {why}.\n").expect("memory");
+        }
     }
     text
 }
 
 fn in_markdown(test: &Test) -> String {
-    let (package, target) = (&test.binary.package, &test.binary.target);
-    let place = match target.as_str() {
-        LIB => format!("{package}/src"),
-        LOOM => format!("{package}/src, under loom"),
-        name => format!("{package}/tests/{name}.rs"),
+    let folder = test.binary.folder();
+    let place = match test.binary.target.as_str() {
+        LIB => format!("{folder}/src"),
+        LOOM => format!("{folder}/src, under loom"),
+        name => format!("{folder}/tests/{name}.rs"),
     };
     format!("`{place}`: `{}`", test.name)
 }

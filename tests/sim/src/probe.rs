@@ -88,6 +88,12 @@ impl Probe {
         state.sockets.get(&self.id).is_some_and(|socket| socket.reader.is_some() || socket.writer.is_some())
     }
 
+    /// Whether the network has ended the connection, by [`Sim::reset`] or as [`resets`](crate::Weather::resets) has it.
+    #[must_use]
+    pub fn was_reset(&self) -> bool {
+        self.figures.was_reset.get()
+    }
+
     /// When it ended its writing side, if it did: the time since the start.
     #[must_use]
     pub fn shut_down_at(&self) -> Option<Duration> {

@@ -27,6 +27,7 @@ pub(crate) struct Figures {
     pub(crate) writes: Cell<u64>,
     pub(crate) refused_writes: Cell<u64>,
     pub(crate) lent: Cell<u64>,
+    pub(crate) was_reset: Cell<bool>,
     pub(crate) shut_down: Cell<Option<Duration>>,
     pub(crate) closed: Cell<Option<Duration>>,
 }

@@ -243,11 +243,13 @@ impl State {
     /// The network ends a connection: both ends are reset.
     pub(crate) fn reset(&mut self, id: Id) {
         let Some(socket) = self.sockets.get(&id) else { return };
-        let other = socket.other;
+        let ends = [Some(id), socket.other];
         self.note(What::Resets, id, 0);
-        self.push(id, Segment::Reset);
-        if let Some(other) = other {
-            self.push(other, Segment::Reset);
+        for end in ends.into_iter().flatten() {
+            if let Some(socket) = self.sockets.get(&end) {
+                socket.figures.was_reset.set(true);
+            }
+            self.push(end, Segment::Reset);
         }
     }
 

@@ -24,7 +24,7 @@ fn world(seed: u64, weather: Weather) -> (u64, u64, Sim) {
         let mut random = Rng::with_seed(seed);
         let listener = sim.listen("127.0.0.1:7".parse().unwrap(), &ListenOptions::default()).unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = Limits { connections: random.usize(1..5), grace: Duration::from_secs(60) };
+        let limits = Limits { connections: random.usize(1..5), per_address: None, grace: Duration::from_secs(60) };
         let server = sim.spawn({
             let sim = sim.clone();
             async move {

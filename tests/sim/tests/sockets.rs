@@ -108,6 +108,25 @@ fn accepting_pauses_while_there_are_no_descriptors_and_loses_nobody() {
 }
 
 #[test]
+fn accepting_waits_out_what_passes() {
+    sim::for_each_seed(100, |seed| {
+        let sim = Builder::new(seed).weather(Weather { accept_trouble: 0.8, ..Weather::calm() }).build();
+        sim.block_on(async {
+            let mut listener = sim.listen(address(), &ListenOptions::default()).unwrap();
+            for _ in 0..5 {
+                let client = sim.connect(address()).await.unwrap();
+                let (since, before) = (sim.elapsed(), sim.stats().driver.accept_pauses);
+                drop((listener.accept().await.unwrap(), client));
+                let pauses = sim.stats().driver.accept_pauses - before;
+                let waited: Duration = (0..pauses).map(|pause| ms((10 << pause.min(9)).min(100))).sum();
+                assert_eq!(sim.elapsed() - since, waited, "{pauses} pauses");
+            }
+        });
+        sim.finish();
+    });
+}
+
+#[test]
 fn a_reset_comes_after_the_data_and_is_told_once() {
     let sim = Sim::calm(1);
     sim.block_on(async {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
 use tests::scenarios::Scenario;
 
 use cli::Cli;
@@ -40,6 +41,11 @@ fn main() -> ExitCode {
 }
 
 fn soak(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if !cli.child {
+        // Who reads no more has seen enough: `--list | head -1`. Scenarios run with the signal as they find it.
+        signal_hook::flag::register_conditional_default(SIGPIPE, Arc::new(AtomicBool::new(true)))
+            .context("cannot watch for signals")?;
+    }
     let scenarios = cli.select()?;
     let seed = cli.seed.unwrap_or_else(|| fastrand::u64(..));
     if cli.list {
@@ -60,7 +66,7 @@ fn soak(cli: &Cli) -> anyhow::Result<ExitCode> {
         eprintln!("warning: {warning}");
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("cannot watch for signals")?;
     }
     let runs = run_all(scenarios, cli.duration, seed, &interrupted)?;

@@ -4,6 +4,7 @@
 
 use std::fs::DirEntry;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,15 @@ fn wait_for<T>(mut there: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < Duration::from_secs(20), "it does not come");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+#[test]
+fn it_ends_quietly_when_nobody_reads() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_soak"));
+    let output = command.arg("--list").stdout(writer).stderr(Stdio::piped()).output().expect("the binary starts");
+    assert_eq!((output.status.signal(), text(&output.stderr)), (Some(Signal::PIPE.as_raw()), String::new()));
 }
 
 #[test]

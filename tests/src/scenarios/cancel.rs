@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use executor::{BufResult, IoBuf, Listener, Reader, Writer};
 use oracles::PageBuffer;
-use proactor::{File, Proactor};
+use proactor::{File, Proactor, RandomAccess};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{Scenario, scenario};

@@ -2,12 +2,13 @@
 //! all of them are gone in the end.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use demos::http::Limits;
+use demos::serve;
 use fastrand::Rng;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
@@ -17,7 +18,9 @@ use crate::engine::Engine;
 use crate::ms;
 use crate::net::{Pattern, reset};
 use crate::rounds::Rounds;
-use crate::victim::{Ending, PATIENCE, Service, Victim, Waits, against, beside_a_polite_client, drain};
+use crate::victim::{
+    Ending, PATIENCE, Service, Victim, Waits, against, against_limited, beside_a_polite_client, drain,
+};
 
 /// Connections a server may have, of which these scenarios need less.
 const MANY: usize = 9_000;
@@ -59,10 +62,18 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
     scenario!(
         all,
         "N6",
-        "one client with a hundred busy connections does not take the server from one with a single connection",
+        "one client with a thousand busy connections does not take the server from one with a single connection",
         2,
         [ReactorLevel, ReactorEdge, ProactorFull],
         a_crowd_and_one
+    );
+    scenario!(
+        all,
+        "N6-limit",
+        "a limit for each address: an address has so many of a thousand connections, the next when one ends",
+        2,
+        [ReactorLevel, ReactorEdge, ProactorFull],
+        a_crowd_of_one_address
     );
     scenario!(
         all,
@@ -127,14 +138,14 @@ impl Slow {
 }
 
 fn slow_clients<E: Engine>(rounds: &mut Rounds) {
-    const DEADLINE: Duration = ms(300);
+    const DEADLINE: Duration = ms(500);
     raise_open_files();
     let limits = Limits { header_timeout: DEADLINE, linger_timeout: ms(50), ..Limits::default() };
     let (mut waits, mut most, mut latest) = (Vec::new(), 0, Duration::ZERO);
     for round in rounds.by_ref() {
         // More each round, for there is no time for all in the first.
-        let count = usize::try_from(round + 1).expect("a round").saturating_mul(300).min(5_000);
-        let ((gone, wait), served) = against::<E, _>(Service::Http, MANY, limits.clone(), |victim| {
+        let count = usize::try_from(round + 1).expect("a round").saturating_mul(1_000).min(5_000);
+        let (((gone, at_once), wait), served) = against::<E, _>(Service::Http, MANY, limits.clone(), |victim| {
             beside_a_polite_client(victim, || {
                 let mut slow: Vec<_> = (0..count).map(|number| Slow::new(victim, number.is_multiple_of(2))).collect();
                 let begun = Instant::now();
@@ -149,12 +160,15 @@ fn slow_clients<E: Engine>(rounds: &mut Rounds) {
                     let is_right = if slow.is_silent { said.is_empty() } else { said.starts_with("HTTP/1.1 408 ") };
                     assert!(is_right, "{said}");
                 }
-                slow.iter().filter_map(|slow| slow.gone).max()
+                // When the last one came, nobody had been sent away who was not yet there for so long.
+                let last = slow.iter().map(|slow| slow.since).max().expect("some");
+                let at_once = slow.iter().filter(|slow| last - slow.since < DEADLINE).count();
+                (slow.iter().filter_map(|slow| slow.gone).max(), at_once)
             })
         });
         assert_eq!(served.connections, count as u64 + 1);
         waits.push(wait);
-        most = most.max(count);
+        most = most.max(at_once);
         latest = latest.max(gone.unwrap_or_default() - DEADLINE);
     }
     Waits::report(&waits, rounds);
@@ -213,7 +227,7 @@ fn greedy_clients<E: Engine>(rounds: &mut Rounds) {
     // burst is bounded by the pool only.
     let most_chunks = if E::NAME.starts_with("reactor") { GREEDY + 1 } else { 1024 };
     let pattern = Pattern::new(rounds.seed());
-    let limits = Limits { stall_timeout: ms(500), linger_timeout: ms(50), ..Limits::default() };
+    let limits = Limits { stall_timeout: ms(200), linger_timeout: ms(20), ..Limits::default() };
     let (mut waits, mut most) = (Vec::new(), 0);
     for round in rounds.by_ref() {
         let service = Service::of_round(round);
@@ -323,9 +337,12 @@ fn nonsense<E: Engine>(rounds: &mut Rounds) {
     rounds.figure("connections", COUNT * rounds.done());
 }
 
+/// Connections of one client.
+const CROWD: u64 = 1_000;
+
 fn a_crowd_and_one<E: Engine>(rounds: &mut Rounds) {
-    const CROWD: u64 = 100;
-    const EXCHANGES: u64 = 20;
+    const EXCHANGES: u64 = 3;
+    raise_open_files();
     let (mut waits, mut worst) = (Vec::new(), 0.0_f64);
     for round in rounds.by_ref() {
         let service = Service::of_round(round);
@@ -349,6 +366,49 @@ fn a_crowd_and_one<E: Engine>(rounds: &mut Rounds) {
     }
     Waits::report(&waits, rounds);
     rounds.figure("the single client waited so many times as long", format!("{worst:.1}"));
+}
+
+fn a_crowd_of_one_address<E: Engine>(rounds: &mut Rounds) {
+    const SEATS: usize = 100;
+    const CROWDED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    raise_open_files();
+    let limits = serve::Limits { connections: MANY, per_address: Some(SEATS), grace: PATIENCE };
+    let mut waits = Vec::new();
+    for round in rounds.by_ref() {
+        let service = Service::of_round(round);
+        let ((extra, wait), served) = against_limited::<E, _>(service, &limits, Limits::default(), |victim| {
+            beside_a_polite_client(victim, || {
+                let mut crowd: Vec<_> = (0..CROWD).map(|_| victim.connect_from(CROWDED)).collect();
+                // They are accepted in the order in which they came.
+                for refused in &mut crowd[SEATS..] {
+                    assert_eq!(drain(refused), (Vec::new(), Ending::End));
+                }
+                crowd.truncate(SEATS);
+                crowd.iter_mut().for_each(|stream| service.ask(stream, 1));
+                drop(crowd.pop());
+                // The server has to hear of that first.
+                let (begun, mut refused) = (Instant::now(), 0);
+                let next = loop {
+                    assert!(begun.elapsed() < PATIENCE, "a place is not given back");
+                    let mut next = victim.connect_from(CROWDED);
+                    let (question, answer) = service.exchange(2);
+                    // It may have closed already.
+                    let _ = next.write_all(question.as_bytes());
+                    if next.read_exact(&mut vec![0; answer.len()]).is_ok() {
+                        break next;
+                    }
+                    refused += 1;
+                };
+                crowd.push(next);
+                refused
+            })
+        });
+        // The polite one, those who had a seat, and the one who got one later.
+        assert_eq!(served.connections, 1 + SEATS as u64 + 1);
+        assert_eq!(served.refused, CROWD - SEATS as u64 + extra);
+        waits.push(wait);
+    }
+    Waits::report(&waits, rounds);
 }
 
 /// The polite client's dialogue in an impolite manner of the wire: the transcript is the same.

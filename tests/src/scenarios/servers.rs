@@ -99,7 +99,7 @@ fn serve_guests<E: Engine, C: Fn(E::Rt, Stream<E>) -> F + 'static, F: Future<Out
         let mut random = Rng::with_seed(rounds.seed());
         let (listener, addr) = listen(rt);
         let (handle, connection) = (rt.clone(), server());
-        let limits = Limits { connections: 10_000, grace: PATIENCE };
+        let limits = Limits { connections: 10_000, per_address: None, grace: PATIENCE };
         let server = rt.spawn(async move {
             let runtime = handle.clone();
             serve(&handle, listener, &limits, move |stream| connection(runtime.clone(), stream)).await

@@ -127,7 +127,7 @@ fn demo<R: Runtime>(rt: &R, service: Service, listener: R::Listener) -> anyhow::
     announce(listener.local_addr())?;
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
     let connections = files.unwrap_or(usize::MAX).saturating_sub(RESERVED).max(1);
-    let limits = serve::Limits { connections, grace: Duration::ZERO };
+    let limits = serve::Limits { connections, per_address: None, grace: Duration::ZERO };
     let runtime = rt.clone();
     let served = match service {
         Service::Echo => {

@@ -101,9 +101,11 @@ pub fn run(time: Duration) -> anyhow::Result<()> {
 /// Measures all contenders with one kind of traffic.
 fn compare(is_http: bool, slot: Duration, progress: &ProgressBar, table: &mut Table) -> anyhow::Result<()> {
     let client = engine::reactor(Trigger::Edge).context("the client's reactor cannot be set up")?;
-    let command: &[&str] = if is_http { &["http", "--max-requests", ENDLESS] } else { &["echo"] };
-    let servers: Vec<_> =
-        (0..SERVERS).map(|_| Server::start(command, Engine::ReactorEdge)).collect::<Result<_, _>>()?;
+    let mut command = vec![if is_http { "http" } else { "echo" }, "--on", Engine::ReactorEdge.name()];
+    if is_http {
+        command.extend(["--max-requests", ENDLESS]);
+    }
+    let servers: Vec<_> = (0..SERVERS).map(|_| Server::start(&command)).collect::<Result<_, _>>()?;
     let addresses: Vec<_> = servers.iter().map(Server::address).collect();
     let mut contenders = contenders(is_http, &addresses)?;
     let mut rounds: Vec<Vec<Figures>> = contenders.iter().map(|_| Vec::new()).collect();
@@ -149,7 +151,8 @@ fn contenders(is_http: bool, servers: &[SocketAddr]) -> anyhow::Result<Vec<Conte
     }
     let mut contenders = vec![Contender::Direct];
     for engine in Engine::ALL.into_iter().filter(|engine| engine.check().is_ok()) {
-        contenders.push(Contender::Ours(engine, Server::start(&command, engine)?));
+        let command = [&command[..], &["--on", engine.name()]].concat();
+        contenders.push(Contender::Ours(engine, Server::start(&command)?));
     }
     // Debian's nginx moves bytes only with a module that is installed on its own.
     let rivals: &[Rival] = if is_http { &[Rival::Nginx, Rival::Haproxy] } else { &[Rival::Haproxy] };

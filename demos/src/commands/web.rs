@@ -1,0 +1,32 @@
+//! `demos web`: the one-page server.
+
+use clap::Args;
+
+use super::models::{ListenArgs, rung};
+use crate::models::service::Service;
+use crate::models::{Rung, serve};
+
+/// Serves one page, with a fresh random number and the server's name, on any engine and any rung of the ladder.
+///
+/// It prints `listening on ADDR:PORT (NAME)` when it accepts, and serves until SIGINT or SIGTERM. Reload the page: the
+/// number changes, the name stays. `demos models list` names the rungs. `demos http` is the server with everything.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos web                                    then: curl http://127.0.0.1:8080/
+  demos web --on reactor-edge
+  demos web --on threads                       the same page from a thread for each connection
+  demos web --on blocking --listen 127.0.0.1:0")]
+pub struct WebArgs {
+    /// The engine to run on, or another rung of the ladder.
+    #[arg(long, value_name = "NAME", default_value = "proactor", value_parser = rung)]
+    pub on: &'static Rung,
+
+    #[command(flatten)]
+    pub listen: ListenArgs,
+}
+
+/// Serves until it is told to stop.
+pub fn run(args: &WebArgs) -> anyhow::Result<()> {
+    serve::run(args.on, Service::Web, &args.listen.server())
+}

@@ -1,0 +1,184 @@
+//! The near end as a task of a runtime: while it waits, its thread is free for other tasks. Possible for all that has a
+//! descriptor which can be read: pipes, sockets, eventfds. (A message queue and a signal can be made such, by polling
+//! the queue's descriptor and by signalfd.)
+//!
+//! The two kinds of runtime differ as they do with TCP: one is told that the descriptor can be read, and reads; the
+//! other has the kernel read, and is told that it is done.
+
+use std::io::{self, ErrorKind};
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::Context;
+use executor::{RandomAccess, Runtime};
+use hdrhistogram::Histogram;
+use proactor::{File, Proactor};
+use reactor::{AsyncFd, Direction, Reactor, Trigger};
+
+use super::latency::{IN_A_ROW, Partner, Place, WARM_UP, check, histogram, record};
+use super::shared_memory::{Halves, NEWS};
+use super::{Channel, Descriptors, LAST, MESSAGE, Message, Way, message};
+use crate::engine::{self, Engine};
+
+/// Whether a task can wait for this.
+pub fn can_await(way: Way) -> bool {
+    !matches!(way, Way::MessageQueue | Way::Signal)
+}
+
+/// A runtime that can read and write any descriptor.
+trait Descriptive: Runtime {
+    type Io;
+
+    fn adopt(&self, descriptor: OwnedFd) -> io::Result<Self::Io>;
+    /// Reads some bytes: how many, 0 at the end.
+    async fn read(io: &mut Self::Io, buffer: Vec<u8>) -> io::Result<(usize, Vec<u8>)>;
+    /// Writes some bytes: how many.
+    async fn write(io: &mut Self::Io, bytes: Vec<u8>) -> io::Result<usize>;
+}
+
+impl Descriptive for Reactor {
+    type Io = AsyncFd;
+
+    fn adopt(&self, descriptor: OwnedFd) -> io::Result<AsyncFd> {
+        AsyncFd::new(self, descriptor)
+    }
+
+    async fn read(io: &mut AsyncFd, mut buffer: Vec<u8>) -> io::Result<(usize, Vec<u8>)> {
+        let count = io.io(Direction::Read, |fd| Ok(rustix::io::read(fd, &mut buffer)?)).await?;
+        Ok((count, buffer))
+    }
+
+    async fn write(io: &mut AsyncFd, bytes: Vec<u8>) -> io::Result<usize> {
+        io.io(Direction::Write, |fd| Ok(rustix::io::write(fd, &bytes)?)).await
+    }
+}
+
+impl Descriptive for Proactor {
+    type Io = File;
+
+    fn adopt(&self, descriptor: OwnedFd) -> io::Result<File> {
+        File::from_std(self, descriptor.into())
+    }
+
+    async fn read(io: &mut File, buffer: Vec<u8>) -> io::Result<(usize, Vec<u8>)> {
+        // What can't be sought has no offsets.
+        let (count, buffer) = io.read_at(buffer, 0).await;
+        Ok((count?, buffer))
+    }
+
+    async fn write(io: &mut File, bytes: Vec<u8>) -> io::Result<usize> {
+        io.write_at(bytes, 0).await.0
+    }
+}
+
+/// As [`measure`](super::latency::measure), with a task at the near end and a process at the far one.
+pub fn measure(engine: Engine, way: Way, time: Duration) -> anyhow::Result<Histogram<u64>> {
+    match engine {
+        Engine::ReactorLevel => run(engine::reactor(Trigger::Level)?, way, time),
+        Engine::ReactorEdge => run(engine::reactor(Trigger::Edge)?, way, time),
+        Engine::Proactor => run(engine::proactor(false)?, way, time),
+    }
+}
+
+fn run<R: Descriptive>(rt: R, way: Way, time: Duration) -> anyhow::Result<Histogram<u64>> {
+    let Channel { near, far, names } = way.open().context("cannot set it up")?;
+    let partner = Partner::start(way, Place::Process, far)?;
+    // The process is ready, so it has opened what it needs.
+    drop(names);
+    let descriptors = near.into_descriptors().context("nothing to wait for")?;
+    let times = rt.block_on(converse(&rt, descriptors, time))?;
+    partner.end()?;
+    Ok(times)
+}
+
+async fn converse<R: Descriptive>(rt: &R, near: Descriptors, time: Duration) -> anyhow::Result<Histogram<u64>> {
+    let mut near = Near::new(rt, near)?;
+    let (mut times, mut asked, mut end) = (histogram()?, 0, None);
+    loop {
+        for _ in 0..IN_A_ROW {
+            let question = message(2 * asked);
+            let sent = rt.now();
+            near.send(&question).await.context("cannot send")?;
+            let answer = near.receive().await.context("cannot receive")?;
+            let took = rt.now() - sent;
+            check(&answer, 2 * asked)?;
+            if asked >= WARM_UP {
+                record(&mut times, took);
+            }
+            asked += 1;
+        }
+        let end = *end.get_or_insert_with(|| rt.now() + time);
+        if asked > WARM_UP && rt.now() >= end {
+            break;
+        }
+    }
+    near.send(&message(LAST)).await.context("cannot tell the far end to end")?;
+    Ok(times)
+}
+
+/// The near end.
+struct Near<R: Descriptive> {
+    reads: R::Io,
+    sends: Sends<R>,
+}
+
+enum Sends<R: Descriptive> {
+    /// The message itself.
+    Bytes(R::Io),
+    /// The news that it lies in the memory, to an eventfd. That never waits: it adds to a counter. (io_uring would
+    /// have a worker thread write it, which takes ten times as long as all the rest.)
+    News(Halves, OwnedFd),
+}
+
+impl<R: Descriptive> Near<R> {
+    fn new(rt: &R, near: Descriptors) -> io::Result<Near<R>> {
+        let sends = match near.halves {
+            None => Sends::Bytes(rt.adopt(near.writes)?),
+            Some(halves) => Sends::News(halves, near.writes),
+        };
+        Ok(Near { reads: rt.adopt(near.reads)?, sends })
+    }
+
+    async fn send(&mut self, message: &Message) -> io::Result<()> {
+        match &mut self.sends {
+            Sends::Bytes(io) => {
+                let mut written = 0;
+                while written < MESSAGE {
+                    written += R::write(io, message[written..].to_vec()).await?;
+                }
+            }
+            Sends::News(halves, event) => {
+                halves.put(message);
+                rustix::io::write(event, &NEWS)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> io::Result<Message> {
+        let mut message = [0; MESSAGE];
+        match &self.sends {
+            Sends::Bytes(_) => fill::<R>(&mut self.reads, &mut message).await?,
+            Sends::News(halves, _) => {
+                // How often there was news.
+                fill::<R>(&mut self.reads, &mut [0; 8]).await?;
+                message = halves.take();
+            }
+        }
+        Ok(message)
+    }
+}
+
+async fn fill<R: Descriptive>(io: &mut R::Io, bytes: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let (count, buffer) = R::read(io, vec![0; bytes.len() - filled]).await?;
+        if count == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        bytes[filled..filled + count].copy_from_slice(&buffer[..count]);
+        filled += count;
+    }
+    Ok(())
+}

@@ -1,0 +1,359 @@
+//! Calls that block, on threads of their own, so that the loop goes on meanwhile.
+//!
+//! ```text
+//!   the runtime's thread                            up to max_threads threads named "blocking"
+//!     spawn_blocking(job) --> [ waiting jobs ] --+--> run one, deliver, look for the next
+//!        |      no thread idle: start one -------+--> idle: sleeps for keep_alive at most, then ends
+//!     task waits  <------- wake, as from any other thread --- result or panic
+//! ```
+//!
+//! **Bounds.** At most [`BlockingConfig::max_threads`] threads, at most [`BlockingConfig::max_jobs`] jobs, those
+//! included that run. A job waits when all threads are busy, first come, first served. Beyond the most jobs it is
+//! *refused* rather than kept waiting: the function that takes it can't wait, and a program that is told at once can
+//! choose, to wait for one of its handles, to shed load, or to raise the limit; an endless queue would hide that
+//! it can't keep up. A refused job has not begun, so it may be tried again.
+//!
+//! **Cancellation.** A job that has not begun is dropped, on the runtime's thread, when nobody waits for it any more.
+//! One that has begun can't be stopped: it goes on, and its result is dropped where it ends.
+//!
+//! **Shutdown.** Jobs that have not begun are dropped. Running ones are waited for until
+//! [`Config::shutdown_deadline`](crate::Config::shutdown_deadline), which the driver's end counts into; then they are
+//! left to themselves, and counted as [`BlockingStats::abandoned`]. So a job that never returns delays the exit, and
+//! can't prevent it: threads don't outlive the process.
+//!
+//! One mutex guards the queue, and every decision is made under it; no job, destructor or waker runs there.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Executor, Phase, Shared, closed};
+use crate::driver::Driver;
+use crate::task::{JoinError, JoinHandle};
+
+/// The limits of a runtime's threads for blocking calls. They are started when needed.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockingConfig {
+    /// Threads there may be at once; at least one. Default: 64, which is enough to keep a disk busy, and still few where
+    /// all of them compute.
+    pub max_threads: usize,
+    /// Jobs there may be at once, waiting and running; further ones are refused. Default: 65,536.
+    pub max_jobs: usize,
+    /// How long a thread without work stays. Default: 10 s.
+    pub keep_alive: Duration,
+}
+
+impl Default for BlockingConfig {
+    fn default() -> Self {
+        BlockingConfig { max_threads: 64, max_jobs: 1 << 16, keep_alive: Duration::from_secs(10) }
+    }
+}
+
+/// What the threads for blocking calls do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockingStats {
+    /// Threads there are.
+    pub threads_now: u64,
+    /// Jobs that wait or run.
+    pub jobs_now: u64,
+    /// Jobs that had begun and were still running when the runtime had waited for them long enough at its end.
+    pub abandoned: u64,
+}
+
+impl BlockingStats {
+    /// By name.
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 3] {
+        let BlockingStats { threads_now, jobs_now, abandoned } = *self;
+        [("blocking_threads_now", threads_now), ("blocking_jobs_now", jobs_now), ("blocking_jobs_abandoned", abandoned)]
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads, and what waits for one.
+pub(crate) struct Pool {
+    config: BlockingConfig,
+    state: Mutex<State>,
+    /// There is work, or there will be none any more.
+    work: Condvar,
+    /// A thread has ended.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// By age. A map, because jobs leave from the middle when they are cancelled.
+    waiting: BTreeMap<u64, Job>,
+    next: u64,
+    /// Waiting and running.
+    jobs: usize,
+    threads: usize,
+    /// Threads that sleep, those included that have been woken and didn't get to run yet.
+    idle: usize,
+    closed: Option<Instant>,
+    /// Jobs that still ran when the end had waited for them long enough.
+    abandoned: usize,
+}
+
+impl Pool {
+    pub(crate) fn new(config: BlockingConfig) -> Arc<Pool> {
+        Arc::new(Pool { config, state: Mutex::default(), work: Condvar::new(), ended: Condvar::new() })
+    }
+
+    /// Queues a job, and sees to it that a thread comes for it. Gives it back if it is refused.
+    fn submit(self: &Arc<Self>, job: Job) -> Result<u64, Job> {
+        let mut state = lock(&self.state);
+        if state.closed.is_some() || state.jobs >= self.config.max_jobs {
+            return Err(job);
+        }
+        // Threads that were woken and have not taken their job yet are idle, and their jobs wait.
+        if state.waiting.len() < state.idle {
+            self.work.notify_one();
+        } else if state.threads < self.config.max_threads.max(1) {
+            let pool = Arc::clone(self);
+            let started = thread::Builder::new().name("blocking".to_owned()).spawn(move || pool.serve());
+            state.threads += usize::from(started.is_ok());
+            // Where no more threads can be had, the job waits for one of those that are there.
+            if state.threads == 0 {
+                return Err(job);
+            }
+        }
+        let ticket = state.next;
+        state.next += 1;
+        state.jobs += 1;
+        state.waiting.insert(ticket, job);
+        Ok(ticket)
+    }
+
+    /// What a thread does.
+    fn serve(&self) {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some((_, job)) = state.waiting.pop_first() {
+                drop(state);
+                // What panics here is a destructor or a waker. The panic has been reported, and what it left might
+                // panic again.
+                catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(std::mem::forget);
+                state = lock(&self.state);
+                state.jobs -= 1;
+                continue;
+            }
+            if state.closed.is_some() {
+                break;
+            }
+            state.idle += 1;
+            let slept = self.work.wait_timeout(state, self.config.keep_alive).unwrap_or_else(PoisonError::into_inner);
+            state = slept.0;
+            state.idle -= 1;
+            if slept.1.timed_out() && state.waiting.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+        self.ended.notify_all();
+    }
+
+    /// Takes back a job that has not begun.
+    fn withdraw(&self, ticket: u64) -> Option<Job> {
+        let mut state = lock(&self.state);
+        let job = state.waiting.remove(&ticket)?;
+        state.jobs -= 1;
+        Some(job)
+    }
+
+    /// From now on jobs are refused, and threads end when they are idle. Returns those that have not begun.
+    pub(super) fn close(&self) -> impl Iterator<Item = Job> + use<> {
+        let mut state = lock(&self.state);
+        state.closed = Some(Instant::now());
+        state.jobs -= state.waiting.len();
+        self.work.notify_all();
+        std::mem::take(&mut state.waiting).into_values()
+    }
+
+    /// After `close`: waits until all threads have ended, or so much time has passed since then.
+    pub(super) fn wait(&self, most: Duration) {
+        let mut state = lock(&self.state);
+        let left = |state: &State| most.saturating_sub(state.closed.map_or(Duration::ZERO, |closed| closed.elapsed()));
+        while state.threads > 0 && !left(&state).is_zero() {
+            let left = left(&state);
+            state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.abandoned = state.jobs;
+    }
+
+    pub(super) fn stats(&self) -> BlockingStats {
+        let State { threads, jobs, abandoned, .. } = *lock(&self.state);
+        BlockingStats { threads_now: threads as u64, jobs_now: jobs as u64, abandoned: abandoned as u64 }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a job's result meets the one who waits for it.
+struct Slot<T> {
+    outcome: Option<Result<T, JoinError>>,
+    waker: Option<Waker>,
+}
+
+/// Goes with the job, and wakes the one who waits when it is dropped: after the job, or instead of it.
+struct Delivery<T>(Arc<Mutex<Slot<T>>>);
+
+impl<T> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        let mut slot = lock(&self.0);
+        slot.outcome.get_or_insert(Err(JoinError::Cancelled));
+        let waker = slot.waker.take();
+        drop(slot);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Waits for a job. Dropping it withdraws the job, unless that has begun.
+struct Blocking<T> {
+    pool: Arc<Pool>,
+    slot: Arc<Mutex<Slot<T>>>,
+    /// `None`: the job was refused.
+    ticket: Option<u64>,
+}
+
+impl<T: Send + 'static> Blocking<T> {
+    fn start(pool: &Arc<Pool>, job: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+        let slot = Arc::new(Mutex::new(Slot { outcome: None, waker: None }));
+        let delivery = Delivery(Arc::clone(&slot));
+        let submitted = pool.submit(Box::new(move || {
+            let result = catch_unwind(AssertUnwindSafe(job)).map_err(JoinError::panicked);
+            lock(&delivery.0).outcome = Some(result);
+        }));
+        // What was refused is dropped here, with nothing locked.
+        Blocking { pool: Arc::clone(pool), slot, ticket: submitted.ok() }
+    }
+}
+
+impl<T> Future for Blocking<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.ticket.is_none() {
+            return Poll::Ready(Err(JoinError::Refused));
+        }
+        let waker = cx.waker().clone();
+        let mut slot = lock(&self.slot);
+        let known = slot.waker.replace(waker);
+        let outcome = slot.outcome.take();
+        drop((slot, known));
+        outcome.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<T> Drop for Blocking<T> {
+    fn drop(&mut self) {
+        let job = self.ticket.and_then(|ticket| self.pool.withdraw(ticket));
+        let waker = lock(&self.slot).waker.take();
+        drop((waker, job));
+    }
+}
+
+impl<D: Driver> Shared<D> {
+    /// Whether a spawn is to be refused now.
+    pub(super) fn is_full(&self) -> bool {
+        self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks
+    }
+}
+
+impl<D: Driver> Executor<D> {
+    /// Runs `job`, which may block or compute for long, on a thread of the runtime's pool, while the loop goes on. The
+    /// handle is as that of [`spawn`](Self::spawn): it yields what `job` returns, or its panic; dropping it detaches
+    /// the job; aborting it drops the job if that has not begun, and else leaves it to itself. Each waits in a task
+    /// of its own, which counts as one.
+    ///
+    /// If it is refused ([`JoinError::Refused`]: the runtime is closing, has `max_tasks` tasks or
+    /// [`max_jobs`](BlockingConfig::max_jobs) jobs, or no thread can be started), it is dropped here. Jobs wait
+    /// while all threads are busy, so a job must not wait for another one. At the end of the runtime jobs that have
+    /// not begun are dropped; running ones are waited for until
+    /// [`Config::shutdown_deadline`](crate::Config::shutdown_deadline), then left to themselves and counted
+    /// ([`BlockingStats::abandoned`]), so that none keeps the program from its exit.
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let sorted = rt.spawn_blocking(|| {
+    ///     let mut numbers: Vec<u32> = (0..1_000_000).rev().collect();
+    ///     numbers.sort();
+    ///     numbers
+    /// });
+    /// assert_eq!(sorted.await?[0], 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn spawn_blocking<T, F>(&self, job: F) -> JoinHandle<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let shared = &self.shared;
+        let waiting = if shared.is_full() { None } else { Some(Blocking::start(&shared.blocking, job)) };
+        let Some(waiting) = waiting.filter(|waiting| waiting.ticket.is_some()) else {
+            shared.counts.borrow_mut().tasks_refused += 1;
+            return JoinHandle::refused();
+        };
+        self.spawn(async move {
+            match waiting.await {
+                Ok(output) => output,
+                Err(JoinError::Panicked(payload)) => resume_unwind(payload.into_inner()),
+                // The pool is closed, and so this task is about to be dropped.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+
+    /// Runs `job` as [`spawn_blocking`](Self::spawn_blocking) does, and waits for it here, without a task of its own. It
+    /// begins now, also if the future is never polled.
+    ///
+    /// # Errors
+    /// The panic of `job`; refused, as there; cancelled, when the runtime ends first.
+    ///
+    /// # Cancel safety
+    /// Dropping this future drops the job if it has not begun. Else it goes on, and its result is dropped where it
+    /// ends.
+    pub fn unblock<T, F>(&self, job: F) -> impl Future<Output = Result<T, JoinError>> + use<T, F, D>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        Blocking::start(&self.shared.blocking, job)
+    }
+
+    /// As [`unblock`](Self::unblock), for a call that reports errors of the system's. It begins when it is polled.
+    ///
+    /// # Errors
+    /// Those of `job`; `ResourceBusy` if it is refused because the pool has as many jobs as it may;
+    /// [`closed`](crate::closed).
+    ///
+    /// # Panics
+    /// If `job` does.
+    ///
+    /// # Cancel safety
+    /// As that of [`unblock`](Self::unblock).
+    pub async fn unblock_io<T, F>(&self, job: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> io::Result<T> + Send + 'static,
+    {
+        match self.unblock(job).await {
+            Ok(result) => result,
+            Err(JoinError::Panicked(payload)) => resume_unwind(payload.into_inner()),
+            Err(_) if self.shared.phase.get() != Phase::Open => Err(closed()),
+            Err(refused) => Err(io::Error::new(io::ErrorKind::ResourceBusy, refused)),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Datagrams over completion: what receives them goes on by itself, and sends are operations. What programs see of it
+//! is in `executor`'s `datagram.rs`.
+//!
+//! All that is received arrives at the socket first ([`Incoming`](crate::op::Incoming)), so a future that is dropped
+//! takes no datagram along. What the kernel writes has one shape, whether it picked the buffer or was given one: a
+//! head (lengths, then the sender's address), then the bytes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use executor::{BufResult, Datagram, Fired, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port, allocate};
+use io_uring::{opcode, squeue};
+use socket2::{Domain, SockAddr, SockRef, Type};
+
+use crate::net::Hold;
+use crate::op::{Buffer, Kind, Socket};
+use crate::pool::{CHUNK_SIZE, Chunk, Pool};
+use crate::ring::message::{Message, NAME_SIZE, sockaddr};
+use crate::ring::{BufferRing, Completion};
+use crate::{Context, Feature, ListenSocket, Proactor};
+
+/// A UDP socket.
+///
+/// ```
+/// # fn example() -> std::io::Result<()> {
+/// let rt = proactor::Proactor::new()?;
+/// let loopback = "127.0.0.1:0".parse().unwrap();
+/// let (one, other) = (proactor::UdpSocket::bind(&rt, loopback)?, proactor::UdpSocket::bind(&rt, loopback)?);
+/// rt.block_on(async {
+///     one.send_to("hello", other.local_addr()?).await.0?;
+///     let datagram = other.recv_from().await?;
+///     assert_eq!((&*datagram.bytes, datagram.from), (&b"hello"[..], one.local_addr()?));
+///     Ok(())
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
+pub type UdpSocket = executor::UdpSocket<DatagramPort>;
+
+impl Net for Proactor {
+    type Port = DatagramPort;
+    type Acceptor = ListenSocket;
+
+    fn try_connect_unix(&self, path: &Path) -> io::Result<OwnedFd> {
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(socket.into())
+    }
+}
+
+/// Datagrams that may lie undelivered on a socket. With as many, its receive is stopped until they are taken; what
+/// comes after those under way stays with the kernel, which drops what exceeds the socket's buffer.
+const DATAGRAM_CAP: usize = 16;
+/// struct io_uring_recvmsg_out: four numbers.
+const LENGTHS: usize = 16;
+const HEAD: usize = LENGTHS + NAME_SIZE;
+/// No datagram of an internet protocol is longer than its length's 16 bits.
+const LONGEST: usize = u16::MAX as usize;
+const _: () = assert!(HEAD + LENT_DATAGRAM == CHUNK_SIZE);
+
+type Arrived = Datagram<Chunk>;
+
+/// Receives, again and again or once, into memory of its own.
+pub(crate) struct Receive {
+    pub(crate) socket: Rc<Socket<Arrived>>,
+    message: Rc<Message>,
+    /// `None` where the kernel picks the buffer, or when this has been filled.
+    memory: Option<Vec<u8>>,
+}
+
+/// Sends a datagram.
+pub(crate) struct Send {
+    pub(crate) socket: Rc<Socket<Arrived>>,
+    message: Rc<Message>,
+    pub(crate) buffer: Buffer,
+    /// The message points to it.
+    _to: Option<Box<SockAddr>>,
+}
+
+impl Receive {
+    /// The submission.
+    pub(crate) fn entry(&self) -> squeue::Entry {
+        let (fd, message, flags) = (self.socket.entry_fd(), self.message.as_ptr(), libc::MSG_TRUNC.unsigned_abs());
+        match self.memory {
+            None => opcode::RecvMsgMulti::new(fd, message, BufferRing::GROUP).flags(flags).build(),
+            Some(_) => opcode::RecvMsg::new(fd, message).flags(flags).build(),
+        }
+    }
+
+    /// Puts what it brought to the socket. Returns whether there is enough for now.
+    pub(crate) fn fill(&mut self, completion: Completion, pool: &Rc<Pool>, fired: &mut Fired) -> bool {
+        let count = usize::try_from(completion.result);
+        let chunk = match self.memory.take() {
+            None => completion.buffer().and_then(|number| pool.take(number, count.unwrap_or(0))),
+            Some(mut memory) => count.ok().map(|len| {
+                memory[..4].copy_from_slice(&self.message.name_len().to_ne_bytes());
+                memory[8..12].copy_from_slice(&completion.result.to_ne_bytes());
+                let filled = memory.len().min(HEAD + len);
+                pool.adopt(memory, filled)
+            }),
+        };
+        let datagram = chunk.and_then(behead);
+        // Nothing from nobody is what a socket that was shut down receives.
+        let end = if datagram.is_none() && count.is_ok() { -libc::ESHUTDOWN } else { completion.result };
+        let is_enough = datagram.is_some_and(|datagram| self.socket.incoming.push(datagram, DATAGRAM_CAP, fired));
+        if !completion.is_more() {
+            // ENOBUFS: tried again by whoever waits, with a bigger pool, or without one.
+            self.socket.incoming.ended((end < 0 && end != -libc::ENOBUFS).then_some(end), fired);
+        }
+        is_enough
+    }
+}
+
+/// The datagram behind its head.
+fn behead(mut chunk: Chunk) -> Option<Arrived> {
+    let mut head = [0; HEAD];
+    chunk.move_to(&mut head);
+    let number = |at: usize| u32::from_ne_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
+    let from = sockaddr(&head[LENGTHS..][..number(0).min(NAME_SIZE)]).as_socket()?;
+    Some(Datagram { bytes: chunk, len: number(8), from })
+}
+
+impl Send {
+    /// The submission.
+    pub(crate) fn entry(&self) -> squeue::Entry {
+        let flags = libc::MSG_NOSIGNAL.unsigned_abs();
+        opcode::SendMsg::new(self.socket.entry_fd(), self.message.as_ptr()).flags(flags).build()
+    }
+}
+
+impl Context {
+    /// Starts to receive on an idle socket: again and again where that is possible and the pool has something to
+    /// receive into, else once.
+    fn fill_datagrams(&self, socket: &Rc<Socket<Arrived>>) {
+        let again = self.features.has(Feature::MultishotRecv) && self.pool.has_room();
+        self.receive(socket, (!again).then_some(LENT_DATAGRAM));
+    }
+
+    /// Receives one datagram, for which there shall be so much room; or, if `None` is said, any number. For want of
+    /// memory that has failed when this returns.
+    fn receive(&self, socket: &Rc<Socket<Arrived>>, room: Option<usize>) {
+        let Ok(mut memory) = room.map(|room| allocate(HEAD + room)).transpose() else {
+            return socket.incoming.end.set(Some(-libc::ENOMEM));
+        };
+        let message = memory.as_mut().map_or_else(Message::picked, |memory| {
+            let (head, bytes) = memory.split_at_mut(HEAD);
+            Message::new((head[LENGTHS..].as_mut_ptr(), NAME_SIZE), (bytes.as_mut_ptr(), bytes.len()))
+        });
+        let kind = Kind::Datagrams(Receive { socket: Rc::clone(socket), message, memory });
+        let key = self.operations.borrow_mut().start(&self.seam, kind);
+        socket.incoming.filler.set(Some(key));
+    }
+}
+
+/// What is behind a [`UdpSocket`].
+#[derive(Debug)]
+pub struct DatagramPort {
+    hold: Hold<Arrived>,
+}
+
+impl Port for DatagramPort {
+    type Runtime = Proactor;
+    type Chunk = Chunk;
+
+    /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
+    fn from_fd(proactor: &Proactor, fd: OwnedFd) -> io::Result<DatagramPort> {
+        SockRef::from(&fd).set_nonblocking(false)?;
+        Ok(DatagramPort { hold: Hold::new(proactor, fd)? })
+    }
+
+    async fn recv(&self) -> io::Result<Arrived> {
+        self.hold.arrival(Some(Context::fill_datagrams)).await.expect("filled").map(|arrived| arrived.expect("no end"))
+    }
+
+    /// What does not fit a chunk is received into memory for it.
+    async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<(usize, SocketAddr), B> {
+        let (room, incoming) = (buf.bytes().len().min(LONGEST), &self.hold.socket().incoming);
+        let is_idle = !incoming.has_arrived() && incoming.filler.get().is_none();
+        if room > LENT_DATAGRAM && is_idle && !self.hold.context.is_closed.get() {
+            self.hold.context.receive(self.hold.socket(), Some(room));
+        }
+        let result = self.recv().await.map(|mut datagram| {
+            datagram.bytes.move_to(buf.bytes_mut());
+            (datagram.len, datagram.from)
+        });
+        (result, buf)
+    }
+
+    async fn send<B: IoBuf>(&self, buf: B, to: Option<SocketAddr>) -> BufResult<(), B> {
+        let (to, mut buffer) = (to.map(|to| Box::new(SockAddr::from(to))), Buffer::to_send(buf));
+        let name = to.as_ref().map_or((std::ptr::null(), 0), |to| (to.as_ptr().cast(), to.len() as usize));
+        let message = Message::new(name, buffer.place());
+        let kind = Kind::SendMessage(Send { socket: Rc::clone(self.hold.socket()), message, buffer, _to: to });
+        let (result, kind) = match self.hold.context.start(kind) {
+            Ok(ticket) => ticket.await,
+            Err((error, kind)) => (Err(error), kind),
+        };
+        (result.map(drop), kind.into_buffer())
+    }
+
+    async fn into_fd(self) -> io::Result<OwnedFd> {
+        self.hold.release().await.map(Socket::into_fd)
+    }
+}
+
+impl AsFd for DatagramPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.hold.as_fd()
+    }
+}

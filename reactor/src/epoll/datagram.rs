@@ -1,0 +1,33 @@
+//! The socket calls for datagrams.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use socket2::{SockAddr, SockRef};
+
+use super::Sys;
+use crate::calls::Call;
+
+impl Sys {
+    /// Receives a datagram: its length, also if there is less room, and its sender.
+    pub(crate) fn recv_from(&self, fd: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<(usize, SockAddr)> {
+        let limit = self.seam.pass(Call::Recv as usize)?.min(room.len());
+        let room: *mut [u8] = &raw mut room[..limit];
+        // SAFETY: the same bytes, which nobody else refers to. What is called only ever writes bytes to them, so they
+        // stay initialised.
+        let room = unsafe { &mut *(room as *mut [MaybeUninit<u8>]) };
+        SockRef::from(&fd).recv_from_with_flags(room, libc::MSG_TRUNC)
+    }
+
+    /// Sends a datagram, to where the socket is connected to if nothing is said. Never raises SIGPIPE.
+    pub(crate) fn send_to(&self, fd: BorrowedFd<'_>, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<usize> {
+        self.seam.pass(Call::Send as usize)?;
+        let socket = SockRef::from(&fd);
+        match to {
+            Some(to) => socket.send_to_with_flags(bytes, &to.into(), libc::MSG_NOSIGNAL),
+            None => socket.send_with_flags(bytes, libc::MSG_NOSIGNAL),
+        }
+    }
+}

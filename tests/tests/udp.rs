@@ -1,0 +1,374 @@
+//! Goal: a datagram that the kernel has taken arrives once, whole or with its loss told, with its sender; a future that
+//! is dropped takes none along; a burst that nobody reads stays bounded; and a socket that is closed frees its address.
+//!
+//! Method: sockets of the runtime against blocking ones of std, over loopback, which loses nothing as long as the
+//! receiver's buffer has room. On every engine, with every fallback, and with tiny queues.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket as StdSocket};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use executor::{IoBuf, LENT_DATAGRAM, Net, UdpSocket, yield_now};
+use tests::net::{Pattern, V4, V6};
+use tests::{
+    Bench, Engine, Suite, elsewhere, is_closed, ms, on_every_variant, poll_idle, poll_once, run, start_then_drop,
+};
+
+#[global_allocator]
+static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
+
+/// The longest datagram of IPv4.
+const LONGEST: usize = 65_507;
+
+type Udp<E> = UdpSocket<<<E as Engine>::Rt as Net>::Port>;
+
+/// A socket of the engine, its address, and a blocking one of std.
+fn socket_and_peer<E: Engine>(rt: &E::Rt) -> (Udp<E>, SocketAddr, StdSocket) {
+    let socket = rt.bind_udp(V4).expect("bind");
+    let addr = socket.local_addr().expect("local_addr");
+    let peer = StdSocket::bind(V4).expect("bind");
+    peer.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout for the peer");
+    (socket, addr, peer)
+}
+
+fn each_arrives_whole_with_its_sender<E: Engine>() {
+    run::<E>(async |rt| {
+        let pattern = Pattern::new(1);
+        let (socket, addr, peer) = socket_and_peer::<E>(rt);
+        for len in [0, 1, 2, 1400, 4096, 9000, LENT_DATAGRAM - 1, LENT_DATAGRAM, 0, 17, 0, 0] {
+            peer.send_to(&pattern.bytes(len, len), addr).unwrap();
+            let datagram = socket.recv_from().await.unwrap();
+            assert_eq!((datagram.len, datagram.is_cut()), (len, false));
+            assert_eq!(datagram.from, peer.local_addr().unwrap());
+            pattern.check(len, datagram.bytes.bytes());
+            assert_eq!(datagram.bytes.len(), len);
+            let (sent, _) = socket.send_to(datagram.bytes, datagram.from).await;
+            sent.unwrap();
+            let mut echoed = vec![0; len + 1];
+            assert_eq!(peer.recv_from(&mut echoed).unwrap(), (len, addr));
+            pattern.check(len, &echoed[..len]);
+        }
+    });
+}
+
+/// There and back in the program's own buffer.
+fn the_longest_there_is<E: Engine>() {
+    run::<E>(async |rt| {
+        let pattern = Pattern::new(2);
+        let (socket, addr, peer) = socket_and_peer::<E>(rt);
+        for len in [LONGEST, 0, LENT_DATAGRAM + 1, 1, LONGEST - 1] {
+            peer.send_to(&pattern.bytes(len, len), addr).unwrap();
+            let (result, bytes) = socket.read_from(vec![0xaa; LONGEST]).await;
+            assert_eq!(result.unwrap(), (len, peer.local_addr().unwrap()));
+            pattern.check(len, &bytes[..len]);
+            assert!(bytes[len..].iter().all(|byte| *byte == 0xaa), "beyond what it says");
+            socket.send_to(bytes.slice(0..len), peer.local_addr().unwrap()).await.0.unwrap();
+            let mut echoed = vec![0; LONGEST + 1];
+            assert_eq!(peer.recv(&mut echoed).unwrap(), len);
+            pattern.check(len, &echoed[..len]);
+        }
+        let (result, buffer) = socket.send_to(vec![1; LONGEST + 1], peer.local_addr().unwrap()).await;
+        assert_eq!(result.unwrap_err().raw_os_error(), Some(90), "EMSGSIZE");
+        assert_eq!(buffer.len(), LONGEST + 1, "the buffer comes back");
+    });
+}
+
+/// Nothing is cut without a word, and what comes next is whole.
+fn what_is_cut_is_told<E: Engine>() {
+    run::<E>(async |rt| {
+        let pattern = Pattern::new(3);
+        let (socket, addr, peer) = socket_and_peer::<E>(rt);
+        let send = |len| assert_eq!(peer.send_to(&pattern.bytes(0, len), addr).unwrap(), len);
+        for len in [LENT_DATAGRAM + 1, LONGEST] {
+            send(len);
+            let datagram = socket.recv_from().await.unwrap();
+            assert_eq!((datagram.len, datagram.bytes.len(), datagram.is_cut()), (len, LENT_DATAGRAM, true));
+            pattern.check(0, datagram.bytes.bytes());
+            send(len);
+            let error = socket.recv().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData);
+            assert!(error.to_string().contains(&format!("{len} bytes")), "{error}");
+            send(5);
+            assert_eq!(socket.recv().await.unwrap().len(), 5);
+        }
+        send(100);
+        let (result, bytes) = socket.read_from(vec![0; 7]).await;
+        assert_eq!(result.unwrap().0, 100);
+        pattern.check(0, &bytes);
+        send(100);
+        let (result, _) = socket.read_from(vec![]).await;
+        assert_eq!(result.unwrap().0, 100, "also of one that is thrown away");
+        send(3);
+        assert_eq!(socket.recv_from().await.unwrap().len, 3);
+    });
+}
+
+fn ipv6_and_the_connected<E: Engine>() {
+    run::<E>(async |rt| {
+        let (one, other) = (rt.bind_udp(V6).unwrap(), rt.bind_udp(V6).unwrap());
+        assert_eq!(one.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+        let (result, text) = one.send("to nobody").await;
+        assert!(matches!(result.unwrap_err().raw_os_error(), Some(89 | 107)), "EDESTADDRREQ, ENOTCONN");
+        assert_eq!(text, "to nobody");
+        one.connect(other.local_addr().unwrap()).unwrap();
+        other.connect(one.local_addr().unwrap()).unwrap();
+        assert_eq!(one.peer_addr().unwrap(), other.local_addr().unwrap());
+        let stranger = StdSocket::bind(V6).unwrap();
+        stranger.send_to(b"from a stranger", one.local_addr().unwrap()).unwrap();
+        for round in 0..100_u8 {
+            one.send(vec![round; 100]).await.0.unwrap();
+            let datagram = other.recv_from().await.unwrap();
+            assert_eq!((&*datagram.bytes, datagram.from), (&[round; 100][..], one.local_addr().unwrap()));
+            other.send(datagram.bytes).await.0.unwrap();
+            assert_eq!(&*one.recv().await.unwrap(), [round; 100]);
+        }
+    });
+}
+
+/// As many at a time as a socket's buffer holds for certain.
+const WINDOW: u32 = 50;
+
+fn thousands_arrive_in_order<E: Engine>() {
+    const MANY: u32 = 2_000;
+    run::<E>(async |rt| {
+        let (socket, addr, peer) = socket_and_peer::<E>(rt);
+        let sender = elsewhere(move || {
+            let mut word = [0; 4];
+            for number in 0..MANY {
+                if number >= WINDOW {
+                    peer.recv(&mut word).unwrap();
+                    assert_eq!(u32::from_le_bytes(word), number - WINDOW);
+                }
+                peer.send_to(&number.to_le_bytes(), addr).unwrap();
+            }
+        });
+        let receiver = rt.spawn(async move {
+            for number in 0..MANY {
+                let datagram = socket.recv_from().await.unwrap();
+                assert_eq!(*datagram.bytes, number.to_le_bytes());
+                socket.send_to(datagram.bytes, datagram.from).await.0.unwrap();
+            }
+        });
+        sender.await;
+        receiver.await.unwrap();
+    });
+}
+
+/// What the network says of a datagram that found nobody comes back once, and harms nothing.
+fn a_refusal_is_told_and_passes<E: Engine>() {
+    run::<E>(async |rt| {
+        for _ in 0..20 {
+            let (socket, addr, peer) = socket_and_peer::<E>(rt);
+            let gone = peer.local_addr().unwrap();
+            drop(peer);
+            socket.connect(gone).unwrap();
+            {
+                let mut receiving = pin!(socket.recv_from());
+                assert!(poll_once(&mut receiving).await.is_none());
+                socket.send("is anybody there?").await.0.unwrap();
+                assert_eq!(receiving.await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            }
+            let peer = StdSocket::bind(gone).unwrap();
+            socket.send("now?").await.0.unwrap();
+            let mut text = [0; 10];
+            assert_eq!(peer.recv_from(&mut text).unwrap(), (4, addr));
+            peer.send_to(b"yes", addr).unwrap();
+            assert_eq!(&*socket.recv().await.unwrap(), b"yes");
+        }
+    });
+}
+
+/// Futures are begun and dropped in every state, while datagrams come.
+fn dropped_futures_lose_none<E: Engine>() {
+    const MANY: u32 = 500;
+    run::<E>(async |rt| {
+        let (socket, addr, peer) = socket_and_peer::<E>(rt);
+        let mut random = fastrand::Rng::with_seed(4);
+        let (mut sent, mut received) = (0, 0);
+        while received < MANY {
+            while sent < MANY && sent - received < WINDOW && random.u8(..3) > 0 {
+                peer.send_to(&u32::to_le_bytes(sent), addr).unwrap();
+                sent += 1;
+            }
+            let is_lent = random.bool();
+            let mut lent = pin!(socket.recv_from());
+            let mut owned = pin!(socket.read_from(vec![0; if random.bool() { 8 } else { LONGEST }]));
+            let polls = if received < sent { random.u8(1..5) } else { 1 };
+            for _ in 0..polls {
+                let number = match is_lent {
+                    true => poll_once(&mut lent).await.map(|result| result.unwrap().bytes.to_vec()),
+                    false => poll_once(&mut owned).await.map(|(result, bytes)| bytes[..result.unwrap().0].to_vec()),
+                };
+                if let Some(number) = number {
+                    assert_eq!(number, received.to_le_bytes());
+                    received += 1;
+                    break;
+                }
+                if random.bool() {
+                    yield_now().await;
+                } else {
+                    rt.sleep(Duration::from_micros(50)).await;
+                }
+            }
+        }
+    });
+}
+
+/// The runtime takes a bounded number; the kernel keeps what fits the socket's buffer, and drops the others.
+fn a_burst_nobody_reads_stays_bounded<E: Engine>() {
+    const MANY: u32 = 3_000;
+    run::<E>(async |rt| {
+        let (socket, addr, peer) = socket_and_peer::<E>(rt);
+        start_then_drop(socket.recv_from(), yield_now()).await;
+        let mut most = 0;
+        for number in 0..MANY {
+            peer.send_to(&number.to_le_bytes(), addr).unwrap();
+            if number % 10 == 0 {
+                yield_now().await;
+                rt.sleep(Duration::from_micros(1)).await;
+                most = most.max(rt.stats().driver.chunks_lent_now);
+            }
+        }
+        rt.sleep(ms(1)).await;
+        most = most.max(rt.stats().driver.chunks_lent_now);
+        assert!(most <= 100, "{most} chunks");
+        let (mut count, mut next) = (0, 0);
+        loop {
+            // Until there is room for the mark behind them: the first time the buffer may still be full.
+            if count % WINDOW == 0 {
+                peer.send_to(b"the end", addr).unwrap();
+            }
+            let datagram = socket.recv_from().await.unwrap();
+            let Ok(number) = <[u8; 4]>::try_from(&*datagram.bytes) else { break };
+            let number = u32::from_le_bytes(number);
+            assert!(number >= next, "{number} after {next}");
+            (count, next) = (count + 1, number + 1);
+        }
+        assert!(count >= WINDOW, "only {count}");
+        peer.send_to(b"and on", addr).unwrap();
+        while &*socket.recv().await.unwrap() != b"and on" {}
+    });
+}
+
+/// Tasks that share a socket get all that comes, one each, and none is forgotten when another leaves.
+fn many_tasks_share_a_socket<E: Engine>() {
+    const TASKS: usize = 8;
+    run::<E>(async |rt| {
+        let (socket, addr, peer) = socket_and_peer::<E>(rt);
+        let socket = Rc::new(socket);
+        for _ in 0..20 {
+            let receivers: Vec<_> = (0..TASKS)
+                .map(|_| {
+                    let socket = Rc::clone(&socket);
+                    rt.spawn(async move { socket.recv_from().await.unwrap().bytes[0] })
+                })
+                .collect();
+            yield_now().await;
+            // The last that began to wait, of whom the port knows, and one in the middle go away.
+            receivers[TASKS - 1].abort();
+            receivers[TASKS / 2].abort();
+            for number in 0..TASKS - 2 {
+                peer.send_to(&[u8::try_from(number).unwrap()], addr).unwrap();
+            }
+            let mut numbers = Vec::new();
+            for receiver in receivers {
+                numbers.extend(receiver.await);
+            }
+            numbers.sort_unstable();
+            assert_eq!(numbers, (0..6).collect::<Vec<u8>>());
+        }
+    });
+}
+
+/// Also with a receive under way that nobody waits for.
+fn a_closed_socket_frees_its_address<E: Engine>() {
+    run::<E>(async |rt| {
+        let mut addr = V4;
+        for round in 0..100 {
+            let socket = rt.bind_udp(addr).expect("the address is free");
+            addr = socket.local_addr().unwrap();
+            if round % 2 == 0 {
+                start_then_drop(socket.recv_from(), yield_now()).await;
+            }
+            socket.close().await.unwrap();
+        }
+        let socket = rt.bind_udp(addr).unwrap();
+        start_then_drop(socket.recv_from(), yield_now()).await;
+        drop(socket);
+        // Dropped, it may take the proactor a turn.
+        while rt.bind_udp(addr).is_err() {
+            yield_now().await;
+        }
+    });
+}
+
+fn sockets_come_from_std_and_go_there<E: Engine>() {
+    run::<E>(async |rt| {
+        for is_nonblocking in [false, true] {
+            let (one, other) = (StdSocket::bind(V4).unwrap(), StdSocket::bind(V4).unwrap());
+            one.set_nonblocking(is_nonblocking).unwrap();
+            let (addr, from) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+            let socket = Udp::<E>::from_std(rt, one).unwrap();
+            assert_eq!(socket.local_addr().unwrap(), addr);
+            let (received, ()) = tests::both(socket.recv_from(), async {
+                yield_now().await;
+                other.send_to(b"hello", addr).unwrap();
+            })
+            .await;
+            assert_eq!(received.unwrap().from, from);
+            start_then_drop(socket.recv_from(), yield_now()).await;
+            let std = socket.into_std().await.unwrap();
+            let text = elsewhere(move || {
+                let mut text = [0; 10];
+                let (count, _) = std.recv_from(&mut text).expect("it blocks until there is something");
+                text[..count].to_vec()
+            });
+            let (text, ()) = tests::both(text, async {
+                yield_now().await;
+                other.send_to(b"world", addr).unwrap();
+            })
+            .await;
+            assert_eq!(text, b"world");
+        }
+    });
+}
+
+/// Whoever waits at the end of the runtime is told, and so is who comes later.
+fn the_end_of_the_runtime<E: Engine>() {
+    let mut bench = Bench::<E>::new();
+    let (socket, _, peer) = socket_and_peer::<E>(bench.rt());
+    let to = peer.local_addr().unwrap();
+    bench.rt().block_on(start_then_drop(socket.recv_from(), yield_now()));
+    bench.end();
+    let received = poll_idle(&mut pin!(socket.recv_from()));
+    assert!(matches!(received, Poll::Ready(Err(error)) if is_closed(&error)));
+    let sent = poll_idle(&mut pin!(socket.send_to(vec![1, 2, 3], to)));
+    assert!(matches!(sent, Poll::Ready((Err(error), buf)) if is_closed(&error) && buf == [1, 2, 3]));
+    assert!(is_closed(&bench.handle().bind_udp(V4).unwrap_err()));
+    drop((socket, peer));
+    bench.finish();
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    on_every_variant!(
+        suite,
+        each_arrives_whole_with_its_sender,
+        the_longest_there_is,
+        what_is_cut_is_told,
+        ipv6_and_the_connected,
+        thousands_arrive_in_order,
+        a_refusal_is_told_and_passes,
+        dropped_futures_lose_none,
+        a_burst_nobody_reads_stays_bounded,
+        many_tasks_share_a_socket,
+        a_closed_socket_frees_its_address,
+        sockets_come_from_std_and_go_there,
+        the_end_of_the_runtime,
+    );
+    suite.run()
+}
