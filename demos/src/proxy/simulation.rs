@@ -200,6 +200,8 @@ fn bytes_get_through_both_ways_and_each_end_on_its_own() {
                 assert!(talk.await.unwrap() == (said.into_bytes(), true));
             }
         });
+        // And not because the proxy has lost its patience.
+        assert!(sim.elapsed() < Settings::default().idle_timeout);
         sim.finish();
     });
 }
