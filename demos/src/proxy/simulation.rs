@@ -282,20 +282,25 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-L
 
 #[test]
 fn an_answer_that_nobody_asked_for_reaches_nobody() {
-    let sim = Sim::calm(1);
-    let (right, poison) =
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison");
-    let counts = [0, 1].map(|number| scripted(&sim, number, right, poison, false));
-    build_scripted(&sim);
-    sim.block_on(async {
-        for _ in 0..8 {
-            let (heard, _) = talk(sim.clone(), GET.to_owned()).await;
-            assert_eq!(answers(&heard), [(200, "right".to_owned())]);
-            sim.sleep(Duration::from_millis(100)).await;
-        }
-    });
-    assert_eq!(counts.map(|count| count.get()), [4, 4]);
-    sim.finish();
+    let right = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright";
+    let late = (right, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", Duration::from_millis(100));
+    // A part of it comes with the right answer, the rest in front of the next.
+    let begun = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nrightHTTP/1.1 200 OK\r\nConte";
+    let stuck = (begun, "nt-Length: 0\r\n\r\n", Duration::ZERO);
+    for (at_once, later, pause) in [late, stuck] {
+        let sim = Sim::calm(1);
+        let counts = [0, 1].map(|number| scripted(&sim, number, at_once, later, false));
+        build_scripted(&sim);
+        sim.block_on(async {
+            for _ in 0..8 {
+                let (heard, _) = talk(sim.clone(), GET.to_owned()).await;
+                assert_eq!(answers(&heard), [(200, "right".to_owned())]);
+                sim.sleep(pause).await;
+            }
+        });
+        assert_eq!(counts.map(|count| count.get()), [4, 4]);
+        sim.finish();
+    }
 }
 
 #[test]

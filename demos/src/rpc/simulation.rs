@@ -76,7 +76,7 @@ fn when_connections_break_every_call_ends_and_so_does_its_procedure() {
     sim::for_each_seed(40, |seed| {
         let weather = Weather { resets: 0.02, ..Weather::stormy() };
         let sim = sim::Builder::new(seed).weather(weather).build();
-        let greeter = serve(&sim, Limits { time: Duration::from_secs(5), ..Limits::default() });
+        let greeter = serve(&sim, Limits { time: ENOUGH, ..Limits::default() });
         let counts = sim.block_on(async {
             for round in 0..5 {
                 let Ok(client) = Client::connect(&sim, ADDRESS.parse().unwrap(), ENOUGH, Trace::default()).await else {
@@ -85,10 +85,11 @@ fn when_connections_break_every_call_ends_and_so_does_its_procedure() {
                 let hello = HelloClient(client);
                 let calls: Vec<_> = (0..10)
                     .map(|call| {
-                        let (hello, name) = (hello.clone(), format!("{round}-{call}"));
+                        // Half of them would take a minute.
+                        let (hello, name, ms) = (hello.clone(), format!("{round}-{call}"), call % 2 * 60_000);
                         sim.spawn(async move {
-                            match hello.say_hello_later(name.clone(), 10 * call).await {
-                                Ok(answer) => assert_eq!(answer, format!("Hello, {name}, after {} ms!", 10 * call)),
+                            match hello.say_hello_later(name.clone(), ms).await {
+                                Ok(answer) => assert_eq!(answer, format!("Hello, {name}, after {ms} ms!")),
                                 Err(CallError::Closed(_)) => {}
                                 Err(error) => panic!("{error}"),
                             }
@@ -99,8 +100,8 @@ fn when_connections_break_every_call_ends_and_so_does_its_procedure() {
                     call.await.unwrap();
                 }
             }
-            // Longer than any call may take.
-            sim.sleep(Duration::from_secs(10)).await;
+            // Time for an end to arrive, and none for a minute to pass.
+            sim.sleep(Duration::from_secs(1)).await;
             greeter.count().await.unwrap()
         });
         assert_eq!(counts.begun, counts.done + counts.cancelled, "{counts:?}: a procedure is left");
