@@ -34,28 +34,9 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    let commands = [
-        "",
-        "echo",
-        "http",
-        "framing",
-        "framing serve",
-        "tasks",
-        "blocking",
-        "files",
-        "files send",
-        "files receive",
-        "queue",
-        "ipc",
-        "chat",
-        "proxy",
-        "compare",
-        "models",
-        "models serve",
-        "web",
-        "doctor",
-    ];
-    for command in commands {
+    let all = "compare|echo|http|models|models serve|web|framing|framing serve|files|files send|files receive|tasks|blocking|\
+               queue|ipc|chat|proxy|rpc|rpc serve|rpc call|doctor";
+    for command in std::iter::once("").chain(all.split('|')) {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");

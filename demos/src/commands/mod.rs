@@ -8,5 +8,6 @@ pub mod ipc;
 pub mod models;
 pub mod proxy;
 pub mod queue;
+pub mod rpc;
 pub mod tasks;
 pub mod web;
