@@ -140,6 +140,8 @@ pub use {
     datagram::{Datagram, LENT_DATAGRAM, Port, UdpSocket},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::blocking::{BlockingConfig, BlockingStats},
+    executor::stall::{Stall, StallWatch},
+    executor::stdio::{Stdin, Stdout},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
     files::{Files, RandomAccess},
     group::JoinSet,

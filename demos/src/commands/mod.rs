@@ -1,9 +1,13 @@
 //! The demonstrations: for each its arguments, what it prints, and the way to its part in the library.
 
+pub mod blocking;
 pub mod chat;
+pub mod files;
 pub mod framing;
 pub mod ipc;
 pub mod models;
 pub mod proxy;
 pub mod queue;
+pub mod rpc;
+pub mod tasks;
 pub mod web;
