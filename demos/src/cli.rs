@@ -10,11 +10,13 @@ use demos::http::HttpArgs;
 
 use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
+use crate::commands::files::FilesArgs;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
 use crate::commands::models::ModelsArgs;
 use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
+use crate::commands::rpc::RpcCommand;
 use crate::commands::tasks::TasksArgs;
 use crate::commands::web::WebArgs;
 use crate::engine::Engine;
@@ -41,18 +43,20 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Compare(CompareArgs),
     Echo(EchoArgs),
     Http(HttpCommand),
+    Models(ModelsArgs),
+    Web(WebArgs),
     Framing(FramingArgs),
+    Files(FilesArgs),
     Tasks(TasksArgs),
     Blocking(BlockingArgs),
     Queue(QueueArgs),
     Ipc(IpcArgs),
     Chat(ChatCommand),
     Proxy(ProxyCommand),
-    Compare(CompareArgs),
-    Models(ModelsArgs),
-    Web(WebArgs),
+    Rpc(RpcCommand),
     Doctor(DoctorArgs),
 }
 

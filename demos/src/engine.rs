@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::anyhow;
 use clap::ValueEnum;
-use executor::{Net, Stats, Worker};
+use executor::{Files, Net, Stats, Worker};
 use proactor::{Proactor, SetupError};
 use reactor::{Reactor, Trigger};
 
@@ -62,7 +62,7 @@ pub trait Program {
     }
 
     /// Runs as the main future of the runtime.
-    async fn main<R: Net>(self, rt: R) -> Self::Output;
+    async fn main<R: Net + Files>(self, rt: R) -> Self::Output;
 }
 
 /// Runs the program on the engine, and the proactor if none was chosen. The counters are those after
@@ -132,7 +132,7 @@ pub fn proactor(is_sandboxed: bool) -> Result<Proactor, SetupError> {
     if is_sandboxed { builder.sockets_only().build() } else { builder.build() }
 }
 
-fn run_on<R: Net, P: Program>(owner: R, worker: Option<&Worker>, program: P) -> (P::Output, Stats) {
+fn run_on<R: Net + Files, P: Program>(owner: R, worker: Option<&Worker>, program: P) -> (P::Output, Stats) {
     let handle = owner.clone();
     let main = program.main(handle.clone());
     let output = match worker {
@@ -155,7 +155,8 @@ fn refusal(asked: Option<Engine>, error: &SetupError) -> anyhow::Error {
 mod tests {
     use std::io::ErrorKind;
 
-    use proactor::{File, RandomAccess};
+    use executor::RandomAccess;
+    use proactor::File;
 
     use super::*;
 

@@ -10,10 +10,11 @@
 //! | [`blocking`] | why a call that blocks stops all tasks, and what to do |
 //! | [`queue`] | producers and consumers over a bounded queue |
 //! | [`chat`] | a chat server: one room, a bounded queue for each client |
+//! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
+//! | [`rpc`] | remote procedure calls: stubs, messages, concurrent calls |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
 //! | [`memory`] | what the kernel says about memory |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
-//! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
 //! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!
@@ -33,6 +34,7 @@ pub mod memory;
 pub mod plot;
 pub mod proxy;
 pub mod queue;
+pub mod rpc;
 pub mod sandbox;
 pub mod serve;
 pub mod tasks;

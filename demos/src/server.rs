@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use demos::sandbox;
 use demos::serve::{Limits, Served, serve};
-use executor::{ListenOptions, Listener, Runtime};
+use executor::{Files, ListenOptions, Listener, Net, Runtime};
 
 use crate::cli::{ServerArgs, WorkersArgs};
 use crate::engine::{self, Engine, Program};
@@ -23,7 +23,7 @@ pub const TAKEDOWN_STEP: Duration = Duration::from_millis(2);
 /// What a server does with its connections.
 pub trait Service: 'static {
     /// Serves one connection to its end.
-    fn connection<R: Runtime>(service: Rc<Self>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
+    fn connection<R: Net + Files>(service: Rc<Self>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
 }
 
 /// A server whose connections share what belongs to its runtime, such as connections of its own. A [`Service`] is one
@@ -37,7 +37,7 @@ pub trait Host: Sized + 'static {
     /// Called once, on the runtime, before the first connection.
     fn share<R: Runtime>(self, rt: &R) -> Rc<Self::Shared<R>>;
     /// Serves one connection to its end.
-    fn connection<R: Runtime>(shared: Rc<Self::Shared<R>>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
+    fn connection<R: Net + Files>(shared: Rc<Self::Shared<R>>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
     /// What else there is to say at the end, in lines of its own.
     fn summary<R: Runtime>(shared: &Self::Shared<R>) -> Option<String>;
 }
@@ -50,7 +50,7 @@ impl<S: Service> Host for S {
         Rc::new(self)
     }
 
-    fn connection<R: Runtime>(service: Rc<S>, rt: R, stream: R::Stream) -> impl Future<Output = ()> {
+    fn connection<R: Net + Files>(service: Rc<S>, rt: R, stream: R::Stream) -> impl Future<Output = ()> {
         <S as Service>::connection(service, rt, stream)
     }
 
@@ -119,7 +119,7 @@ impl<S: Host> Program for Server<'_, S> {
         self.args.sandbox
     }
 
-    async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<Served> {
+    async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<Served> {
         let Server { args, service, workers, team } = self;
         let (address, options) = match team {
             Some(team) => (team.address(), ListenOptions { reuse_port: true, ..ListenOptions::default() }),

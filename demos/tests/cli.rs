@@ -6,9 +6,11 @@ mod blocking;
 mod chat;
 mod crowd;
 mod endings;
+mod files;
 mod framing;
 mod ipc;
 mod memory;
+mod models;
 mod process;
 mod proxy;
 mod queue;
@@ -32,22 +34,9 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    let commands = [
-        "",
-        "echo",
-        "http",
-        "framing",
-        "framing serve",
-        "tasks",
-        "blocking",
-        "queue",
-        "ipc",
-        "chat",
-        "proxy",
-        "compare",
-        "doctor",
-    ];
-    for command in commands {
+    let all = "compare|echo|http|models|models serve|web|framing|framing serve|files|files send|files receive|tasks|blocking|\
+               queue|ipc|chat|proxy|rpc|rpc serve|rpc call|doctor";
+    for command in std::iter::once("").chain(all.split('|')) {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");

@@ -2,34 +2,10 @@
 
 use std::io::{self, ErrorKind};
 
-use executor::{BufResult, IoBuf, IoBufMut, Runtime};
+use executor::{IoBuf, RandomAccess};
 use sha2::{Digest, Sha256};
 
 use super::BLOCK;
-
-/// A runtime that has files.
-pub trait Files: Runtime {
-    /// A file of its own kind.
-    type File: FileIo;
-
-    /// Takes a file that was opened before.
-    ///
-    /// # Errors
-    /// The runtime is closed.
-    fn file(&self, file: std::fs::File) -> io::Result<Self::File>;
-}
-
-// The futures need not be `Send`: a runtime and its files live on one thread.
-#[allow(async_fn_in_trait)]
-/// A file, read and written at offsets without keeping other tasks waiting.
-pub trait FileIo: 'static {
-    /// Reads what is at `offset`: 0 bytes at the end.
-    async fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> BufResult<usize, B>;
-    /// Writes some of the buffer to `offset`.
-    async fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> BufResult<usize, B>;
-    /// Brings what was written to the disk.
-    async fn sync(&self) -> io::Result<()>;
-}
 
 /// A digest in the making.
 pub struct Checksum(Sha256);
@@ -45,7 +21,7 @@ impl Checksum {
     ///
     /// # Errors
     /// Those of reading; `UnexpectedEof` if there are fewer.
-    pub async fn of<F: FileIo>(file: &F, length: u64, progress: impl Fn(u64)) -> io::Result<Checksum> {
+    pub async fn of<F: RandomAccess>(file: &F, length: u64, progress: impl Fn(u64)) -> io::Result<Checksum> {
         let (mut checksum, mut done, mut buffer) = (Checksum::new(), 0, vec![0; BLOCK]);
         while done < length {
             let (count, filled) = read_block(file, buffer, done, length).await?;
@@ -68,7 +44,12 @@ impl Checksum {
 }
 
 /// Reads what is at `place`, some of it, but nothing from `end` on, and at least a byte.
-pub async fn read_block<F: FileIo>(file: &F, buffer: Vec<u8>, place: u64, end: u64) -> io::Result<(usize, Vec<u8>)> {
+pub async fn read_block<F: RandomAccess>(
+    file: &F,
+    buffer: Vec<u8>,
+    place: u64,
+    end: u64,
+) -> io::Result<(usize, Vec<u8>)> {
     let most = buffer.len().min(usize::try_from(end - place).unwrap_or(usize::MAX));
     let (read, slice) = file.read_at(buffer.slice(0..most), place).await;
     match read? {
@@ -78,7 +59,7 @@ pub async fn read_block<F: FileIo>(file: &F, buffer: Vec<u8>, place: u64, end: u
 }
 
 /// Writes the first `count` bytes of the buffer to `place`.
-pub async fn write_block<F: FileIo>(file: &F, buffer: Vec<u8>, count: usize, place: u64) -> io::Result<Vec<u8>> {
+pub async fn write_block<F: RandomAccess>(file: &F, buffer: Vec<u8>, count: usize, place: u64) -> io::Result<Vec<u8>> {
     let (mut buffer, mut written) = (buffer, 0);
     while written < count {
         let (result, slice) = file.write_at(buffer.slice(written..count), place + written as u64).await;

@@ -243,6 +243,10 @@ mod tests {
         std::os::unix::fs::symlink(elsewhere.0.join("target"), place.0.join(IN_THE_MAKING)).unwrap();
         assert!(place.folder(true).begin(&offer("a")).is_err());
         assert_eq!(elsewhere.text("target"), "kept");
+        // Nor is anything made where it leads to.
+        std::fs::remove_file(elsewhere.0.join("target")).unwrap();
+        assert!(place.folder(true).begin(&offer("a")).is_err());
+        assert!(!elsewhere.0.join("target").exists());
     }
 
     #[test]

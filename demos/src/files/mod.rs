@@ -44,7 +44,6 @@ mod send;
 #[cfg(test)]
 mod simulation;
 
-pub use content::{FileIo, Files};
 pub use folder::Folder;
 pub use message::{LONGEST_MESSAGE, Offer};
 pub use receive::{Arrival, Inbox, receive};

@@ -3,10 +3,10 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use executor::{IoBuf, Runtime};
+use executor::{Files, IoBuf, RandomAccess, Runtime};
 
 use super::BLOCK;
-use super::content::{Checksum, FileIo, Files, write_block};
+use super::content::{Checksum, write_block};
 use super::folder::{Folder, Partial};
 use super::message::{Answer, Offer, Refusal};
 use super::peer::Peer;
@@ -92,7 +92,7 @@ async fn take<R: Files>(rt: &R, peer: &mut Peer<R>, inbox: &Inbox, offer: &Offer
         inbox.folder.may_replace()?;
     }
     let Partial { file, length: before, name } = inbox.folder.begin(offer)?;
-    let file = rt.file(file).map_err(disk("use the file"))?;
+    let file = rt.file_from_std(file).map_err(disk("use the file"))?;
     let checksum = Checksum::of(&file, before, |_| ()).await.map_err(disk("read what is there"))?;
     peer.say(&Answer::SendFrom(before)).await.map_err(Failure::Broken)?;
     let checksum = fill(peer, &file, before, offer.size, checksum).await?;
@@ -105,13 +105,13 @@ async fn take<R: Files>(rt: &R, peer: &mut Peer<R>, inbox: &Inbox, offer: &Offer
     // First the bytes and then the name: after a crash no name stands for a file that isn't whole.
     file.sync().await.map_err(disk("bring the file to the disk"))?;
     inbox.folder.publish(&name, offer)?;
-    let folder = inbox.folder.itself().and_then(|folder| rt.file(folder)).map_err(disk("use the folder"))?;
+    let folder = inbox.folder.itself().and_then(|folder| rt.file_from_std(folder)).map_err(disk("use the folder"))?;
     folder.sync().await.map_err(disk("bring the name to the disk"))?;
     Ok(before)
 }
 
 /// Receives what comes from `place` to `end`.
-async fn fill<R: Runtime, F: FileIo>(
+async fn fill<R: Runtime, F: RandomAccess>(
     peer: &mut Peer<R>,
     file: &F,
     mut place: u64,
@@ -137,7 +137,7 @@ async fn is_the_same<R: Files>(rt: &R, existing: std::fs::File, offer: &Offer) -
     if existing.metadata()?.len() != offer.size {
         return Ok(false);
     }
-    let checksum = Checksum::of(&rt.file(existing)?, offer.size, |_| ()).await?;
+    let checksum = Checksum::of(&rt.file_from_std(existing)?, offer.size, |_| ()).await?;
     Ok(checksum.text() == offer.sha256)
 }
 

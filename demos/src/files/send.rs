@@ -5,10 +5,10 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use executor::IoBuf;
+use executor::{Files, IoBuf};
 
 use super::BLOCK;
-use super::content::{Checksum, Files, read_block};
+use super::content::{Checksum, read_block};
 use super::message::{Answer, Offer, Refusal};
 use super::peer::{Peer, invalid};
 

@@ -1,45 +1,21 @@
 //! Both sides in simulated time and weather, where connections break.
 
 use std::cell::RefCell;
+use std::fs::OpenOptions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use executor::{BufResult, IoBuf, IoBufMut};
+use executor::{Files, IoBuf};
 use sim::{Builder, Listener, Runtime, Sim, Weather, Writer};
 
-use super::content::{FileIo, Files};
 use super::{Arrival, Fault, Folder, Inbox, Offer, Sender, Sent, receive};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Larger than what the buffers of a connection hold.
 const SIZE: usize = 600_000;
-
-/// The simulated world has no files. These are real ones, and everything with them happens at once.
-impl Files for Sim {
-    type File = std::fs::File;
-
-    fn file(&self, file: std::fs::File) -> io::Result<std::fs::File> {
-        Ok(file)
-    }
-}
-
-impl FileIo for std::fs::File {
-    async fn read_at<B: IoBufMut>(&self, mut buf: B, offset: u64) -> BufResult<usize, B> {
-        (FileExt::read_at(self, buf.bytes_mut(), offset), buf)
-    }
-
-    async fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> BufResult<usize, B> {
-        (FileExt::write_at(self, buf.bytes(), offset), buf)
-    }
-
-    async fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A folder for what is received, and a file beside it to send.
 struct Place {
@@ -80,7 +56,7 @@ impl Place {
             }
         });
         let sent = sim.block_on(async {
-            let file = std::fs::File::open(self.root.join("sent")).unwrap();
+            let file = sim.open_file(self.root.join("sent"), OpenOptions::new().read(true)).unwrap();
             let size = self.content.len() as u64;
             let mut offer = Sender::<Sim>::offer(&file, "a".to_owned(), size, |_| ()).await.unwrap();
             change(&mut offer);

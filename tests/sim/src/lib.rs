@@ -36,8 +36,8 @@
 //! Tasks, timers, the queue and TCP's upper half are the executor's own. Below them is a world: a
 //! clock, an agenda of what will happen, ordered by time and then by chance, and sockets, which are pairs of byte
 //! queues. A turn of the loop moves the clock on to the next thing that happens, at once. What is left out: other
-//! threads (they would bring their own order of things: what a program does on others is not replayed), files,
-//! and the kernel itself. Nothing here can find a mistake in how a driver uses its kernel.
+//! threads (they would bring their own order of things: what a program does on others is not replayed), files
+//! (a [`File`] is a real one), and the kernel itself. Nothing here can find a mistake in how a driver uses its kernel.
 //!
 //! # The same seed, the same run
 //!
@@ -54,6 +54,7 @@
 
 mod connections;
 mod driver;
+mod files;
 mod net;
 mod pipe;
 mod probe;
@@ -77,6 +78,7 @@ use executor::{Config, Executor};
 use crate::world::World;
 
 pub use crate::driver::SimDriver;
+pub use crate::files::File;
 pub use crate::net::{Chunk, ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::probe::Probe;
 pub use crate::script::Script;
