@@ -237,7 +237,7 @@ async fn crowd(sim: &Sim, mut random: Rng) {
 
 #[test]
 fn whoever_reads_hears_everything_in_any_weather() {
-    sim::for_each_seed(100, |seed| {
+    sim::for_each_seed(50, |seed| {
         let sim = sim::Builder::new(seed).weather(Weather::stormy()).build();
         sim.block_on(crowd(&sim, Rng::with_seed(seed)));
         sim.finish();
