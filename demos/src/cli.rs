@@ -15,6 +15,7 @@ use crate::commands::ipc::IpcArgs;
 use crate::commands::models::ModelsArgs;
 use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
+use crate::commands::udp::UdpArgs;
 use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
@@ -42,6 +43,7 @@ pub struct Cli {
 pub enum Command {
     Echo(EchoArgs),
     Http(HttpCommand),
+    Udp(UdpArgs),
     Framing(FramingArgs),
     Files(FilesArgs),
     Queue(QueueArgs),

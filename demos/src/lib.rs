@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`echo`] | the smallest server there is: what comes in goes out |
 //! | [`http`] | HTTP/1.1 |
+//! | [`udp`] | upper case over UDP, and a client that lives with loss |
 //! | [`framing`] | messages over a stream of bytes: sticky packets, and three codecs |
 //! | [`files`] | file transfer with resumption |
 //! | [`queue`] | producers and consumers over a bounded queue |
@@ -30,3 +31,4 @@ pub mod proxy;
 pub mod queue;
 pub mod sandbox;
 pub mod serve;
+pub mod udp;

@@ -60,6 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Http(args)) => http(args)?,
+        Some(Command::Udp(args)) => commands::udp::run(args)?,
         Some(Command::Framing(args)) => commands::framing::run(args)?,
         Some(Command::Files(args)) => commands::files::run(args)?,
         Some(Command::Queue(args)) => commands::queue::run(args)?,

@@ -13,6 +13,7 @@ mod process;
 mod proxy;
 mod queue;
 mod sandbox;
+mod udp;
 mod workers;
 
 use std::io::{ErrorKind, Read, Write};
@@ -35,6 +36,9 @@ fn every_command_explains_itself_with_examples() {
         "",
         "echo",
         "http",
+        "udp",
+        "udp serve",
+        "udp ask",
         "framing",
         "framing serve",
         "files",

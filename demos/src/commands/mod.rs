@@ -7,4 +7,5 @@ pub mod ipc;
 pub mod models;
 pub mod proxy;
 pub mod queue;
+pub mod udp;
 pub mod web;
