@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use demos::http::HttpArgs;
 
 use crate::commands::chat::ChatCommand;
+use crate::commands::dht::DhtArgs;
 use crate::commands::files::FilesArgs;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
@@ -50,6 +51,7 @@ pub enum Command {
     Ipc(IpcArgs),
     Chat(ChatCommand),
     Proxy(ProxyCommand),
+    Dht(DhtArgs),
     Compare(CompareArgs),
     Models(ModelsArgs),
     Web(WebArgs),

@@ -9,6 +9,7 @@
 //! | [`files`] | file transfer with resumption |
 //! | [`queue`] | producers and consumers over a bounded queue |
 //! | [`chat`] | a chat server: one room, a bounded queue for each client |
+//! | [`dht`] | look-ups in a ring of nodes over UDP, iterative and recursive |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
 //! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chat;
+pub mod dht;
 pub mod echo;
 pub mod files;
 pub mod framing;

@@ -67,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
         Some(Command::Chat(args)) => commands::chat::run(args)?,
         Some(Command::Proxy(args)) => commands::proxy::run(args)?,
+        Some(Command::Dht(args)) => commands::dht::run(args)?,
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Models(args)) => commands::models::run(&args)?,
         Some(Command::Web(args)) => commands::web::run(&args)?,

@@ -4,6 +4,7 @@
 
 mod chat;
 mod crowd;
+mod dht;
 mod endings;
 mod files;
 mod framing;
@@ -48,6 +49,8 @@ fn every_command_explains_itself_with_examples() {
         "ipc",
         "chat",
         "proxy",
+        "dht",
+        "dht serve",
         "compare",
         "doctor",
     ];

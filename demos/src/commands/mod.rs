@@ -1,6 +1,7 @@
 //! The demonstrations: for each its arguments, what it prints, and the way to its part in the library.
 
 pub mod chat;
+pub mod dht;
 pub mod files;
 pub mod framing;
 pub mod ipc;
