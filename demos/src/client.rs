@@ -83,11 +83,14 @@ impl EchoDialogue {
     }
 }
 
+/// A look at a body: whether it is right.
+pub type Check = Rc<dyn Fn(&[u8]) -> bool>;
+
 /// Sends the same request again and again, and expects status 200 and a body that is right.
 pub struct HttpDialogue {
     requests: Rc<[u8]>,
     length: usize,
-    is_right: Rc<dyn Fn(&[u8]) -> bool>,
+    is_right: Check,
     /// The head of the last response, checked. Only the date in it changes, and only once a second.
     known_head: Vec<u8>,
     /// The beginning of a response that is not complete.
@@ -101,7 +104,7 @@ impl HttpDialogue {
     }
 
     /// The same for a body of this `length`, which `is_right` looks at.
-    pub fn checked(path: &str, length: usize, is_right: Rc<dyn Fn(&[u8]) -> bool>, depth: usize) -> HttpDialogue {
+    pub fn checked(path: &str, length: usize, is_right: Check, depth: usize) -> HttpDialogue {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         HttpDialogue {
             requests: request.repeat(depth).into_bytes().into(),

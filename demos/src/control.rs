@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use demos::mailbox::mailbox;
+use demos::memory;
 use executor::Runtime;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
@@ -47,7 +48,7 @@ pub fn figures(counters: Vec<(String, u64)>) -> Value {
     json!({
         "cpu_ns": u64::try_from(cpu).unwrap_or(u64::MAX),
         "waited_ns": waited_ns(),
-        "rss": resident_bytes(),
+        "rss": memory::resident(),
         "counters": counters,
     })
 }
@@ -56,11 +57,4 @@ pub fn figures(counters: Vec<(String, u64)>) -> Value {
 pub fn waited_ns() -> Option<u64> {
     let schedstat = std::fs::read_to_string("/proc/self/schedstat").ok()?;
     schedstat.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The memory this process has in use, exactly; `smaps_rollup` counts, where `statm` estimates.
-fn resident_bytes() -> Option<u64> {
-    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
-    let rss = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
-    Some(rss.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }

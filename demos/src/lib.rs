@@ -7,12 +7,16 @@
 //! | [`udp`] | upper case over UDP, and a client that lives with loss |
 //! | [`framing`] | messages over a stream of bytes: sticky packets, and three codecs |
 //! | [`files`] | file transfer with resumption |
+//! | [`tasks`] | tasks against threads and processes: to make, to keep, to switch |
+//! | [`blocking`] | why a call that blocks stops all tasks, and what to do |
 //! | [`queue`] | producers and consumers over a bounded queue |
 //! | [`chat`] | a chat server: one room, a bounded queue for each client |
+//! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
+//! | [`rpc`] | remote procedure calls: stubs, messages, concurrent calls |
 //! | [`dht`] | look-ups in a ring of nodes over UDP, iterative and recursive |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
+//! | [`memory`] | what the kernel says about memory |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
-//! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
 //! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!
@@ -21,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 pub mod chat;
 pub mod dht;
 pub mod echo;
@@ -28,9 +33,12 @@ pub mod files;
 pub mod framing;
 pub mod http;
 pub mod mailbox;
+pub mod memory;
 pub mod plot;
 pub mod proxy;
 pub mod queue;
+pub mod rpc;
 pub mod sandbox;
 pub mod serve;
+pub mod tasks;
 pub mod udp;

@@ -2,6 +2,7 @@
 //! Method: the built binary in a process of its own, real signals, real connections, on every engine
 //! that runs here.
 
+mod blocking;
 mod chat;
 mod crowd;
 mod dht;
@@ -10,10 +11,12 @@ mod files;
 mod framing;
 mod ipc;
 mod memory;
+mod models;
 mod process;
 mod proxy;
 mod queue;
 mod sandbox;
+mod tasks;
 mod udp;
 mod workers;
 
@@ -33,28 +36,9 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    let commands = [
-        "",
-        "echo",
-        "http",
-        "udp",
-        "udp serve",
-        "udp ask",
-        "framing",
-        "framing serve",
-        "files",
-        "files send",
-        "files receive",
-        "queue",
-        "ipc",
-        "chat",
-        "proxy",
-        "dht",
-        "dht serve",
-        "compare",
-        "doctor",
-    ];
-    for command in commands {
+    let all = "compare|echo|http|models|models serve|web|udp|udp serve|udp ask|framing|framing serve|files|files send|\
+               files receive|tasks|blocking|queue|ipc|chat|proxy|rpc|rpc serve|rpc call|dht|dht serve|doctor";
+    for command in std::iter::once("").chain(all.split('|')) {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -95,6 +79,9 @@ fn bad_options_are_refused_with_their_remedy() {
         ("framing serve --codec morse", 2, "none, delimiter, fixed, prefix"),
         ("framing serve --codec fixed --len 0", 2, "--len"),
         ("framing --on reactor-edge serve --codec fixed", 2, "cannot be used with"),
+        ("tasks --tasks 1000001", 2, "not in 1..=1000000"),
+        ("tasks --html /nowhere/at/all.html", 1, "give a file in a folder that exists"),
+        ("blocking --tick 0", 2, "not in 1..=1000"),
         ("queue --capacity 0", 2, "not in 1.."),
         ("queue --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
         ("chat --queue 0", 2, "--queue"),

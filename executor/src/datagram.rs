@@ -15,7 +15,6 @@ use std::pin::pin;
 use std::task::Waker;
 
 use crate::buf::{BufResult, IoBuf, IoBufMut};
-use crate::runtime::Runtime;
 
 /// Bytes of a datagram that fit the memory which [`recv_from`](UdpSocket::recv_from) lends, on every engine: a
 /// proactor's chunk, less the place for the sender's address. Networks seldom carry more than 1,500, or 9,000.
@@ -249,32 +248,5 @@ impl<P: Port> UdpSocket<P> {
 impl<P: AsFd> AsFd for UdpSocket<P> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.port.as_fd()
-    }
-}
-
-/// A runtime that has more than TCP: what a program asks for instead of [`Runtime`] if it needs that.
-///
-/// ```
-/// use executor::{IoBuf, Net};
-///
-/// /// Sends each datagram back.
-/// async fn echo<R: Net>(rt: &R) -> std::io::Result<()> {
-///     let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
-///     loop {
-///         let datagram = socket.recv_from().await?;
-///         socket.send_to(datagram.bytes, datagram.from).await.0?;
-///     }
-/// }
-/// ```
-pub trait Net: Runtime {
-    /// What is behind its UDP sockets.
-    type Port: Port<Runtime = Self>;
-
-    /// A UDP socket with this address: see [`UdpSocket::bind`].
-    ///
-    /// # Errors
-    /// Those of [`UdpSocket::bind`].
-    fn bind_udp(&self, addr: SocketAddr) -> io::Result<UdpSocket<Self::Port>> {
-        UdpSocket::bind(self, addr)
     }
 }

@@ -32,13 +32,15 @@ pub(crate) mod blocking;
 mod dump;
 mod foreign_loop;
 mod lookup;
+pub(crate) mod stall;
+pub(crate) mod stdio;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -83,6 +85,17 @@ pub struct Config {
     /// the cost of falling asleep and being woken, which is most of what a single slow conversation costs; the
     /// price is a processor that is busy for so long after each thing that happened. Default: zero.
     pub spin: Duration,
+    /// Who is told of tasks that hold the loop for long. Default: `None`, which costs nothing.
+    ///
+    /// ```
+    /// # use std::{rc::Rc, time::Duration};
+    /// use executor::{Config, StallWatch};
+    ///
+    /// let on_stall = Rc::new(|stall: &_| eprintln!("{stall}"));
+    /// let stall_watch = Some(StallWatch { limit: Duration::from_millis(50), on_stall });
+    /// let config = Config { stall_watch, ..Config::default() };
+    /// ```
+    pub stall_watch: Option<stall::StallWatch>,
     /// Called with the payload when a task nobody awaits panics. The others run on. The default does
     /// nothing more, because the panic has been reported by then: std's panic hook, which the program
     /// can replace, prints to stderr.
@@ -96,6 +109,7 @@ impl Default for Config {
             shutdown_deadline: Duration::from_secs(5),
             blocking: blocking::BlockingConfig::default(),
             spin: Duration::ZERO,
+            stall_watch: None,
             on_task_panic: Rc::new(|_payload| {}),
         }
     }
@@ -150,6 +164,7 @@ struct Shared<D> {
     /// The clock of [`Executor::stopped`]. It stands still until somebody asks the program to end.
     stop_clock: Rc<Timers>,
     blocking: Arc<blocking::Pool>,
+    sites: stall::Sites,
     config: Config,
     phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
@@ -206,6 +221,7 @@ impl<D: Driver> Executor<D> {
             driver: RefCell::new(Some(driver)),
             tasks: RefCell::default(),
             blocking: blocking::Pool::new(config.blocking),
+            sites: stall::Sites::default(),
             config,
             phase: Cell::new(Phase::Open),
             running: Cell::new(false),
@@ -259,8 +275,9 @@ impl<D: Driver> Executor<D> {
     /// Runs `future` beside the others. It is polled for the first time when its turn in the queue
     /// comes. If it is refused (the runtime is closing, or has `max_tasks` tasks), it is dropped here,
     /// and the handle yields [`JoinError::Refused`](crate::JoinError::Refused).
+    #[track_caller]
     pub fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        self.shared.spawn(future)
+        self.shared.spawn(future, Location::caller())
     }
 
     /// The time on the driver's clock.
@@ -376,9 +393,7 @@ impl<D: Driver> Shared<D> {
         for polls in 1..=POLL_BUDGET {
             let Some(key) = self.queue.pop() else { return };
             self.counts.borrow_mut().polls += 1;
-            if key != MAIN {
-                self.poll_task(key);
-            } else if poll_main() {
+            if self.poll(key, poll_main) {
                 return;
             }
             if polls % POLLS_PER_LOOK_AT_THE_CLOCK == 0 {
@@ -470,7 +485,7 @@ impl<D: Driver> Shared<D> {
         mail.wakes.iter().for_each(|waker| waker.arrive(&self.queue));
         for remote in mail.spawns {
             // What is refused is dropped on the spot, and that is foreign code.
-            self.guard(|| remote.start(|future| self.spawn(future)));
+            self.guard(|| remote.start(|future, site| self.spawn(future, site)));
         }
         if mail.stop {
             fired.wakers.extend(self.stop().wakers);
@@ -501,7 +516,7 @@ impl<D: Driver> Shared<D> {
         }
     }
 
-    fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+    fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F, site: stall::Site) -> JoinHandle<F::Output> {
         if self.is_full() {
             self.counts.borrow_mut().tasks_refused += 1;
             return JoinHandle::refused();
@@ -509,6 +524,7 @@ impl<D: Driver> Shared<D> {
         self.counts.borrow_mut().tasks_spawned += 1;
         let mut spawned = None;
         self.tasks.borrow_mut().insert_with(|key| {
+            self.note_site(key, site);
             let spare = self.spare_wakers.borrow_mut().pop();
             let waker = spare.and_then(|waker| TaskWaker::renamed(waker, key));
             let waker = waker.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(&self.inbox)));
@@ -544,8 +560,7 @@ impl<D: Driver> Shared<D> {
         let timers = self.timers.clear();
         self.guard(|| drop(timers));
         let mut fired = self.stop();
-        let driver = self.driver.borrow_mut().take();
-        if let Some(mut driver) = driver {
+        if let Some(mut driver) = self.driver.take() {
             // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
             let _ = driver.drain(driver.now() + self.config.shutdown_deadline, &mut fired);
             self.blocking.wait(self.config.shutdown_deadline);

@@ -70,7 +70,9 @@
 //! | [`recv_from`](UdpSocket::recv_from), [`recv`](UdpSocket::recv) | no datagram |
 //! | [`read_from`](UdpSocket::read_from) | no datagram, only the buffer |
 //! | [`send_to`](UdpSocket::send_to), [`send`](UdpSocket::send) | whether the datagram, a whole one, is sent |
-//! | [`connect`](Runtime::connect) | the attempt |
+//! | [`connect`](Runtime::connect), [`connect_unix`](Net::connect_unix) | the attempt |
+//! | [`copy`], while it writes | the chunk that is written, and the writing side |
+//! | [`copy_bidirectional`] | both streams, which are its own |
 //! | [`close`](Stream::close) | what it would have said; it closes all the same |
 //! | [`Sleep`], [`tick`](Interval::tick), [`JoinHandle`], [`join_next`](JoinSet::join_next), [`stopped`](Executor::stopped), [`yield_now`] | nothing |
 //! | [`timeout`](Executor::timeout) | what its future loses |
@@ -91,7 +93,7 @@
 //! # Reading order
 //!
 //! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`,
-//! `datagram.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
+//! `net.rs`, `datagram.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
 //! `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
 //! the place where tests get between a driver and the kernel.
 
@@ -101,6 +103,7 @@
 #![allow(async_fn_in_trait)]
 
 mod buf;
+mod copy;
 mod cores;
 mod datagram;
 mod driver;
@@ -108,6 +111,7 @@ mod executor;
 mod files;
 mod group;
 mod live;
+mod net;
 mod queue;
 #[cfg(all(test, any(loom, shuttle)))]
 mod queue_loom;
@@ -131,13 +135,17 @@ pub use seam::{Editor, Judge, Report, Verdict, judge_setups};
 pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
+    copy::{copy, copy_bidirectional},
     cores::{StopHandle, Worker, run_on_each_core},
-    datagram::{Datagram, LENT_DATAGRAM, Net, Port, UdpSocket},
+    datagram::{Datagram, LENT_DATAGRAM, Port, UdpSocket},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::blocking::{BlockingConfig, BlockingStats},
+    executor::stall::{Stall, StallWatch},
+    executor::stdio::{Stdin, Stdout},
     executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
     files::{Files, RandomAccess},
     group::JoinSet,
+    net::Net,
     remote::{RemoteHandle, RemoteTask, SpawnError},
     runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},
     seam::Seam,

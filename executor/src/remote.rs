@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::executor::stall::Site;
 use crate::queue::Inbox;
 use crate::task::{AbortHandle, JoinHandle};
 
@@ -47,6 +48,7 @@ impl RemoteHandle {
     ///
     /// # Errors
     /// [`SpawnError`]; `make` is dropped then. A runtime at its task limit drops it later, unseen.
+    #[track_caller]
     pub fn spawn<M, F>(&self, make: M) -> Result<RemoteTask, SpawnError>
     where
         M: FnOnce() -> F + Send + 'static,
@@ -54,7 +56,7 @@ impl RemoteHandle {
     {
         let task = RemoteTask::default();
         let make = Box::new(move || -> LocalFuture { Box::pin(make()) });
-        self.inbox.spawn(RemoteSpawn { make, task: task.clone() }).map(|()| task)
+        self.inbox.spawn(RemoteSpawn { make, task: task.clone(), site: std::panic::Location::caller() }).map(|()| task)
     }
 
     /// Asks the program to end: completes every `stopped()` of the runtime. Does nothing when the
@@ -99,14 +101,15 @@ impl RemoteTask {
 pub(crate) struct RemoteSpawn {
     make: Box<dyn FnOnce() -> LocalFuture + Send>,
     task: RemoteTask,
+    site: Site,
 }
 
 impl RemoteSpawn {
     /// On the runtime's thread: spawns, and aborts at once if that was asked for meanwhile. The closure
     /// runs inside the task, so a panic in it is the task's.
-    pub(crate) fn start(self, spawn: impl FnOnce(LocalFuture) -> JoinHandle<()>) {
+    pub(crate) fn start(self, spawn: impl FnOnce(LocalFuture, Site) -> JoinHandle<()>) {
         let make = self.make;
-        let handle = spawn(Box::pin(async move { make().await }));
+        let handle = spawn(Box::pin(async move { make().await }), self.site);
         let mut progress = self.task.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*progress, Progress::Aborted) {
             handle.abort();

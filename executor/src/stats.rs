@@ -76,7 +76,8 @@ pub struct DriverStats {
 impl Stats {
     /// Every counter that exists here, with its name, system calls as `call.NAME`.
     pub fn fields(&self) -> Vec<(String, u64)> {
-        let core = [
+        let driver = &self.driver;
+        let always = [
             ("tasks_now", self.tasks_now),
             ("tasks_spawned", self.tasks_spawned),
             ("tasks_refused", self.tasks_refused),
@@ -88,9 +89,6 @@ impl Stats {
             ("turns", self.turns),
             ("timers_now", self.timers_now),
             ("timers_fired", self.timers_fired),
-        ];
-        let driver = &self.driver;
-        let always = [
             ("events", driver.events),
             ("accept_pauses", driver.accept_pauses),
             ("chunks_lent_now", driver.chunks_lent_now),
@@ -110,7 +108,7 @@ impl Stats {
             ("pool_misses", driver.pool_misses),
         ];
         let named = |(name, value): (&str, u64)| (name.to_owned(), value);
-        let mut fields: Vec<_> = core.into_iter().chain(self.blocking.fields()).chain(always).map(named).collect();
+        let mut fields: Vec<_> = always.into_iter().chain(self.blocking.fields()).map(named).collect();
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         fields.extend(driver.system_calls.iter().map(|(name, count)| (format!("call.{name}"), *count)));
         fields

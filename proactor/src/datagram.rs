@@ -8,18 +8,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 
 use executor::{BufResult, Datagram, Fired, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port, allocate};
 use io_uring::{opcode, squeue};
-use socket2::{SockAddr, SockRef};
+use socket2::{Domain, SockAddr, SockRef, Type};
 
 use crate::net::Hold;
 use crate::op::{Buffer, Kind, Socket};
 use crate::pool::{CHUNK_SIZE, Chunk, Pool};
 use crate::ring::message::{Message, NAME_SIZE, sockaddr};
 use crate::ring::{BufferRing, Completion};
-use crate::{Context, Feature, Proactor};
+use crate::{Context, Feature, ListenSocket, Proactor};
 
 /// A UDP socket.
 ///
@@ -44,6 +45,13 @@ pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 
 impl Net for Proactor {
     type Port = DatagramPort;
+    type Acceptor = ListenSocket;
+
+    fn try_connect_unix(&self, path: &Path) -> io::Result<OwnedFd> {
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(socket.into())
+    }
 }
 
 /// Datagrams that may lie undelivered on a socket. With as many, its receive is stopped until they are taken; what

@@ -4,13 +4,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use executor::{BufResult, Datagram, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port};
-use socket2::SockRef;
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::net::as_inet;
 use crate::source::{Direction, Registration};
-use crate::{Chunk, Reactor};
+use crate::{Chunk, ListenSocket, Reactor};
 
 /// A UDP socket.
 ///
@@ -31,6 +32,13 @@ pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 
 impl Net for Reactor {
     type Port = DatagramPort;
+    type Acceptor = ListenSocket;
+
+    fn try_connect_unix(&self, path: &Path) -> io::Result<OwnedFd> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(socket.into())
+    }
 }
 
 /// What is behind a [`UdpSocket`].

@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod by_hand;
 mod conversation;
 pub mod descriptors;
 mod engine;
@@ -46,6 +47,7 @@ mod victim;
 pub mod watchdog;
 
 pub use bench::{Bench, blocking_threads, is_closed, kernel_registrations, open_fds, run, settle};
+pub use by_hand::{ByHand, by_hand};
 pub use conversation::{TRANSCRIPT, conversation};
 pub use engine::{
     Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,

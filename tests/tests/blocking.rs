@@ -286,6 +286,56 @@ fn idle_threads_end_and_others_are_started<E: Engine>() {
     bench.finish();
 }
 
+/// A job that comes as the last thread is about to end is not lost between the two.
+fn a_job_meets_the_end_of_an_idle_thread<E: Engine>() {
+    let blocking = BlockingConfig { keep_alive: Duration::ZERO, ..BlockingConfig::default() };
+    let bench = Bench::<E>::with(Config { blocking, ..Config::default() });
+    bench.rt().block_on(async {
+        for number in 0..2000 {
+            assert_eq!(bench.rt().unblock(move || number).await.unwrap(), number);
+        }
+    });
+    bench.finish();
+}
+
+/// One thread is idle, and three jobs need three.
+fn an_idle_thread_is_no_reason_to_wait<E: Engine>() {
+    run::<E>(async |rt| {
+        rt.unblock(|| ()).await.unwrap();
+        while rt.stats().blocking.jobs_now > 0 {
+            yield_now().await;
+        }
+        assert_eq!(rt.stats().blocking.threads_now, 1);
+        let gate = Arc::new(Gate::default());
+        let jobs: Vec<_> =
+            (0..3).map(|_| Arc::clone(&gate)).map(|gate| rt.spawn_blocking(move || gate.pass())).collect();
+        gate.wait_for(3);
+        assert_eq!(rt.stats().blocking.threads_now, 3);
+        gate.open();
+        for job in jobs {
+            job.await.unwrap();
+        }
+    });
+}
+
+/// Who has stopped waiting for a job that runs is not woken by it.
+fn a_dropped_wait_leaves_no_waker<E: Engine>() {
+    run::<E>(async |rt| {
+        let gate = Arc::new(Gate::default());
+        let inside = Arc::clone(&gate);
+        let mut job = rt.unblock(move || inside.pass());
+        assert!(poll_once(&mut job).await.is_none());
+        gate.wait_for(1);
+        drop(job);
+        let before = rt.stats().wakes_remote;
+        gate.open();
+        while rt.stats().blocking.jobs_now > 0 {
+            yield_now().await;
+        }
+        assert_eq!(rt.stats().wakes_remote, before);
+    });
+}
+
 /// Many more jobs than threads, from many tasks: each result is its own, and nothing is lost as threads fall idle.
 fn many_jobs_all_arrive<E: Engine>() {
     const TASKS: u64 = 100;
@@ -403,6 +453,9 @@ fn main() -> ExitCode {
         a_job_that_has_not_begun_can_be_taken_back,
         a_job_that_runs_goes_on,
         idle_threads_end_and_others_are_started,
+        a_job_meets_the_end_of_an_idle_thread,
+        an_idle_thread_is_no_reason_to_wait,
+        a_dropped_wait_leaves_no_waker,
         many_jobs_all_arrive,
         the_end_drops_what_waits_and_waits_for_what_runs,
         a_job_that_hangs_is_left_behind,

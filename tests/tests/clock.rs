@@ -4,62 +4,14 @@
 //! Method: an executor over a driver whose clock a test moves by hand.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use executor::{Config, Driver, DriverStats, Executor, Fired, MissedTickBehavior, Unpark};
-use tests::{Suite, ms};
+use executor::{Config, Executor, MissedTickBehavior};
+use tests::{ByHand, Suite, by_hand, ms};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// A driver with no kernel, and a clock that others move.
-struct ByHand {
-    now: Rc<Cell<Instant>>,
-}
-
-struct Nobody;
-
-impl Unpark for Nobody {
-    fn unpark(&self) {}
-}
-
-impl Driver for ByHand {
-    fn turn(&mut self, _timeout: Option<Duration>, _fired: &mut Fired) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn close(&mut self) {}
-
-    fn drain(&mut self, _deadline: Instant, _fired: &mut Fired) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn now(&self) -> Instant {
-        self.now.get()
-    }
-
-    fn unparker(&self) -> Arc<dyn Unpark> {
-        Arc::new(Nobody)
-    }
-
-    fn as_fd(&mut self) -> io::Result<BorrowedFd<'_>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn stats(&self) -> DriverStats {
-        DriverStats::default()
-    }
-}
-
-/// A runtime, and its clock.
-fn by_hand() -> (Executor<ByHand>, Rc<Cell<Instant>>) {
-    let now = Rc::new(Cell::new(Instant::now()));
-    (Executor::new(ByHand { now: Rc::clone(&now) }, Config::default()), now)
-}
 
 /// As many turns as anything could need.
 fn turns(rt: &Executor<ByHand>) {
@@ -70,7 +22,7 @@ fn turns(rt: &Executor<ByHand>) {
 
 fn a_jump_fires_what_is_due_once_and_in_order() {
     const TIMERS: u64 = 1000;
-    let (rt, now) = by_hand();
+    let (rt, now) = by_hand(Config::default());
     let (start, fired) = (now.get(), Rc::new(RefCell::new(Vec::new())));
     for number in 0..TIMERS {
         // Half of them within the hour, half after it; not in the order in which they are set.
@@ -95,7 +47,7 @@ fn a_jump_fires_what_is_due_once_and_in_order() {
 }
 
 fn a_clock_that_stands_still_fires_nothing() {
-    let (rt, now) = by_hand();
+    let (rt, now) = by_hand(Config::default());
     let sleep = rt.spawn(rt.sleep(Duration::from_nanos(1)));
     turns(&rt);
     assert!(!sleep.is_finished());
@@ -121,7 +73,7 @@ fn an_interval_after_a_jump() {
     for (behavior, ticks) in
         [(MissedTickBehavior::Skip, 1), (MissedTickBehavior::Delay, 1), (MissedTickBehavior::Burst, 60)]
     {
-        let (rt, now) = by_hand();
+        let (rt, now) = by_hand(Config::default());
         let ticked = Rc::new(Cell::new(0));
         let (mut interval, counted) = (rt.interval(Duration::from_secs(60)), Rc::clone(&ticked));
         interval.set_missed_tick_behavior(behavior);

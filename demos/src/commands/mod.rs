@@ -1,5 +1,6 @@
 //! The demonstrations: for each its arguments, what it prints, and the way to its part in the library.
 
+pub mod blocking;
 pub mod chat;
 pub mod dht;
 pub mod files;
@@ -8,5 +9,7 @@ pub mod ipc;
 pub mod models;
 pub mod proxy;
 pub mod queue;
+pub mod rpc;
+pub mod tasks;
 pub mod udp;
 pub mod web;

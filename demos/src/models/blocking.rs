@@ -18,6 +18,7 @@ use super::talk::talk;
 
 pub fn run(hall: &Hall) -> io::Result<()> {
     let _listener = hall.stop.watch(hall.listener.clone());
+    hall.ready()?;
     while !hall.stop.is_asked() {
         if let Guest::Welcome(stream) = hall.accept(0, SocketFlags::empty())? {
             let stream = Arc::new(stream);

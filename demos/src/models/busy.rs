@@ -16,6 +16,7 @@ use super::hall::{Guest, Hall};
 
 pub fn run(hall: &Hall) -> io::Result<()> {
     hall.listener.set_nonblocking(true)?;
+    hall.ready()?;
     let mut scratch = Scratch::new();
     let mut connections: Vec<Connection> = Vec::new();
     while !hall.stop.is_asked() {

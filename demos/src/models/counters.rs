@@ -16,7 +16,7 @@ pub enum Call {
     Clone,
     /// epoll_ctl(2)
     EpollCtl,
-    /// epoll_wait(2)
+    /// epoll_pwait2(2)
     EpollWait,
     /// fcntl(2)
     Fcntl,
@@ -39,12 +39,12 @@ pub enum Call {
 }
 
 impl Call {
-    /// All, in the order of their numbers, with the kernel's name for each.
+    /// All, in the order of their numbers, each with the name of the function.
     const ALL: [(Call, &'static str); 13] = [
         (Call::Accept, "accept4"),
         (Call::Clone, "clone"),
         (Call::EpollCtl, "epoll_ctl"),
-        (Call::EpollWait, "epoll_wait"),
+        (Call::EpollWait, "epoll_pwait2"),
         (Call::Fcntl, "fcntl"),
         (Call::Fork, "fork"),
         (Call::Enter, "io_uring_enter"),

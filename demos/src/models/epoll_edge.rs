@@ -36,6 +36,7 @@ pub fn run(hall: &Hall) -> io::Result<()> {
     let both = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
     epoll::add(&epoll, &*hall.stop, EventData::new_u64(STOP), EventFlags::IN)?;
     epoll::add(&epoll, &*hall.listener, EventData::new_u64(LISTENER), EventFlags::IN | EventFlags::ET)?;
+    hall.ready()?;
     let mut scratch = Scratch::new();
     let mut connections: Slab<Connection> = Slab::new();
     let mut events: Vec<Event> = Vec::with_capacity(EVENTS);

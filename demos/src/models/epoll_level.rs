@@ -5,7 +5,7 @@
 //! again, so one read per event is enough, and nothing can be forgotten.
 //!
 //! See it: `demos models serve epoll-level --listen 127.0.0.1:7000`, then `nc 127.0.0.1 7000`, and
-//! `strace -p $(pgrep -n demos)`: epoll_wait, recvfrom, sendto.
+//! `strace -p $(pgrep -n demos)`: epoll_pwait2, recvfrom, sendto.
 //!
 //! What is next: `epoll-edge`, which reports changes only. With tasks on top, this is the runtime `reactor-level`.
 
@@ -31,6 +31,7 @@ pub fn run(hall: &Hall) -> io::Result<()> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, &*hall.stop, EventData::new_u64(STOP), EventFlags::IN)?;
     epoll::add(&epoll, &*hall.listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    hall.ready()?;
     let mut scratch = Scratch::new();
     let mut connections: Slab<Connection> = Slab::new();
     let mut events: Vec<Event> = Vec::with_capacity(EVENTS);

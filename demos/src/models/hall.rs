@@ -13,6 +13,7 @@ use rustix::net::{SocketFlags, accept_with};
 use super::counters::{Call, Counters};
 use super::service::{BUFFER, Service, refusal};
 use super::stop::Stop;
+use crate::output;
 
 /// How long accepting rests when the machine is short of something, and how often in a row.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -41,6 +42,12 @@ pub enum Guest {
 }
 
 impl Hall {
+    /// Says that clients may come. The rung is set up.
+    pub fn ready(&self) -> io::Result<()> {
+        let line = format!("listening on {} ({})", self.listener.local_addr()?, self.name);
+        output::print(&line).map_err(io::Error::other)
+    }
+
     /// The next one who comes: waits if the listener is blocking.
     pub fn accept(&self, present: usize, flags: SocketFlags) -> io::Result<Guest> {
         let mut pauses = 0;

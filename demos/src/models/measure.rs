@@ -24,7 +24,7 @@ use super::report::{Point, Report, Row};
 use super::service::{Service, page_check};
 use super::tree::Usage;
 use super::{RUNGS, Rung, page, serve};
-use crate::child::{Server, Snapshot};
+use crate::child::Server;
 use crate::client::{self, Dialogue, EchoDialogue, HttpDialogue, Tally};
 use crate::commands::models::MeasureArgs;
 use crate::compare::progress_bar;
@@ -179,10 +179,16 @@ impl Measurement {
         let rt = &self.client;
         let run = |peers, part| rt.block_on(async { client::run(rt, peers, rt.now() + self.slot.mul_f64(part)).await });
         let (peers, warm_up) = run(peers, WARM_UP)?;
-        let (before, used_before) = snapshot(server)?;
+        // The processor time of the questions is outside of what is measured.
+        let mut before = server.snapshot()?;
+        let used_before = Usage::of(server.id());
         let waited = control::waited_ns();
         let (peers, tally): (Peers, Tally) = run(peers, 1.0 - WARM_UP)?;
-        let (after, used_after) = snapshot(server)?;
+        let used_after = Usage::of(server.id());
+        let mut after = server.snapshot()?;
+        if used_before.cpu_ns > 0 {
+            (before.cpu_ns, after.cpu_ns) = (used_before.cpu_ns, used_after.cpu_ns);
+        }
         let report = &mut self.report;
         report.answers += warm_up.requests + tally.requests;
         report.measured += tally.elapsed;
@@ -202,7 +208,7 @@ impl Measurement {
 
     fn connect(&self, server: &Server, rung: &Rung, service: Service, number: usize) -> anyhow::Result<Peers> {
         let (length, is_page) = page_check(rung.name);
-        let is_page: Rc<dyn Fn(&[u8]) -> bool> = Rc::new(is_page);
+        let is_page: client::Check = Rc::new(is_page);
         let dialogue = || match service {
             Service::Echo => (Dialogue::Echo(EchoDialogue::new(Rc::clone(&self.block), MESSAGE, 1)), 1),
             Service::Web => (Dialogue::Http(HttpDialogue::checked("/", length, Rc::clone(&is_page), 1)), 1),
@@ -217,16 +223,6 @@ impl Measurement {
         let (peers, _) = rt.block_on(async { client::run(rt, peers, rt.now()).await })?;
         Ok(peers)
     }
-}
-
-/// What the server counts, with the processor time of all its processes, and what the kernel says of it.
-fn snapshot(server: &mut Server) -> anyhow::Result<(Snapshot, Usage)> {
-    let mut snapshot = server.snapshot()?;
-    let usage = Usage::of(server.id());
-    if usage.cpu_ns > 0 {
-        snapshot.cpu_ns = usage.cpu_ns;
-    }
-    Ok((snapshot, usage))
 }
 
 /// The memory of an idle connection, from that of the server with so many connections. Where there are enough, those of

@@ -42,19 +42,23 @@ pub fn html(report: &Report) -> anyhow::Result<String> {
          kernel and pay for what happens. Both axes are logarithmic: a line that rises by a decade per decade pays for \
          each connection.",
     );
-    page.plots(&curves(report, "who pays for the idle", SCALING)?);
+    page.plots(&curves(report, SCALING)?);
     page.section("The families");
     for (title, names) in FAMILIES {
         page.heading(title);
-        page.plots(&curves(report, title, names)?);
+        page.plots(&curves(report, names)?);
     }
     page.section("Under load");
-    page.text("Up to 64 clients that send 128 bytes and wait for the echo. Less is better, but for echoes per second.");
-    page.kinds();
+    page.text(
+        "Up to 64 clients that send 128 bytes and wait for the echo. Orange are the rungs on the kernel's calls, blue the \
+         runtimes. Less is better, but for echoes per second. Some scales are logarithmic.",
+    );
     let bars = FIGURES.iter().map(|(title, figure)| bars(report, title, figure));
     page.plots(&bars.collect::<anyhow::Result<Vec<_>>>()?);
     page.section("The table");
     page.table(&report.table());
+    page.list(report.columns());
+    page.heading("What to look at");
     page.list(report.lessons());
     page.section("What to try next");
     page.list(report.next());
@@ -62,7 +66,7 @@ pub fn html(report: &Report) -> anyhow::Result<String> {
 }
 
 /// Cost and latency over the number of connections, of these rungs.
-fn curves(report: &Report, caption: &str, names: &[&str]) -> anyhow::Result<[Plot; 2]> {
+fn curves(report: &Report, names: &[&str]) -> anyhow::Result<[Plot; 2]> {
     let drawn = |title: &str, figure: fn(&Point) -> f64| {
         let rows = report.rows.iter().filter(|row| names.contains(&row.rung.name));
         let curves = rows.map(|row| {
@@ -71,7 +75,7 @@ fn curves(report: &Report, caption: &str, names: &[&str]) -> anyhow::Result<[Plo
             Curve { name: row.rung.name.to_owned(), kind: row.kind(), points: points.collect() }
         });
         let curves = Curves {
-            caption: format!("{caption}: {title}"),
+            caption: title.to_owned(),
             title: format!("{title}, over the number of connections"),
             x: Axis::Log("connections, all but one idle".to_owned()),
             y: Axis::Log(title.to_owned()),

@@ -25,6 +25,7 @@ const CONNECTIONS: usize = 2;
 
 pub fn run(hall: &Hall) -> io::Result<()> {
     hall.listener.set_nonblocking(true)?;
+    hall.ready()?;
     let mut scratch = Scratch::new();
     let mut connections: Vec<Connection> = Vec::new();
     let mut list = vec![question(&*hall.stop), question(&hall.listener)];

@@ -35,6 +35,7 @@ pub fn run(hall: &Hall) -> io::Result<()> {
             hall.counters.call(Call::Clone);
             thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || work(hall, &waiting))?;
         }
+        hall.ready()?;
         while !hall.stop.is_asked() {
             let Guest::Welcome(stream) = hall.accept(0, SocketFlags::empty())? else { continue };
             if let Err(TrySendError::Full(stream)) = queue.try_send(stream) {

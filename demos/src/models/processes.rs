@@ -20,6 +20,7 @@ use super::talk::talk;
 
 pub fn run(hall: &Hall) -> io::Result<()> {
     let _listener = hall.stop.watch(hall.listener.clone());
+    hall.ready()?;
     let mut children: Vec<Pid> = Vec::new();
     while !hall.stop.is_asked() {
         let guest = hall.accept(children.len(), SocketFlags::empty())?;

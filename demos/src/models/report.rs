@@ -71,9 +71,10 @@ impl Report {
         let missing = self.missing();
         let list = |lines: &[String]| lines.iter().map(|line| format!("\n- {line}")).collect::<String>();
         format!(
-            "{}\n{}\n\nWhat to look at:{}\n\nWhat to try next:{}{}",
+            "{}\n{}\n\nColumns:{}\n\nWhat to look at:{}\n\nWhat to try next:{}{}",
             self.table().terminal(),
             self.note(),
+            list(&self.columns()),
             list(&self.lessons()),
             list(&self.next()),
             if missing.is_empty() { String::new() } else { format!("\n\nLeft out:{}", list(&missing)) }
@@ -138,15 +139,26 @@ impl Report {
                 beyond.join(" and ")
             ),
         };
-        format!(
-            "{} answers, every byte checked; each server {cores}. Under load, {LOAD} clients (or as many as the model \
-             serves) send 128 bytes and wait for the echo. CPU ns: processor time of the server per echo. calls, \
-             switches: system calls and context switches of the server per echo. p50, p99: time to the answer. \
-             page/s: the same with the web page. idle bytes: memory of a connection that says nothing, without the \
-             kernel's own. lines: of code in the rung's file. ns of N: processor time per echo of one client that talks \
-             among N connected. -: the model does not serve so many.{beyond}{disturbed}",
-            grouped(self.answers as f64)
-        )
+        format!("{} answers, every byte checked; each server {cores}.{beyond}{disturbed}", grouped(self.answers as f64))
+    }
+
+    /// What the columns hold, and in which units.
+    pub fn columns(&self) -> Vec<String> {
+        let load = format!(
+            "clients: so many talk at once, {LOAD} or as many as the model serves. Each sends 128 bytes and waits for the echo."
+        );
+        [
+            &load,
+            "echo/s: echoes per second. CPU ns: processor time of the server for each, in nanoseconds.",
+            "calls, switches: system calls and context switches of the server for each echo.",
+            "p50, p99: the time to the answer that a half, and all but one in a hundred, stay below.",
+            "page/s: pages per second, with the web server instead of the echo.",
+            "idle bytes: memory that a connection takes which says nothing, without the kernel's own.",
+            "lines: lines of code of the rung's file.",
+            "ns of N: CPU ns when N are connected and one of them talks. -: the model does not serve so many.",
+        ]
+        .map(str::to_owned)
+        .into()
     }
 
     /// What a reader should see in the table.
@@ -169,12 +181,12 @@ impl Report {
         let names = ["processes", "threads", "epoll-level", "uring-oneshot", "uring-multishot"];
         let bytes = join(names.map(|name| figure(name, &bytes)).into());
         let lessons = [
-            ("the last columns, from left to right: who looks at all descriptors pays for all of them", grows),
-            ("calls: readiness needs one to receive and one to send; completion shares one among many", calls),
-            ("idle bytes: what waits for a client, a process, a thread, a buffer, or next to nothing", bytes),
+            ("ns of N from left to right, who looks at all descriptors pays for all of them (last : first)", grows),
+            ("calls, readiness needs one to receive and one to send, completion shares one among many", calls),
+            ("idle bytes, a process, a thread, a buffer waits for a client, or next to nothing", bytes),
         ];
         let seen = lessons.into_iter().filter(|(_, figures)| !figures.is_empty());
-        seen.map(|(lesson, figures)| format!("{lesson} ({figures}).")).collect()
+        seen.map(|(lesson, figures)| format!("{lesson}: {figures}.")).collect()
     }
 
     /// What to do with this.

@@ -25,6 +25,7 @@ use super::hall::{Guest, Hall};
 
 pub fn run(hall: &Hall) -> io::Result<()> {
     hall.listener.set_nonblocking(true)?;
+    hall.ready()?;
     let mut scratch = Scratch::new();
     let mut connections: Vec<Connection> = Vec::new();
     loop {

@@ -33,7 +33,6 @@ pub fn run(rung: &'static Rung, service: Service, args: &ServerArgs) -> anyhow::
             if args.control {
                 answer(&hall)?;
             }
-            output::print(&format!("listening on {} ({name})", hall.listener.local_addr()?))?;
             run(&hall)?;
             let words = hall.counters.all().into_iter().map(|(name, count)| format!("{name}={count}"));
             output::print(&format!("served {}", words.collect::<Vec<_>>().join(" ")))
@@ -47,7 +46,9 @@ fn open(rung: &'static Rung, service: Service, args: &ServerArgs) -> anyhow::Res
     signals::stop_on_signals(move || asked.ask()).context("cannot watch for signals")?;
     let listener = listen(args.listen).map_err(|error| server::refusal(args.listen, &error))?;
     let wished = args.max_connections.map_or(usize::MAX, |most| most as usize);
-    let limit = wished.min(rung.most).min(limits::open_files().saturating_sub(limits::RESERVED)).max(1);
+    // What select can't see, it refuses itself.
+    let most = if rung.name == "select" { MOST } else { rung.most };
+    let limit = wished.min(most).min(limits::open_files().saturating_sub(limits::RESERVED)).max(1);
     let counters = Counters::new()?;
     Ok(Hall { name: rung.name, service, listener: Arc::new(listener.into()), limit, counters, stop })
 }
@@ -79,7 +80,5 @@ fn answer(hall: &Hall) -> anyhow::Result<()> {
 
 /// Connections a rung can hold here.
 pub fn capacity(rung: &Rung) -> usize {
-    // Half of the descriptors may be the client's, which has a limit of its own, and a select sees the first 1,024.
-    let seen = if rung.name == "select" { 1024 - limits::RESERVED } else { MOST };
-    rung.most.min(seen).min(limits::open_files().saturating_sub(limits::RESERVED))
+    rung.most.min(limits::open_files().saturating_sub(limits::RESERVED))
 }

@@ -89,6 +89,7 @@ impl<'a> Server<'a> {
     }
 
     fn run(mut self) -> io::Result<()> {
+        self.hall.ready()?;
         // What came before the sockets were armed was not announced.
         let mut due = self.all();
         while !self.hall.stop.is_asked() {

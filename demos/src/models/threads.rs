@@ -24,6 +24,7 @@ const STACK: usize = 256 * 1024;
 
 pub fn run(hall: &Hall) -> io::Result<()> {
     let _listener = hall.stop.watch(hall.listener.clone());
+    hall.ready()?;
     let present = AtomicUsize::new(0);
     // The scope ends when all threads have, and they end when their sockets are shut down.
     thread::scope(|scope| {

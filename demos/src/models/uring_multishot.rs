@@ -86,6 +86,7 @@ impl Server<'_> {
     fn run(&mut self) -> io::Result<()> {
         self.ring.poll(self.hall.stop.as_fd(), POLLIN, STOP)?;
         self.accept()?;
+        self.hall.ready()?;
         let mut completed = Vec::new();
         while self.accepts || !self.connections.is_empty() {
             self.ring.wait(&mut completed)?;
@@ -276,9 +277,11 @@ impl Buffers {
     /// Gives one back. The kernel sees it after [`publish`](Self::publish).
     fn give(&mut self, number: u16) {
         let address = self.address(number) as u64;
-        // SAFETY: the place is less than BUFFERS. It is free, for there are as many places as buffers, and this buffer is
-        // in none; the kernel looks at it only after the new tail was published.
-        let entry = unsafe { &mut *self.entries.add(usize::from(self.tail % BUFFERS)) };
+        // SAFETY: the place is less than BUFFERS, so this stays within the mapping.
+        let entry = unsafe { self.entries.add(usize::from(self.tail % BUFFERS)) };
+        // SAFETY: the place is free, for there are as many places as buffers, and this buffer is in none; the kernel looks
+        // at it only after the new tail was published, and nobody else knows it.
+        let entry = unsafe { &mut *entry };
         entry.set_addr(address);
         entry.set_len(BUFFER as u32);
         entry.set_bid(number);

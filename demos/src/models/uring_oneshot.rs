@@ -63,6 +63,7 @@ impl Server<'_> {
     fn run(&mut self) -> io::Result<()> {
         self.ring.poll(self.hall.stop.as_fd(), POLLIN, STOP)?;
         self.accept()?;
+        self.hall.ready()?;
         let mut completed = Vec::new();
         while self.accepts || !self.connections.is_empty() {
             self.ring.wait(&mut completed)?;

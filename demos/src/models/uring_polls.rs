@@ -33,6 +33,7 @@ pub fn run(hall: &Hall) -> anyhow::Result<()> {
 fn serve(hall: &Hall, mut ring: Ring) -> io::Result<()> {
     ring.poll(hall.stop.as_fd(), POLLIN, STOP)?;
     ring.poll(hall.listener.as_fd(), POLLIN, LISTENER)?;
+    hall.ready()?;
     let mut scratch = Scratch::new();
     let mut connections: Slab<Connection> = Slab::new();
     let mut completed = Vec::new();

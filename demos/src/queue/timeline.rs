@@ -31,8 +31,8 @@ pub fn timeline(plan: &Plan, record: &Record) -> String {
 
 /// The column in which a moment lies.
 fn column(record: &Record, at: Duration) -> usize {
-    let part = at.as_secs_f64() / record.ended.as_secs_f64().max(f64::MIN_POSITIVE);
-    ((part * WIDTH as f64) as usize).min(WIDTH - 1)
+    let column = at.as_nanos() * WIDTH as u128 / record.ended.as_nanos().max(1);
+    (column as usize).min(WIDTH - 1)
 }
 
 /// When somebody worked and when the queue held it up, until its last item.

@@ -45,6 +45,13 @@ impl Demos {
         Demos::start_after(&format!("ulimit -n {files}"), arguments)
     }
 
+    /// Starts it by another program, which is given with its own arguments.
+    pub fn start_with(program: &str, arguments: &str) -> Demos {
+        let mut words = program.split_whitespace().chain(arguments.split_whitespace());
+        let mut command = Command::new(words.next().expect("a program"));
+        Demos::spawn(command.args(words), b"")
+    }
+
     /// Starts it after what a shell has done to the process.
     pub fn start_after(preparation: &str, arguments: &str) -> Demos {
         let script = format!("{preparation} && exec \"$0\" {arguments}");

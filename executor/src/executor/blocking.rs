@@ -294,6 +294,7 @@ impl<D: Driver> Executor<D> {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn spawn_blocking<T, F>(&self, job: F) -> JoinHandle<T>
     where
         T: Send + 'static,
