@@ -63,6 +63,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Http(args)) => http(args)?,
         Some(Command::Models(args)) => commands::models::run(&args)?,
         Some(Command::Web(args)) => commands::web::run(&args)?,
+        Some(Command::Udp(args)) => commands::udp::run(args)?,
         Some(Command::Framing(args)) => commands::framing::run(args)?,
         Some(Command::Files(args)) => commands::files::run(args)?,
         Some(Command::Tasks(args)) => commands::tasks::run(&args)?,
@@ -72,6 +73,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Chat(args)) => commands::chat::run(args)?,
         Some(Command::Proxy(args)) => commands::proxy::run(args)?,
         Some(Command::Rpc(args)) => commands::rpc::run(args)?,
+        Some(Command::Dht(args)) => commands::dht::run(args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),
     }

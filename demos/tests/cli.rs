@@ -5,6 +5,7 @@
 mod blocking;
 mod chat;
 mod crowd;
+mod dht;
 mod endings;
 mod files;
 mod framing;
@@ -16,6 +17,7 @@ mod proxy;
 mod queue;
 mod sandbox;
 mod tasks;
+mod udp;
 mod workers;
 
 use std::io::{ErrorKind, Read, Write};
@@ -34,8 +36,8 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    let all = "compare|echo|http|models|models serve|web|framing|framing serve|files|files send|files receive|tasks|blocking|\
-               queue|ipc|chat|proxy|rpc|rpc serve|rpc call|doctor";
+    let all = "compare|echo|http|models|models serve|web|udp|udp serve|udp ask|framing|framing serve|files|files send|\
+               files receive|tasks|blocking|queue|ipc|chat|proxy|rpc|rpc serve|rpc call|dht|dht serve|doctor";
     for command in std::iter::once("").chain(all.split('|')) {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
