@@ -10,6 +10,7 @@ use demos::http::HttpArgs;
 
 use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
+use crate::commands::dht::DhtArgs;
 use crate::commands::files::FilesArgs;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
@@ -18,6 +19,7 @@ use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
 use crate::commands::rpc::RpcCommand;
 use crate::commands::tasks::TasksArgs;
+use crate::commands::udp::UdpArgs;
 use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
@@ -43,20 +45,22 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Compare(CompareArgs),
     Echo(EchoArgs),
     Http(HttpCommand),
+    Models(ModelsArgs),
+    Web(WebArgs),
+    Udp(UdpArgs),
     Framing(FramingArgs),
+    Files(FilesArgs),
     Tasks(TasksArgs),
     Blocking(BlockingArgs),
-    Files(FilesArgs),
     Queue(QueueArgs),
     Ipc(IpcArgs),
     Chat(ChatCommand),
     Proxy(ProxyCommand),
     Rpc(RpcCommand),
-    Compare(CompareArgs),
-    Models(ModelsArgs),
-    Web(WebArgs),
+    Dht(DhtArgs),
     Doctor(DoctorArgs),
 }
 

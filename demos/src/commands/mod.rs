@@ -2,6 +2,7 @@
 
 pub mod blocking;
 pub mod chat;
+pub mod dht;
 pub mod files;
 pub mod framing;
 pub mod ipc;
@@ -10,4 +11,5 @@ pub mod proxy;
 pub mod queue;
 pub mod rpc;
 pub mod tasks;
+pub mod udp;
 pub mod web;
