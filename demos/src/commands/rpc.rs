@@ -183,8 +183,9 @@ impl Program for Call<'_> {
         let client = Client::connect(&rt, *server, *timeout, trace(&rt, *is_traced)).await;
         let client = client
             .map_err(|error| anyhow!("cannot connect to {server}: {error}; is `demos rpc serve` running there?"))?;
-        let result: Value = client.call(method, arguments).await?;
-        output::print(&result.to_string())
+        let result: Result<Value, _> = client.call(method, arguments).await;
+        client.close().await;
+        output::print(&result?.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
-use executor::{Reader, Runtime, Stream, Writer};
+use executor::{JoinHandle, Reader, Runtime, Stream, Writer};
 use futures_lite::future::or;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -73,6 +73,8 @@ struct Line {
     outgoing: Sender<Vec<u8>>,
     /// Why there is no connection any more.
     is_over: RefCell<Option<String>>,
+    /// The task that reads and writes.
+    task: Cell<Option<JoinHandle<()>>>,
 }
 
 impl<R: Runtime> Clone for Client<R> {
@@ -92,19 +94,36 @@ impl<R: Runtime> Client<R> {
     pub async fn connect(rt: &R, server: SocketAddr, time: Duration, trace: Trace) -> io::Result<Self> {
         let (reader, writer) = rt.timeout(time, rt.connect(server)).await??.split();
         let (outgoing, messages) = async_channel::bounded(OUTGOING);
-        let line =
-            Rc::new(Line { next: Cell::new(1), waiting: RefCell::default(), outgoing, is_over: RefCell::default() });
+        let line = Rc::new(Line {
+            next: Cell::new(1),
+            waiting: RefCell::default(),
+            outgoing,
+            is_over: RefCell::default(),
+            task: Cell::default(),
+        });
         let (frames, writer) = (Frames::new(reader, codec()), FrameWriter::new(writer, codec()));
         // The tasks must not keep the line open themselves: the last client does.
         let weak = Rc::downgrade(&line);
-        rt.spawn(async move {
+        let task = rt.spawn(async move {
             let reason = or(receive(frames, &weak), send(writer, messages)).await;
             if let Some(line) = weak.upgrade() {
                 line.close(reason);
             }
-        })
-        .detach();
+        });
+        line.task.set(Some(task));
         Ok(Client { rt: rt.clone(), time, trace, line })
+    }
+
+    /// Ends the connection when all is sent that there is to say. Without this a program that ends at once may take
+    /// its last words along, such as a cancel.
+    ///
+    /// # Cancel safety
+    /// Dropping this future leaves the rest to the runtime.
+    pub async fn close(self) {
+        self.line.outgoing.close();
+        if let Some(task) = self.line.task.take() {
+            let _ = self.rt.timeout(self.time, task).await;
+        }
     }
 
     /// The same with another time limit.

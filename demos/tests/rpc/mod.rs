@@ -64,6 +64,9 @@ fn each_side_tells_its_own_steps() {
             assert_eq!(failed.status.code(), Some(1), "{engine}: {failed:?}");
             assert!(failed.stderr.contains(reason), "{engine}: {failed:?}");
         }
+        // Who gives up says so, also when it is the last thing it does.
+        let is_cancelled = || call("Hello.Count").stdout == "{\"begun\":2,\"done\":1,\"cancelled\":1}\n";
+        assert!(std::iter::repeat_with(is_cancelled).take(100).any(|is| is), "{engine}: the procedure runs on");
     }
 }
 
