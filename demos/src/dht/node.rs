@@ -121,6 +121,11 @@ impl<R: Net> Node<R> {
         }
     }
 
+    /// Whether it has no datagram in hand.
+    pub fn is_idle(&self) -> bool {
+        self.in_hand.get() == 0
+    }
+
     /// What it knows itself about where to go.
     pub fn own_next(&self, key: Id) -> Next {
         self.knowledge.next(key, &self.dead.borrow())
