@@ -15,6 +15,7 @@ mod models;
 mod process;
 mod proxy;
 mod queue;
+mod rpc;
 mod sandbox;
 mod tasks;
 mod udp;

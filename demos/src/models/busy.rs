@@ -20,7 +20,8 @@ pub fn run(hall: &Hall) -> io::Result<()> {
     let mut scratch = Scratch::new();
     let mut connections: Vec<Connection> = Vec::new();
     while !hall.stop.is_asked() {
-        if let Guest::Welcome(stream) = hall.accept(connections.len(), SocketFlags::NONBLOCK)? {
+        // All who wait: it takes long until they are asked again.
+        while let Guest::Welcome(stream) = hall.accept(connections.len(), SocketFlags::NONBLOCK)? {
             connections.push(Connection::new(stream));
         }
         connections.retain_mut(|connection| connection.step(hall, &mut scratch) != Step::Over);

@@ -49,9 +49,10 @@ pub fn run(hall: &Hall) -> io::Result<()> {
                 entry.events = if connections[place].wants_to_send() { POLLOUT } else { POLLIN };
             }
         }
-        if list[LISTENER].revents != 0
-            && let Guest::Welcome(stream) = hall.accept(connections.len(), SocketFlags::NONBLOCK)?
-        {
+        if list[LISTENER].revents == 0 {
+            continue;
+        }
+        while let Guest::Welcome(stream) = hall.accept(connections.len(), SocketFlags::NONBLOCK)? {
             list.push(question(&stream));
             connections.push(Connection::new(stream));
         }

@@ -61,17 +61,15 @@ pub fn run(hall: &Hall) -> io::Result<()> {
     }
 }
 
-/// Lets one in, if select can see it.
+/// Lets in all who wait, if select can see them.
 fn welcome(hall: &Hall, connections: &mut Vec<Connection>) -> io::Result<()> {
-    let Guest::Welcome(stream) = hall.accept(connections.len(), SocketFlags::NONBLOCK)? else { return Ok(()) };
-    if is_visible(&stream) {
-        connections.push(Connection::new(stream));
-    } else {
-        let number = stream.as_raw_fd();
-        hall.refuse(
-            &stream,
-            &format!("select(2) sees descriptors 0 to {} only, and this one would be {number}", FD_SETSIZE - 1),
-        );
+    while let Guest::Welcome(stream) = hall.accept(connections.len(), SocketFlags::NONBLOCK)? {
+        if is_visible(&stream) {
+            connections.push(Connection::new(stream));
+            continue;
+        }
+        let (last, number) = (FD_SETSIZE - 1, stream.as_raw_fd());
+        hall.refuse(&stream, &format!("select(2) sees descriptors 0 to {last} only, and this one would be {number}"));
     }
     Ok(())
 }

@@ -46,6 +46,8 @@ mod hello;
 mod interface;
 mod server;
 mod show;
+#[cfg(test)]
+mod simulation;
 mod wire;
 
 use std::rc::Rc;
@@ -69,7 +71,9 @@ pub struct Step {
 
 /// Who wants to see the steps, if anybody does.
 #[derive(Clone, Default)]
-pub struct Trace(Option<Rc<dyn Fn(&Step)>>);
+pub struct Trace(Option<Rc<Observer>>);
+
+type Observer = dyn Fn(&Step);
 
 impl Trace {
     /// Every step is told to `observer`.
