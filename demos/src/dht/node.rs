@@ -19,6 +19,9 @@ const TRIES: u32 = 2;
 /// Steps after which a look-up is dropped: more than any ring needs.
 pub const MOST_HOPS: u32 = 64;
 
+/// Datagrams that a node has in hand at most. Further ones are lost, as they would be on a network.
+const IN_HAND: u32 = 256;
+
 /// What all nodes of a process share.
 #[derive(Debug)]
 pub struct World {
@@ -43,6 +46,7 @@ pub struct Node<R: Net> {
     pub dead: RefCell<BTreeSet<Id>>,
     /// A dead one is silent. Its socket is there, as that of a machine without power would seem to be.
     pub lives: Cell<bool>,
+    in_hand: Cell<u32>,
     socket: Rc<UdpSocket<R::Port>>,
 }
 
@@ -57,24 +61,29 @@ impl<R: Net> Node<R> {
             replies: Replies::default(),
             dead: RefCell::default(),
             lives: Cell::new(true),
+            in_hand: Cell::new(0),
             socket: Rc::new(socket),
         })
     }
 
-    /// Receives until the runtime is stopped. Each datagram is a task of its own, after its time on the way; there are
-    /// as many as look-ups under way make.
+    /// Receives until the runtime is stopped. Each datagram is a task of its own, after its time on the way.
     pub async fn run(self: Rc<Self>) -> io::Result<()> {
         while let Some((received, buffer)) = unless_stopping(&self.rt, self.socket.read_from(vec![0; LONGEST])).await {
             let (length, from) = received?;
             // What is too long, or no message, is nobody's.
             let Some(bytes) = buffer.get(..length) else { continue };
             let Ok(message) = serde_json::from_slice::<Message>(bytes) else { continue };
+            if self.in_hand.get() == IN_HAND {
+                continue;
+            }
+            self.in_hand.set(self.in_hand.get() + 1);
             let node = Rc::clone(&self);
             let handling = async move {
                 node.rt.sleep(node.world.delay).await;
                 if node.lives.get() {
                     node.handle(message, from).await;
                 }
+                node.in_hand.set(node.in_hand.get() - 1);
             };
             self.rt.spawn(handling).detach();
         }
@@ -110,6 +119,11 @@ impl<R: Net> Node<R> {
             }
             _ => {}
         }
+    }
+
+    /// Whether it has no datagram in hand.
+    pub fn is_idle(&self) -> bool {
+        self.in_hand.get() == 0
     }
 
     /// What it knows itself about where to go.

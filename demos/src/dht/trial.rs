@@ -16,6 +16,9 @@ use super::ring::{Contact, Id, id_of, owner};
 /// Look-ups under way at a time.
 const AT_A_TIME: usize = 32;
 
+/// How long it may take after a trial until nothing is on its way.
+const QUIET_WITHIN: Duration = Duration::from_secs(10);
+
 /// What is to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -143,11 +146,21 @@ impl<R: Net> Trial<R> {
             // It can't be aborted, and what panics in it is reported.
             let _ = asker.await;
         }
+        self.quieten().await;
         let mut figures = figures.take();
         figures.times.sort_unstable();
         figures.messages = self.world.messages.get();
         figures.learned_by_others = self.world.learned_on_the_way.get();
         figures
+    }
+
+    /// Waits until no datagram is on its way any more: what is left of one trial is no part of the next.
+    async fn quieten(&self) {
+        let (deadline, mut quiet) = (self.rt.now() + QUIET_WITHIN, 0);
+        while quiet < 2 && self.rt.now() < deadline {
+            self.rt.sleep(self.plan.delay + Duration::from_millis(1)).await;
+            quiet = if self.nodes.iter().all(|node| node.is_idle()) { quiet + 1 } else { 0 };
+        }
     }
 
     /// Waits until all nodes have ended, the runtime being stopped.

@@ -7,7 +7,11 @@ use executor::{IoBuf, IoBufMut, Reader, Runtime, Slice, Writer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::BLOCK;
 use super::message::LONGEST_MESSAGE;
+
+/// How long a peer may go on sending after it was told that it is of no use.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// The other side.
 pub struct Peer<R: Runtime> {
@@ -84,6 +88,21 @@ impl<R: Runtime> Peer<R> {
     /// Says that nothing more comes.
     pub async fn end(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
+    }
+
+    /// Ends although the peer goes on sending. Closing at once would reset the connection, for what it sends is unread,
+    /// and it might never see what was said to it. So what comes is thrown away for a moment, until it ends, too.
+    pub async fn part(mut self) -> io::Result<()> {
+        self.end().await?;
+        let rest = async {
+            let mut buffer = vec![0; BLOCK];
+            while let (Ok(1..), emptied) = self.stream.read(buffer).await {
+                buffer = emptied;
+            }
+        };
+        // Whoever takes longer gets the reset.
+        let _ = self.rt.timeout(PARTING, rest).await;
+        Ok(())
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Arrival {
 enum Failure {
     /// The sender is told, and may offer the next.
     Refused(Refusal),
+    /// The sender is told, but it is in the middle of the file: nothing more can be said on this connection.
+    Midway(Refusal),
     /// There is nobody to tell.
     Broken(io::Error),
 }
@@ -60,23 +62,36 @@ pub async fn receive<R: Files>(rt: R, stream: R::Stream, inbox: &Inbox, report: 
             Err(error) => {
                 if error.kind() == ErrorKind::InvalidData {
                     peer.say(&Answer::Refused(Refusal::for_good(error.to_string()))).await?;
+                    peer.part().await?;
                 }
                 return Err(error);
             }
         };
-        let taken = take(&rt, &mut peer, inbox, &offer).await;
-        let (answer, outcome) = match taken {
-            Ok(before) => (Ok(Answer::Received { bytes: offer.size }), Ok(before)),
-            Err(Failure::Refused(refusal)) => (Ok(Answer::Refused(refusal.clone())), Err(refusal.why)),
+        let (answer, goes_on) = match take(&rt, &mut peer, inbox, &offer).await {
+            Ok(before) => {
+                let bytes = offer.size;
+                report(&Arrival { offer, outcome: Ok(before) });
+                (Answer::Received { bytes }, true)
+            }
             Err(Failure::Broken(error)) => {
                 let why = format!("the connection broke, what has come is kept: {error}");
-                (Err(error), Err(why))
+                report(&Arrival { offer, outcome: Err(why) });
+                return Err(error);
             }
+            Err(Failure::Refused(refusal)) => (refuse(offer, refusal, &report), true),
+            Err(Failure::Midway(refusal)) => (refuse(offer, refusal, &report), false),
         };
-        report(&Arrival { offer, outcome });
-        peer.say(&answer?).await?;
+        peer.say(&answer).await?;
+        if !goes_on {
+            return peer.part().await;
+        }
     }
     peer.end().await
+}
+
+fn refuse(offer: Offer, refusal: Refusal, report: &impl Fn(&Arrival)) -> Answer {
+    report(&Arrival { offer, outcome: Err(refusal.why.clone()) });
+    Answer::Refused(refusal)
 }
 
 /// Takes one file. Returns how much of it was here before.
@@ -127,7 +142,9 @@ async fn fill<R: Runtime, F: RandomAccess>(
         }
         let filled = slice.into_inner();
         checksum.add(&filled[..count]);
-        buffer = write_block(file, filled, count, place).await.map_err(disk("write the file"))?;
+        buffer = write_block(file, filled, count, place)
+            .await
+            .map_err(|error| Failure::Midway(cannot("write the file", &error)))?;
         place += count as u64;
     }
     Ok(checksum)
@@ -143,5 +160,9 @@ async fn is_the_same<R: Files>(rt: &R, existing: std::fs::File, offer: &Offer) -
 
 /// Trouble of ours, which the sender is told of.
 fn disk(what: &'static str) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure::Refused(Refusal::for_good(format!("the receiver cannot {what}: {error}")))
+    move |error| Failure::Refused(cannot(what, &error))
+}
+
+fn cannot(what: &str, error: &io::Error) -> Refusal {
+    Refusal::for_good(format!("the receiver cannot {what}: {error}"))
 }

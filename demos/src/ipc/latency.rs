@@ -35,7 +35,7 @@ pub enum Place {
 
 /// The far end at work. Dropping it ends a process; a thread ends when it is told so.
 pub enum Partner {
-    Thread(thread::JoinHandle<std::io::Result<()>>),
+    Thread(Option<thread::JoinHandle<std::io::Result<()>>>),
     Process(Child),
 }
 
@@ -46,7 +46,7 @@ impl Partner {
             Place::Thread => {
                 let run = move || answer(&mut *way.join(far)?);
                 let thread = thread::Builder::new().name("far end".to_owned()).spawn(run);
-                Ok(Partner::Thread(thread.context("cannot start a thread")?))
+                Ok(Partner::Thread(Some(thread.context("cannot start a thread")?)))
             }
             Place::Process => {
                 let binary = std::env::current_exe().context("cannot find this program's own file")?;
@@ -84,8 +84,8 @@ impl Partner {
                 ensure!(status.success(), "the process at the far end ended with {status}");
             }
             Partner::Thread(thread) => {
-                let thread = std::mem::replace(thread, thread::spawn(|| Ok(())));
-                thread.join().map_err(|_| anyhow!("the far end panicked"))?.context("the far end failed")?;
+                let ended = thread.take().map(thread::JoinHandle::join).context("it has been waited for")?;
+                ended.map_err(|_| anyhow!("the far end panicked"))?.context("the far end failed")?;
             }
         }
         Ok(())

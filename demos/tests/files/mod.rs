@@ -206,6 +206,23 @@ fn nothing_but_plain_names_gets_in_and_nothing_is_overwritten() {
 }
 
 #[test]
+fn a_sender_learns_midway_that_the_receiver_cannot_go_on() {
+    for engine in engines() {
+        let place = Place::new();
+        place.file("a");
+        let folder = place.0.join("in");
+        let options = format!("files receive --on {engine} --listen 127.0.0.1:0 --folder {}", folder.display());
+        // Files grow to 1,000 KiB at most: a full disk is not to be had in a test.
+        let receiver = Demos::start_after("trap '' XFSZ && ulimit -f 1000", &options);
+        let sent = place.send(&engine, receiver.address(), "a").end();
+        assert_eq!(sent.status.code(), Some(1), "{engine}: {sent:?}");
+        assert!(sent.stderr.contains("the receiver cannot write the file: File too large"), "{engine}: {sent:?}");
+        let said = end(receiver);
+        assert!(said.contains("refused a bytes=") && said.contains("File too large"), "{engine}: {said}");
+    }
+}
+
+#[test]
 fn netcat_finds_out_that_it_does_not_speak_the_protocol() {
     if !has_client("nc") {
         return;
