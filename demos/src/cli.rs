@@ -10,13 +10,16 @@ use demos::http::HttpArgs;
 
 use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
+use crate::commands::dht::DhtArgs;
 use crate::commands::files::FilesArgs;
 use crate::commands::framing::FramingArgs;
 use crate::commands::ipc::IpcArgs;
 use crate::commands::models::ModelsArgs;
 use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
+use crate::commands::rpc::RpcCommand;
 use crate::commands::tasks::TasksArgs;
+use crate::commands::udp::UdpArgs;
 use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
@@ -42,19 +45,22 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Compare(CompareArgs),
     Echo(EchoArgs),
     Http(HttpCommand),
+    Models(ModelsArgs),
+    Web(WebArgs),
+    Udp(UdpArgs),
     Framing(FramingArgs),
+    Files(FilesArgs),
     Tasks(TasksArgs),
     Blocking(BlockingArgs),
-    Files(FilesArgs),
     Queue(QueueArgs),
     Ipc(IpcArgs),
     Chat(ChatCommand),
     Proxy(ProxyCommand),
-    Compare(CompareArgs),
-    Models(ModelsArgs),
-    Web(WebArgs),
+    Rpc(RpcCommand),
+    Dht(DhtArgs),
     Doctor(DoctorArgs),
 }
 

@@ -4,16 +4,19 @@
 //! |---|---|
 //! | [`echo`] | the smallest server there is: what comes in goes out |
 //! | [`http`] | HTTP/1.1 |
+//! | [`udp`] | upper case over UDP, and a client that lives with loss |
 //! | [`framing`] | messages over a stream of bytes: sticky packets, and three codecs |
 //! | [`files`] | file transfer with resumption |
 //! | [`tasks`] | tasks against threads and processes: to make, to keep, to switch |
 //! | [`blocking`] | why a call that blocks stops all tasks, and what to do |
 //! | [`queue`] | producers and consumers over a bounded queue |
 //! | [`chat`] | a chat server: one room, a bounded queue for each client |
+//! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
+//! | [`rpc`] | remote procedure calls: stubs, messages, concurrent calls |
+//! | [`dht`] | look-ups in a ring of nodes over UDP, iterative and recursive |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
 //! | [`memory`] | what the kernel says about memory |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
-//! | [`proxy`] | a load balancer in front of several servers, with HTTP and without |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
 //! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!
@@ -24,6 +27,7 @@
 
 pub mod blocking;
 pub mod chat;
+pub mod dht;
 pub mod echo;
 pub mod files;
 pub mod framing;
@@ -33,6 +37,8 @@ pub mod memory;
 pub mod plot;
 pub mod proxy;
 pub mod queue;
+pub mod rpc;
 pub mod sandbox;
 pub mod serve;
 pub mod tasks;
+pub mod udp;

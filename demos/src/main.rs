@@ -58,19 +58,22 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Echo(args)) => echo(args)?,
         Some(Command::Http(args)) => http(args)?,
+        Some(Command::Models(args)) => commands::models::run(&args)?,
+        Some(Command::Web(args)) => commands::web::run(&args)?,
+        Some(Command::Udp(args)) => commands::udp::run(args)?,
         Some(Command::Framing(args)) => commands::framing::run(args)?,
+        Some(Command::Files(args)) => commands::files::run(args)?,
         Some(Command::Tasks(args)) => commands::tasks::run(&args)?,
         Some(Command::Blocking(args)) => commands::blocking::run(&args)?,
-        Some(Command::Files(args)) => commands::files::run(args)?,
         Some(Command::Queue(args)) => commands::queue::run(args)?,
         Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
         Some(Command::Chat(args)) => commands::chat::run(args)?,
         Some(Command::Proxy(args)) => commands::proxy::run(args)?,
-        Some(Command::Compare(args)) => compare::run(&args)?,
-        Some(Command::Models(args)) => commands::models::run(&args)?,
-        Some(Command::Web(args)) => commands::web::run(&args)?,
+        Some(Command::Rpc(args)) => commands::rpc::run(args)?,
+        Some(Command::Dht(args)) => commands::dht::run(args)?,
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => return run(Cli::parse_from(["demos", "compare"])),
     }

@@ -86,18 +86,17 @@ where
 
 /// What comes before a server's runtime.
 fn prepare(args: &ServerArgs) -> anyhow::Result<()> {
-    check_reach(args)?;
+    check_reach(args.listen, args.allow_remote)?;
     limits::raise_open_files();
     Ok(())
 }
 
 /// Refuses addresses that other machines can reach, unless they are wished for.
-pub fn check_reach(args: &ServerArgs) -> anyhow::Result<()> {
-    if !args.listen.ip().is_loopback() && !args.allow_remote {
+pub fn check_reach(listen: SocketAddr, allow_remote: bool) -> anyhow::Result<()> {
+    if !listen.ip().is_loopback() && !allow_remote {
         bail!(
-            "{} can be reached from other machines, and this is a demonstration: \
-             listen on 127.0.0.1 or [::1], or say --allow-remote",
-            args.listen
+            "{listen} can be reached from other machines, and this is a demonstration: \
+             listen on 127.0.0.1 or [::1], or say --allow-remote"
         );
     }
     Ok(())

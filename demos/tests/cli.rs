@@ -5,6 +5,7 @@
 mod blocking;
 mod chat;
 mod crowd;
+mod dht;
 mod endings;
 mod files;
 mod framing;
@@ -14,8 +15,10 @@ mod models;
 mod process;
 mod proxy;
 mod queue;
+mod rpc;
 mod sandbox;
 mod tasks;
+mod udp;
 mod workers;
 
 use std::io::{ErrorKind, Read, Write};
@@ -34,28 +37,9 @@ const TOO_MUCH: usize = 64 << 20;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    let commands = [
-        "",
-        "echo",
-        "http",
-        "framing",
-        "framing serve",
-        "tasks",
-        "blocking",
-        "files",
-        "files send",
-        "files receive",
-        "queue",
-        "ipc",
-        "chat",
-        "proxy",
-        "compare",
-        "models",
-        "models serve",
-        "web",
-        "doctor",
-    ];
-    for command in commands {
+    let all = "compare|echo|http|models|models serve|web|udp|udp serve|udp ask|framing|framing serve|files|files send|\
+               files receive|tasks|blocking|queue|ipc|chat|proxy|rpc|rpc serve|rpc call|dht|dht serve|doctor";
+    for command in std::iter::once("").chain(all.split('|')) {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");

@@ -106,14 +106,6 @@ impl<T> Hold<T> {
     }
 }
 
-/// Closes a socket that no operation holds any more, so that its peer learns of it now.
-fn end<T>(context: &Context, socket: Socket<T>) -> io::Result<()> {
-    if socket.has_waited.get() {
-        let _ = context.shutdown(socket.as_fd(), Shutdown::Write);
-    }
-    ring::close(&context.seam, socket.into_fd())
-}
-
 impl<T> std::fmt::Debug for Hold<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Hold").field(&self.as_fd()).finish()
@@ -133,7 +125,7 @@ impl<T> Drop for Hold<T> {
         let Some(socket) = self.socket.take() else { return };
         self.context.release(&socket);
         match Rc::try_unwrap(socket) {
-            Ok(socket) => drop(end(&self.context, socket)),
+            Ok(socket) => drop(ring::close(&self.context.seam, socket.into_fd())),
             Err(busy) => {
                 let _ = self.context.shutdown(busy.as_fd(), Shutdown::Both);
             }
@@ -341,7 +333,7 @@ impl Connection for StreamSocket {
 
     async fn close(self) -> io::Result<()> {
         let context = Rc::clone(&self.hold.context);
-        end(&context, self.hold.release().await?)
+        ring::close(&context.seam, self.hold.release().await?.into_fd())
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {

@@ -84,9 +84,6 @@ pub(crate) struct Socket<T> {
     pub(crate) incoming: Incoming<T>,
     /// A send that nobody waits for any more isn't over, or did not send the whole of its buffer.
     pub(crate) is_cut: Cell<bool>,
-    /// A send may have waited for room. When that takes long, the kernel hands it to a worker, whose hold on the
-    /// socket outlasts the send: closing would not tell the peer of the end.
-    pub(crate) has_waited: Cell<bool>,
 }
 
 /// What an operation brought and nobody has asked for yet, and who waits for it.
@@ -119,7 +116,7 @@ impl<T> Socket<T> {
             is_released: Cell::default(),
             waiting: WaitSlot::default(),
         };
-        Rc::new(Socket { fd, incoming, is_cut: Cell::default(), has_waited: Cell::default() })
+        Rc::new(Socket { fd, incoming, is_cut: Cell::default() })
     }
 
     pub(crate) fn entry_fd(&self) -> types::Fd {
@@ -332,7 +329,6 @@ impl Kind {
                 let (start, len) = buffer.place();
                 let rest = opcode::Send::new(socket.entry_fd(), start.wrapping_add(*sent), clamp(len - *sent));
                 let whole = if *whole { libc::MSG_WAITALL } else { 0 };
-                socket.has_waited.set(socket.has_waited.get() | !*is_quiet);
                 let (quiet, skip) = match is_quiet {
                     true => (libc::MSG_DONTWAIT, squeue::Flags::SKIP_SUCCESS),
                     false => (0, squeue::Flags::empty()),

@@ -235,7 +235,9 @@ fn a_burst_nobody_reads_stays_bounded<E: Engine>() {
         }
         rt.sleep(ms(1)).await;
         most = most.max(rt.stats().driver.chunks_lent_now);
-        assert!(most <= 100, "{most} chunks");
+        // The receive is stopped at 16, and less than two rounds come before the kernel has heard of it. (Not stopped, it
+        // would take the whole pool, which has 64 to begin with.)
+        assert!(most <= 40, "{most} chunks");
         let (mut count, mut next) = (0, 0);
         loop {
             // Until there is room for the mark behind them: the first time the buffer may still be full.

@@ -18,7 +18,7 @@ use crate::serve::{linger, unless_stopping};
 pub const NAME_TIME: Duration = Duration::from_secs(60);
 /// Characters of a name at most.
 pub const NAME_LEN: usize = 20;
-/// How long somebody who leaves has to read the lines that were said before.
+/// How long somebody who leaves has to read what is still to be said.
 pub const FAREWELL_TIME: Duration = Duration::from_secs(5);
 /// Lines that are sent with one write at most.
 const BATCH: usize = 64;
@@ -36,7 +36,8 @@ pub async fn connection<R: Runtime>(rt: R, stream: R::Stream, room: Rc<Room>) ->
     let mut guest = Guest { rt, lines, writer: Mutex::new(writer), room };
     let result = guest.visit().await;
     if let Err(FrameError::TooLong { limit, .. }) = &result {
-        guest.reply(&format!("* a line has {limit} bytes at most: good bye\n")).await?;
+        let why = format!("* a line has {limit} bytes at most: good bye\n");
+        guest.rt.timeout(FAREWELL_TIME, guest.reply(&why)).await.map_err(io::Error::from)??;
     }
     guest.writer.lock().await.shutdown().await?;
     if result.is_err() {

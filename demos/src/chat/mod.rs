@@ -37,7 +37,7 @@ use std::time::Duration;
 pub use guest::connection;
 pub use room::Room;
 
-/// How long somebody who talks waits for a queue that is full.
+/// How long somebody who talks waits, for each line, for queues that are full.
 pub const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What becomes of a client who doesn't read what it is sent.

@@ -80,9 +80,12 @@ impl Room {
             let members = self.members.borrow();
             members.values().filter(|member| member.name != from.name).cloned().collect()
         };
+        // One for all: while it waits for one queue, the others are emptied as well.
+        let deadline = rt.now() + PATIENCE;
         for member in others {
             let Err(TrySendError::Full(line)) = member.queue.try_send(Rc::clone(&line)) else { continue };
-            if !member.is_slow.get() && rt.timeout(PATIENCE, member.queue.send(Rc::clone(&line))).await.is_ok() {
+            let patience = deadline.saturating_duration_since(rt.now());
+            if !member.is_slow.get() && rt.timeout(patience, member.queue.send(Rc::clone(&line))).await.is_ok() {
                 continue;
             }
             member.is_slow.set(true);

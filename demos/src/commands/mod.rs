@@ -2,11 +2,14 @@
 
 pub mod blocking;
 pub mod chat;
+pub mod dht;
 pub mod files;
 pub mod framing;
 pub mod ipc;
 pub mod models;
 pub mod proxy;
 pub mod queue;
+pub mod rpc;
 pub mod tasks;
+pub mod udp;
 pub mod web;

@@ -241,19 +241,19 @@ mod tests {
     #[test]
     fn a_message_is_found_when_its_last_byte_is_there_and_not_before() {
         let three = NonZeroUsize::new(3).unwrap();
-        let cases: [(Box<dyn Codec>, &[u8], &[u8], usize); 5] = [
-            (Box::new(Delimiter::lines(3)), b"abc\n12", b"abc", 4),
-            (Box::new(Delimiter::lines(0)), b"\nabc", b"", 1),
-            (Box::new(Fixed::new(three)), b"a\0b12", b"a\0b", 3),
-            (Box::new(Fixed::new(three)), b"\0\0\0ab", b"", 3),
-            (Box::new(Prefix::new(Width::Four, 3)), b"\0\0\0\x03abc12", b"abc", 7),
-        ];
-        for (mut codec, bytes, message, len) in cases {
-            for cut in 0..len {
-                assert_eq!(found(&mut codec, &bytes[..cut]), None, "{cut} bytes of {bytes:?}");
-            }
-            assert_eq!(found(&mut codec, bytes), Some((message.to_vec(), len)), "{bytes:?}");
+        check(Delimiter::lines(3), b"abc\n12", b"abc", 4);
+        check(Delimiter::lines(0), b"\nabc", b"", 1);
+        check(Fixed::new(three), b"a\0b12", b"a\0b", 3);
+        check(Fixed::new(three), b"\0\0\0ab", b"", 3);
+        check(Prefix::new(Width::Four, 3), b"\0\0\0\x03abc12", b"abc", 7);
+    }
+
+    /// These bytes begin with this message, which takes `len` of them.
+    fn check(mut codec: impl Codec, bytes: &[u8], message: &[u8], len: usize) {
+        for cut in 0..len {
+            assert_eq!(found(&mut codec, &bytes[..cut]), None, "{cut} bytes of {bytes:?}");
         }
+        assert_eq!(found(&mut codec, bytes), Some((message.to_vec(), len)), "{bytes:?}");
     }
 
     #[test]

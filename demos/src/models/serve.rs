@@ -26,7 +26,7 @@ pub fn run(rung: &'static Rung, service: Service, args: &ServerArgs) -> anyhow::
     match rung.model {
         Model::Runtime(engine) => server::run(Some(engine), args, runtimes::Rung { name, service }),
         Model::Loop(run) | Model::Uring(run) => {
-            server::check_reach(args)?;
+            server::check_reach(args.listen, args.allow_remote)?;
             limits::raise_open_files();
             rung.check()?;
             let hall = open(rung, service, args)?;

@@ -47,9 +47,11 @@ async fn pump<R: Runtime>(rt: &R, mut from: impl Reader, mut to: impl Writer, mo
 
 /// Waits until nothing has moved for `time`. Its timer is set anew only when it fires.
 async fn silence<R: Runtime>(rt: &R, moved: &Cell<Instant>, time: Duration) {
-    while let end = moved.get() + time
-        && rt.turn_time() < end
-    {
+    loop {
+        let end = moved.get() + time;
+        if rt.turn_time() >= end {
+            return;
+        }
         rt.sleep_until(end).await;
     }
 }

@@ -200,6 +200,8 @@ fn bytes_get_through_both_ways_and_each_end_on_its_own() {
                 assert!(talk.await.unwrap() == (said.into_bytes(), true));
             }
         });
+        // And not because the proxy has lost its patience.
+        assert!(sim.elapsed() < Settings::default().idle_timeout);
         sim.finish();
     });
 }
@@ -233,5 +235,110 @@ fn a_silent_connection_is_closed_and_a_slow_server_is_answered_for() {
             serving.await.unwrap();
         });
     }
+    sim.finish();
+}
+
+/// A server that reads the head of a request and says this, at once and after a while, for each; then it closes, or
+/// waits for the next. The count is of requests.
+fn scripted(sim: &Sim, number: usize, at_once: &'static str, later: &'static str, closes: bool) -> Rc<Cell<u32>> {
+    let count = Rc::new(Cell::new(0));
+    let requests = Rc::clone(&count);
+    accept(sim, server(number), move |rt, mut stream| {
+        let requests = Rc::clone(&requests);
+        async move {
+            let mut received = Vec::new();
+            while let Ok(chunk) = stream.recv().await {
+                if chunk.bytes().is_empty() {
+                    return;
+                }
+                received.extend_from_slice(chunk.bytes());
+                if received.windows(4).any(|end| end == b"\r\n\r\n") {
+                    received.clear();
+                    requests.set(requests.get() + 1);
+                    let _ = stream.write_all(at_once).await;
+                    if closes {
+                        return;
+                    }
+                    rt.sleep(Duration::from_millis(10)).await;
+                    let _ = stream.write_all(later).await;
+                }
+            }
+        }
+    });
+    count
+}
+
+/// A proxy in front of two such servers.
+fn build_scripted(sim: &Sim) {
+    let targets = [0, 1].map(|number| Target { addr: server(number), weight: 1 });
+    let never = Duration::from_secs(3600);
+    let settings = Settings { check_every: never, fall: 1000, http: Some(Limits::default()), ..Settings::default() };
+    let proxy = Proxy::new(sim, &targets, settings, |_| {});
+    accept(sim, FRONT.parse().unwrap(), move |rt, stream| connection(Rc::clone(&proxy), rt, stream));
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+const POST: &str = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+
+#[test]
+fn an_answer_that_nobody_asked_for_reaches_nobody() {
+    let right = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright";
+    let late = (right, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", Duration::from_millis(100));
+    // A part of it comes with the right answer, the rest in front of the next.
+    let begun = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nrightHTTP/1.1 200 OK\r\nConte";
+    let stuck = (begun, "nt-Length: 0\r\n\r\n", Duration::ZERO);
+    for (at_once, later, pause) in [late, stuck] {
+        let sim = Sim::calm(1);
+        let counts = [0, 1].map(|number| scripted(&sim, number, at_once, later, false));
+        build_scripted(&sim);
+        sim.block_on(async {
+            for _ in 0..8 {
+                let (heard, _) = talk(sim.clone(), GET.to_owned()).await;
+                assert_eq!(answers(&heard), [(200, "right".to_owned())]);
+                sim.sleep(pause).await;
+            }
+        });
+        assert_eq!(counts.map(|count| count.get()), [4, 4]);
+        sim.finish();
+    }
+}
+
+#[test]
+fn what_may_be_repeated_is_tried_everywhere_and_what_may_not_once() {
+    let sim = Sim::calm(1);
+    let counts = [0, 1].map(|number| scripted(&sim, number, "", "", true));
+    build_scripted(&sim);
+    let ask = |request: &str| {
+        let (heard, _) = sim.block_on(talk(sim.clone(), request.to_owned()));
+        let sum = counts.iter().map(|count| count.take()).sum::<u32>();
+        (answers(&heard)[0].0, sum)
+    };
+    assert_eq!(ask(GET), (502, 2));
+    assert_eq!(ask(POST), (502, 1));
+    sim.finish();
+}
+
+#[test]
+fn an_early_answer_ends_the_connection_whose_body_is_not_sent() {
+    let sim = Sim::calm(1);
+    let early = "HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno";
+    let counts = [0, 1].map(|number| scripted(&sim, number, early, "", false));
+    build_scripted(&sim);
+    let request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nGET / HTTP/1.1\r\n";
+    let heard = sim.block_on(async {
+        let mut client = sim.connect(FRONT.parse().unwrap()).await.unwrap();
+        client.write_all(request).await.0.unwrap();
+        let mut heard = Vec::new();
+        loop {
+            let chunk = client.recv().await.unwrap();
+            if chunk.bytes().is_empty() {
+                return heard;
+            }
+            heard.extend_from_slice(chunk.bytes());
+        }
+    });
+    let heard = String::from_utf8(heard).unwrap();
+    assert!(heard.starts_with("HTTP/1.1 413 ") && heard.contains("\r\nConnection: close\r\n"), "{heard}");
+    assert_eq!(counts.iter().map(|count| count.get()).sum::<u32>(), 1);
     sim.finish();
 }

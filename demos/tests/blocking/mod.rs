@@ -5,7 +5,7 @@ use crate::process::{demos, engines};
 #[test]
 fn a_blocked_thread_ticks_never_and_the_cures_tick_on() {
     for engine in engines() {
-        let shown = demos(&format!("blocking --on {engine} --tasks 3 --tick 10 --work 200"));
+        let shown = demos(&format!("blocking --on {engine} --tasks 3 --tick 4 --work 80"));
         assert!(shown.status.success(), "{shown:?}");
         let ticks = |code: &str| -> usize {
             let row = shown.stdout.lines().find(|line| line.starts_with(&format!("│ {code}")));

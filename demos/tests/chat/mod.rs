@@ -10,7 +10,7 @@ use crate::process::{Demos, PATIENCE, client, connect, engines, has_client};
 
 /// Bytes of a line in a flood, and how many lines are more than all buffers of a connection hold.
 const LINE: usize = 1000;
-const FLOOD: usize = 8_000;
+const FLOOD: usize = 6_000;
 
 fn start(engine: &str, options: &str) -> Demos {
     Demos::start(&format!("chat --on {engine} --listen 127.0.0.1:0 {options}"))

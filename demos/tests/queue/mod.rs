@@ -8,8 +8,8 @@ use crate::process::{client, demos, engines, has_client};
 fn who_is_held_up_is_seen() {
     for engine in engines() {
         for (options, held_up, word) in [
-            ("--produce 0 --consume 100 --items 2 --capacity 1", "producer 1", "back-pressure"),
-            ("--produce 100 --consume 0 --items 3 --capacity 4", "consumer 1", "consumers wait"),
+            ("--produce 0 --consume 40 --items 2 --capacity 1", "producer 1", "back-pressure"),
+            ("--produce 40 --consume 0 --items 3 --capacity 4", "consumer 1", "consumers wait"),
         ] {
             let shown = demos(&format!("queue --on {engine} {options}"));
             assert!(shown.status.success() && shown.stdout.contains(word), "{engine}: {shown:?}");

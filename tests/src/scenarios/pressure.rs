@@ -10,6 +10,7 @@ use socket2::SockRef;
 
 use super::{Scenario, scenario};
 use crate::engine::Engine;
+use crate::ms;
 use crate::net::{Pattern, duplex, pair};
 use crate::rounds::Rounds;
 
@@ -53,12 +54,13 @@ fn short_sends<E: Engine<Rt = Proactor>>(rounds: &mut Rounds) {
                 }
             });
             stream.write_all(Pattern::new(round).bytes(0, TOTAL)).await.0.expect("write_all");
-            // After some hundred waits for room the kernel hands a send to a worker, whose hold on the socket may be let
-            // go in the next turn only. There is none, and this holds it for certain: the peer is to see the end.
-            let worker = stream.as_fd().try_clone_to_owned().expect("dup");
             drop(stream);
+            // The loop goes on meanwhile: after some hundred waits for room the kernel hands a send to a worker, and
+            // what it holds of the socket is let go in the next turn only. Until then there is no end of the stream.
+            while !reader.is_finished() {
+                rt.sleep(ms(1)).await;
+            }
             assert_eq!(reader.join().expect("the reader does not panic"), TOTAL);
-            drop(worker);
         }
     });
 }
