@@ -56,7 +56,7 @@ pub fn html(report: &Report) -> anyhow::Result<String> {
     let bars = FIGURES.iter().map(|(title, figure)| bars(report, title, figure));
     page.plots(&bars.collect::<anyhow::Result<Vec<_>>>()?);
     page.section("The table");
-    page.table(&report.table());
+    page.table(&report.table(|_| true));
     page.list(report.columns());
     page.heading("What to look at");
     page.list(report.lessons());

@@ -11,8 +11,9 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use nix::sys::signal::{SigSet, Signal};
 use rustix::net::SocketFlags;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
+use rustix::process::{self, Pid, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
 
 use super::counters::Call;
 use super::hall::{Guest, Hall};
@@ -27,39 +28,47 @@ pub fn run(hall: &Hall) -> io::Result<()> {
         // Who has ended stays in the kernel's table until somebody asks for it. At the latest when the next one comes.
         children.retain(|child| !has_ended(hall, *child, WaitOptions::NOHANG));
         let Guest::Welcome(stream) = guest else { continue };
+        // A signal that met a child before its own handlers were set would be taken for one to the parent.
+        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+        signals.thread_block()?;
         hall.counters.call(Call::Fork);
         // SAFETY: other threads of this process wait for signals and for lines on stdin; the child has none of them, and
         // waits for none. What it calls of theirs is the allocator, which the C library makes usable after a fork. It
         // ends in `_exit`, so it never gets to what belongs to the parent.
         match unsafe { libc::fork() } {
             0 => {
-                reset_signals();
+                reset_signals(signals);
                 let _ = catch_unwind(AssertUnwindSafe(|| talk(hall, &stream)));
                 // SAFETY: it ends the process without running anything of the parent's, such as exit handlers.
                 unsafe { libc::_exit(0) };
             }
-            child => match Pid::from_raw(child.max(0)) {
-                Some(child) => children.push(child),
-                None => hall.refuse(&stream, &format!("no process for it: {}", io::Error::last_os_error())),
-            },
+            child => {
+                let result = io::Error::last_os_error();
+                signals.thread_unblock()?;
+                match Pid::from_raw(child.max(0)) {
+                    Some(child) => children.push(child),
+                    None => hall.refuse(&stream, &format!("no process for it: {result}")),
+                }
+            }
         }
     }
     for child in &children {
         // It may have ended, but as nobody has asked for it yet, the number is still its own.
-        let _ = kill_process(*child, Signal::TERM);
+        let _ = kill_process(*child, process::Signal::TERM);
     }
     children.retain(|child| !has_ended(hall, *child, WaitOptions::empty()));
     Ok(())
 }
 
 /// In a child: the parent's handlers would tell the parent. Signals end it as they end any program, and so does the
-/// parent's end, however that comes.
-fn reset_signals() {
+/// parent's end, however that comes. One that has come meanwhile does so now.
+fn reset_signals(held_back: SigSet) {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the default action needs no function of ours.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    let _ = set_parent_process_death_signal(Some(process::Signal::TERM));
+    let _ = held_back.thread_unblock();
 }
 
 fn has_ended(hall: &Hall, child: Pid, options: WaitOptions) -> bool {

@@ -9,6 +9,8 @@ use super::Rung;
 use super::measure::LOAD;
 use crate::measure::Figures;
 
+/// Points of the curve that a terminal has room for.
+const SHOWN: [usize; 4] = [1, 64, 1_000, 10_000];
 /// A machine on which others take less than this part of the time counts as quiet.
 const QUIET: f64 = 0.05;
 
@@ -72,7 +74,7 @@ impl Report {
         let list = |lines: &[String]| lines.iter().map(|line| format!("\n- {line}")).collect::<String>();
         format!(
             "{}\n{}\n\nColumns:{}\n\nWhat to look at:{}\n\nWhat to try next:{}{}",
-            self.table().terminal(),
+            self.table(|connections| SHOWN.contains(&connections)).terminal(),
             self.note(),
             list(&self.columns()),
             list(&self.lessons()),
@@ -81,8 +83,8 @@ impl Report {
         )
     }
 
-    /// The table: one line for each rung.
-    pub fn table(&self) -> Table {
+    /// The table: one line for each rung, with those points of the curve that are to be shown.
+    pub fn table(&self, is_shown: impl Fn(usize) -> bool) -> Table {
         let plain = [
             "model",
             "clients",
@@ -96,7 +98,8 @@ impl Report {
             "idle bytes",
             "lines",
         ];
-        let curve = self.curve.iter().map(|connections| format!("ns of {}", grouped(*connections as f64)));
+        let shown = self.curve.iter().filter(|connections| is_shown(**connections));
+        let curve = shown.map(|connections| format!("ns of {}", grouped(*connections as f64)));
         let header = plain.into_iter().map(str::to_owned).chain(curve).collect();
         let mut table = Table { header, words: 1, rows: Vec::new() };
         for row in &self.rows {
@@ -114,7 +117,8 @@ impl Report {
                 some(row.idle_bytes),
                 row.rung.lines().to_string(),
             ];
-            let curve = row.curve.iter().map(|point| some(point.map(|point| point.cpu_ns)));
+            let points = self.curve.iter().zip(&row.curve).filter(|(connections, _)| is_shown(**connections));
+            let curve = points.map(|(_, point)| some(point.map(|point| point.cpu_ns)));
             table.row(Some(row.kind()), plain.into_iter().chain(curve));
         }
         table
@@ -181,12 +185,12 @@ impl Report {
         let names = ["processes", "threads", "epoll-level", "uring-oneshot", "uring-multishot"];
         let bytes = join(names.map(|name| figure(name, &bytes)).into());
         let lessons = [
-            ("ns of N from left to right, who looks at all descriptors pays for all of them (last : first)", grows),
-            ("calls, readiness needs one to receive and one to send, completion shares one among many", calls),
-            ("idle bytes, a process, a thread, a buffer waits for a client, or next to nothing", bytes),
+            ("ns of N, from left to right: who looks at every descriptor pays for every one. Last to first", grows),
+            ("calls: readiness takes one to receive and one to send, completion shares one among many", calls),
+            ("idle bytes: what waits for a client is a process, a thread, a buffer, or next to nothing", bytes),
         ];
         let seen = lessons.into_iter().filter(|(_, figures)| !figures.is_empty());
-        seen.map(|(lesson, figures)| format!("{lesson}: {figures}.")).collect()
+        seen.map(|(lesson, figures)| format!("{lesson} ({figures}).")).collect()
     }
 
     /// What to do with this.

@@ -112,6 +112,20 @@ fn every_rung_echoes_to_netcat_and_python_and_ends_while_clients_are_connected()
     }
 }
 
+/// A signal may meet a child before it has become its own process in all respects.
+#[test]
+fn children_end_even_if_they_have_just_begun() {
+    for _ in 0..30 {
+        let server = start("processes", "");
+        let address = server.address();
+        exchange(&mut connect(address));
+        let _silent = [connect(address), connect(address), connect(address)];
+        server.signal(Signal::TERM);
+        let ended = server.end();
+        assert!(ended.status.success() && ended.stdout.starts_with("served connections="), "{ended:?}");
+    }
+}
+
 #[test]
 fn every_rung_serves_the_page_to_curl() {
     if !has_client("curl") {
