@@ -427,11 +427,12 @@ fn the_calls_are_counted_rightly() {
 /// How often a call stands in a trace, without those of the thread that waits for signals, which is the first that the
 /// program starts, and without those that a signal had the kernel make anew.
 fn traced(trace: &str, call: &str) -> usize {
+    let lines = trace.lines().filter_map(|line| line.split_once(' ')).map(|(thread, line)| (thread, line.trim_start()));
     // Its number is what the first clone returns.
-    let mut started = trace.lines().filter(|line| line.contains("clone")).filter_map(|line| line.rsplit_once(" = "));
+    let is_clone = |line: &str| line.starts_with("clone") || line.starts_with("<... clone");
+    let mut started = lines.clone().filter(|(_, line)| is_clone(line)).filter_map(|(_, line)| line.rsplit_once(" = "));
     let waits_for_signals = started.next().map(|(_, thread)| thread);
-    let lines = trace.lines().filter_map(|line| line.split_once(' '));
-    let lines = lines.filter(|(thread, _)| Some(*thread) != waits_for_signals).map(|(_, line)| line.trim_start());
+    let lines = lines.filter(|(thread, _)| Some(*thread) != waits_for_signals).map(|(_, line)| line);
     // A signal's handler sends one byte to that thread, on whatever thread it runs.
     let lines = lines.filter(|line| !line.contains("\"X\", 1, "));
     let begun = lines.clone().filter(|line| line.strip_prefix(call).is_some_and(|rest| rest.starts_with('('))).count();
