@@ -109,7 +109,8 @@ fn an_interrupted_run_leaves_no_server_behind() {
         thread::sleep(Duration::from_millis(1));
     };
     assert!(line.contains("serve"), "{line}");
-    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    // Not SIGINT, which whoever is started in the background of a shell ignores.
+    kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
     assert!(!run.wait().unwrap().success());
     let interrupted = Instant::now();
     while command_line(server) == line {
