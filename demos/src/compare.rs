@@ -10,12 +10,10 @@
 //! before and after, while no request is on its way, so they belong to the counted requests alone.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
-use demos::plot::Destination;
 use indicatif::{ProgressBar, ProgressStyle};
 use reactor::{Reactor, Trigger};
 
@@ -60,23 +58,14 @@ const HTTP: &[&str] = &["http", "--max-requests", "18446744073709551615"];
 
 /// Compares, and prints what came of it.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
-    let open = |file: &Option<PathBuf>| file.as_deref().map(Destination::open).transpose();
-    let (json, html) = (open(&args.json)?, open(&args.html)?);
+    let files = output::Files::open(args.json.as_deref(), args.html.as_deref())?;
     limits::raise_open_files();
     let report = Comparison::new(args.seconds)?.run()?;
     output::print(&report.table())?;
     for missing in report.missing() {
         output::print(&missing)?;
     }
-    if let Some(file) = json {
-        let json = serde_json::to_string_pretty(&report.json()).context("the figures do not fit into JSON")?;
-        file.write(&(json + "\n")).context("cannot write the file given with --json")?;
-    }
-    if let Some(file) = html {
-        let html = page::html(&report).context("the plots cannot be drawn")?;
-        file.write(&html).context("cannot write the file given with --html")?;
-    }
-    Ok(())
+    files.write(|| report.json(), || page::html(&report))
 }
 
 struct Comparison {

@@ -16,7 +16,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
-use demos::plot::Destination;
 use indicatif::ProgressBar;
 use reactor::{Reactor, TcpStream, Trigger};
 
@@ -55,20 +54,11 @@ type Peers = Vec<client::Peer<TcpStream>>;
 
 /// Measures, and prints what came of it.
 pub fn run(args: &MeasureArgs) -> anyhow::Result<()> {
-    let open = |file: &Option<std::path::PathBuf>| file.as_deref().map(Destination::open).transpose();
-    let (json, html) = (open(&args.json)?, open(&args.html)?);
+    let files = output::Files::open(args.json.as_deref(), args.html.as_deref())?;
     limits::raise_open_files();
     let report = Measurement::new(args)?.run()?;
     output::print(&report.text())?;
-    if let Some(file) = json {
-        let json = serde_json::to_string_pretty(&report.json()).context("the figures do not fit into JSON")?;
-        file.write(&(json + "\n")).context("cannot write the file given with --json")?;
-    }
-    if let Some(file) = html {
-        let html = page::html(&report).context("the plots cannot be drawn")?;
-        file.write(&html).context("cannot write the file given with --html")?;
-    }
-    Ok(())
+    files.write(|| report.json(), || page::html(&report))
 }
 
 struct Measurement {

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::thread::JoinHandle;
 
 use socket2::{Domain, Socket, Type};
 
@@ -78,6 +79,17 @@ fn netcat_takes_part() {
     }
 }
 
+/// A guest who says very much, and then "last".
+fn flood(address: SocketAddr) -> JoinHandle<Guest> {
+    let mut speaker = Guest::new(address, "speaker");
+    std::thread::spawn(move || {
+        let line = "x".repeat(LINE);
+        (0..FLOOD).for_each(|_| speaker.say(&line));
+        speaker.say("last");
+        speaker
+    })
+}
+
 #[test]
 fn who_does_not_read_is_closed_and_holds_up_nobody() {
     for engine in engines() {
@@ -86,13 +98,7 @@ fn who_does_not_read_is_closed_and_holds_up_nobody() {
         let mut ann = Guest::new(address, "ann");
         let _slow = silent(address, "slow");
         assert_eq!(ann.hears(), "* slow has come");
-        let mut speaker = Guest::new(address, "speaker");
-        let flood = std::thread::spawn(move || {
-            let line = "x".repeat(LINE);
-            (0..FLOOD).for_each(|_| speaker.say(&line));
-            speaker.say("last");
-            speaker
-        });
+        let flood = flood(address);
         let heard = ann.hears_until("speaker: last");
         let lines = heard.iter().filter(|line| line.starts_with("speaker: x")).count();
         assert_eq!(lines, FLOOD, "{engine}");
@@ -111,13 +117,7 @@ fn who_reads_late_is_told_what_is_lost() {
         let mut ann = Guest::new(address, "ann");
         let slow = silent(address, "slow");
         assert_eq!(ann.hears(), "* slow has come");
-        let mut speaker = Guest::new(address, "speaker");
-        let flood = std::thread::spawn(move || {
-            let line = "x".repeat(LINE);
-            (0..FLOOD).for_each(|_| speaker.say(&line));
-            speaker.say("last");
-            speaker
-        });
+        let flood = flood(address);
         let heard = ann.hears_until("speaker: last");
         assert_eq!(heard.iter().filter(|line| line.starts_with("speaker: x")).count(), FLOOD, "{engine}");
         let mut slow = Guest { lines: BufReader::new(slow.try_clone().unwrap()), stream: slow };
