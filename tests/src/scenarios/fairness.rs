@@ -237,7 +237,7 @@ async fn firehose<E: Engine>(rt: &E::Rt, cores: Cores, stop: &Arc<AtomicBool>) -
     });
     std::thread::spawn(move || {
         keep_to(&cores.clients);
-        setpriority_process(None, 10).expect("one may always step back");
+        setpriority_process(None, 19).expect("one may always step back");
         let block = [7; 1 << 16];
         while !until.load(Ordering::Relaxed) {
             peer.write_all(&block).expect("write");
