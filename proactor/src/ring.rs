@@ -4,6 +4,7 @@
 //! Almost all unsafe code of the crate is here; the rest is in `op.rs`, which owns what the kernel is
 //! shown. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
 
+#[cfg(feature = "faults")]
 mod faults;
 pub(crate) mod message;
 mod restrict;
@@ -82,6 +83,7 @@ pub(crate) struct Ring {
     enter_fd: RawFd,
     enter_flags: u32,
     /// What a test holds back or makes fail; nothing else.
+    #[cfg(feature = "faults")]
     faults: faults::Faults,
 }
 
@@ -122,8 +124,13 @@ impl Ring {
                 other => break other?,
             }
         };
-        let faults = faults::Faults::new();
-        let mut ring = Ring { enter_fd: uring.as_raw_fd(), enter_flags: ENTER_EXT_ARG, uring, faults };
+        let mut ring = Ring {
+            enter_fd: uring.as_raw_fd(),
+            enter_flags: ENTER_EXT_ARG,
+            uring,
+            #[cfg(feature = "faults")]
+            faults: faults::Faults::default(),
+        };
         if !ring.uring.params().is_feature_no_iowait() {
             features.remove(Feature::NoIowait);
         }
@@ -286,6 +293,7 @@ impl Ring {
 
     /// Takes the next completion out of the queue.
     pub(crate) fn pop(&mut self) -> Option<Completion> {
+        #[cfg(feature = "faults")]
         if let Some(staged) = self.faults.next() {
             return Some(staged);
         }
