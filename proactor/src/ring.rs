@@ -76,6 +76,13 @@ impl Completion {
     }
 }
 
+/// How many entries the queues are to have.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) submissions: u32,
+    pub(crate) completions: u32,
+}
+
 /// An io_uring instance.
 pub(crate) struct Ring {
     uring: IoUring,
@@ -90,16 +97,10 @@ pub(crate) struct Ring {
 impl Ring {
     /// Sets a ring up with what `features` allows, taking out of it what the kernel refuses. If it
     /// `is_disabled`, it runs nothing before `restrict`.
-    pub(crate) fn new(
-        seam: &Seam,
-        submissions: u32,
-        completions: u32,
-        is_disabled: bool,
-        features: &mut Features,
-    ) -> io::Result<Ring> {
+    pub(crate) fn new(seam: &Seam, size: Size, is_disabled: bool, features: &mut Features) -> io::Result<Ring> {
         let uring = loop {
             let mut builder = IoUring::builder();
-            builder.setup_clamp().setup_cqsize(completions).dontfork();
+            builder.setup_clamp().setup_cqsize(size.completions).dontfork();
             if is_disabled {
                 builder.setup_r_disabled();
             }
@@ -112,7 +113,7 @@ impl Ring {
             if features.has(Feature::NoSqArray) {
                 builder.setup_no_sqarray();
             }
-            match seam.pass(Call::Setup as usize).and_then(|_| builder.build(submissions)) {
+            match seam.pass(Call::Setup as usize).and_then(|_| builder.build(size.submissions)) {
                 // EINVAL is all an older kernel says about a flag: leave out the newest, try again.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     let newest_first = [Feature::NoSqArray, Feature::DeferTaskrun, Feature::SubmitAll];
