@@ -19,7 +19,7 @@ use crate::calls::{self, NAMES};
 use crate::op::Operations;
 use crate::pool::Pool;
 use crate::ring::message::Message;
-use crate::ring::{BufferRing, Ring, Size};
+use crate::ring::{BufferRing, Ring, setup::Size};
 use crate::{Context, Proactor, UringDriver};
 
 /// An ability of the kernel that the runtime uses when it is there.

@@ -30,7 +30,7 @@ fn parts(count: usize, most: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
 /// Many more bytes than the kernel's buffers hold, and more parts than it takes at once.
 fn parts_arrive_in_their_order<E: Engine>() {
     run::<E>(async |rt| {
-        for (count, most) in [(2, 10), (40, 200_000), (3000, 2000)] {
+        for (count, most) in [(2, 10), (60, 2_000_000), (3000, 2000)] {
             let (mut stream, mut peer) = pair::<E>(rt).await;
             socket2::SockRef::from(&stream).set_send_buffer_size(4096).unwrap();
             let (parts, all) = parts(count, most);

@@ -6,7 +6,8 @@ use executor::Seam;
 use io_uring::register::Restriction;
 use io_uring::squeue;
 
-use super::{Ring, UNREGISTER_RING_FDS};
+use super::Ring;
+use super::setup::UNREGISTER_RING_FDS;
 use crate::calls::{Call, FOR_SOCKETS, OPERATIONS};
 
 impl Ring {
@@ -38,7 +39,7 @@ mod tests {
 
     use io_uring::{opcode, squeue, types};
 
-    use super::super::Size;
+    use super::super::setup::Size;
     use super::*;
     use crate::calls::NAMES;
     use crate::setup::{self, Features};
