@@ -65,7 +65,7 @@ impl Ring {
             enter_flags: ENTER_EXT_ARG,
             uring,
             #[cfg(feature = "faults")]
-            faults: faults::Faults::default(),
+            faults: super::faults::Faults::default(),
         };
         if !ring.uring.params().is_feature_no_iowait() {
             features.remove(Feature::NoIowait);
