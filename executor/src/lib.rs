@@ -137,7 +137,7 @@ pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
     copy::{copy, copy_bidirectional},
     cores::{StopHandle, Worker, run_on_each_core},
-    datagram::{Datagram, LENT_DATAGRAM, Port, UdpSocket},
+    datagram::{Address, Datagram, DatagramSocket, LENT_DATAGRAM, Port, UdpSocket, UnixDatagram},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::blocking::{BlockingConfig, BlockingStats},
     executor::stall::{Stall, StallWatch},

@@ -91,7 +91,7 @@ use executor::{Executor, Seam};
 use crate::op::Operations;
 use crate::pool::Pool;
 
-pub use crate::datagram::{DatagramPort, UdpSocket};
+pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;

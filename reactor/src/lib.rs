@@ -88,7 +88,7 @@ use crate::epoll::{Epoll, Sys};
 use crate::pool::Pool;
 
 pub use crate::async_fd::AsyncFd;
-pub use crate::datagram::{DatagramPort, UdpSocket};
+pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
