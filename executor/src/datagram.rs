@@ -6,11 +6,16 @@
 //!
 //! # No room at the receiver of a Unix datagram
 //!
-//! A UDP datagram for which the receiver has no room is dropped. A Unix one is not: its sender waits. If the socket is
-//! connected, the kernel tells when there is room, as it does for a stream. If it isn't, there is nothing to wait for:
-//! poll and epoll say that the socket can be written to, for they don't know where to, and whoever believes them tries
-//! again and again. (io_uring does so 128 times, and then leaves a thread of the kernel waiting.) So
-//! [`send_to`](DatagramSocket::send_to) tries again with growing pauses, on every engine.
+//! A UDP datagram for which the receiver has no room is dropped. A Unix one is not: its sender waits. What for?
+//!
+//! - If the socket is connected, poll and epoll tell when there is room, as they do for a stream. A reactor waits for
+//!   that.
+//! - If it isn't, they say that it can be written to, for they don't know where to. Whoever believes them tries again
+//!   and again, and keeps a processor busy.
+//! - io_uring waits in the same two ways; and when it tries again, the bytes are gone: the first try has consumed them,
+//!   and what is sent is an empty datagram (seen on Linux 6.18). So nothing may be left to it here.
+//!
+//! Where nothing can be waited for, the sender pauses, longer and longer, and tries again.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -93,7 +98,7 @@ pub trait Port: AsFd + Debug + Sized + 'static {
     async fn recv(&self) -> io::Result<Datagram<Self::Chunk, SockAddr>>;
     /// See [`DatagramSocket::read_from`].
     async fn read<B: IoBufMut>(&self, buf: B) -> BufResult<(usize, SockAddr), B>;
-    /// See [`DatagramSocket::send_to`]. To a Unix address that has no room it is `WouldBlock`, at once.
+    /// See [`DatagramSocket::send_to`]. `WouldBlock`, if there is no room and no way to wait for it.
     async fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> BufResult<(), B>;
     /// See [`DatagramSocket::into_std`].
     async fn into_fd(self) -> io::Result<OwnedFd>;
@@ -264,9 +269,9 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     /// Unix one it says that the receiver has it, and only need take it.
     ///
     /// To a Unix address that has no room (`net.unix.max_dgram_qlen`: 10 datagrams that wait, if nobody says otherwise)
-    /// it is sent when there is some. That is looked for with pauses of 1 to 64 ms, and those who look have no order: who
-    /// sends much to one address had better be [connected](Self::connect) to it, and use [`send`](Self::send). (While a
-    /// `send` waits for room, on a reactor so does a `send_to` of the same socket.)
+    /// it is sent when there is some. That is looked for with pauses of 1 to 64 ms, and those who look have no order. On a
+    /// reactor, who sends much to one address had better be [connected](Self::connect) to it, and use
+    /// [`send`](Self::send): that needs no pauses. (While it waits for room, so does a `send_to` of the same socket.)
     ///
     /// # Errors
     /// Those of sendmsg(2): too long (EMSGSIZE) ...; of a connected socket, also what became of
@@ -274,20 +279,11 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Cancel safety
     /// Dropping this future leaves open whether the datagram is sent; it is never sent in part.
-    pub async fn send_to<B: IoBuf>(&self, mut buf: B, to: A) -> BufResult<(), B> {
-        for pause in pauses() {
-            let (result, same) = self.sending.join(self.port.send(buf, Some(to.to_raw()))).await;
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.runtime.sleep(pause).await,
-                result => return (result, same),
-            }
-            buf = same;
-        }
-        unreachable!("there is always another pause")
+    pub async fn send_to<B: IoBuf>(&self, buf: B, to: A) -> BufResult<(), B> {
+        self.dispatch(buf, Some(to.to_raw())).await
     }
 
-    /// Sends the buffer to the address the socket is connected to. Else as [`send_to`](Self::send_to), without pauses:
-    /// the kernel tells when there is room.
+    /// Sends the buffer to the address the socket is connected to. Else as [`send_to`](Self::send_to).
     ///
     /// # Errors
     /// Those of `send_to`; EDESTADDRREQ or ENOTCONN if it isn't connected.
@@ -295,7 +291,20 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     /// # Cancel safety
     /// As [`send_to`](Self::send_to).
     pub async fn send<B: IoBuf>(&self, buf: B) -> BufResult<(), B> {
-        self.sending.join(self.port.send(buf, None)).await
+        self.dispatch(buf, None).await
+    }
+
+    /// Sends, with pauses where the port can't wait.
+    async fn dispatch<B: IoBuf>(&self, mut buf: B, to: Option<SockAddr>) -> BufResult<(), B> {
+        for pause in pauses() {
+            let (result, same) = self.sending.join(self.port.send(buf, to.clone())).await;
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.runtime.sleep(pause).await,
+                result => return (result, same),
+            }
+            buf = same;
+        }
+        unreachable!("there is always another pause")
     }
 
     /// The address of this end. A Unix socket that is not bound has one without a name.

@@ -165,8 +165,7 @@ impl Address for unix::SocketAddr {
     fn to_raw(&self) -> SockAddr {
         let name = self.as_abstract_name().map(|name| [b"\0", name].concat());
         let path = name.as_deref().or_else(|| Some(self.as_pathname()?.as_os_str().as_bytes())).unwrap_or_default();
-        let raw = SockAddr::unix(std::ffi::OsStr::from_bytes(path));
-        raw.or_else(|_| SockAddr::unix("")).expect("it fits")
+        SockAddr::unix(std::ffi::OsStr::from_bytes(path)).or_else(|_| SockAddr::unix("")).expect("it fits")
     }
 
     /// A path of 108 bytes, which is all that the kernel has room for and more than the standard library can say, counts

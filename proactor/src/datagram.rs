@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use executor::{BufResult, Datagram, Fired, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port, allocate};
 use io_uring::{opcode, squeue};
-use socket2::{SockAddr, SockRef};
+use socket2::{Domain, SockAddr, SockRef};
 
 use crate::net::Hold;
 use crate::op::{Buffer, Kind, Socket};
@@ -64,12 +64,11 @@ pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 /// # }
 /// ```
 pub type UnixDatagram = executor::UnixDatagram<DatagramPort>;
-/// Listens on a Unix socket: made by [`listen_unix`](Net::listen_unix). It is the type that listens for TCP, too: once it
-/// listens, the two are the same.
-pub type UnixListener = crate::TcpListener;
-/// A Unix stream: made by [`connect_unix`](Net::connect_unix), [`unix_pair`](Net::unix_pair) and by accepting. It is the type
-/// of TCP streams, too: once it is connected, the two are the same, but for their addresses.
-pub type UnixStream = crate::TcpStream;
+
+/// For Unix streams, which [`listen_unix`](Net::listen_unix), [`connect_unix`](Net::connect_unix) and
+/// [`unix_pair`](Net::unix_pair) make. These are the types for TCP by other names: once it is connected, a Unix stream differs
+/// only in its addresses.
+pub use crate::net::{TcpListener as UnixListener, TcpStream as UnixStream};
 
 impl Net for Proactor {
     type Port = DatagramPort;
@@ -100,7 +99,8 @@ pub(crate) struct Send {
     message: Rc<Message>,
     pub(crate) buffer: Buffer,
     /// The message points to it.
-    to: Option<Box<SockAddr>>,
+    _to: Option<Box<SockAddr>>,
+    flags: u32,
 }
 
 impl Receive {
@@ -140,17 +140,13 @@ fn behead(mut chunk: Chunk) -> Arrived {
     let mut head = [0; HEAD];
     chunk.move_to(&mut head);
     let number = |at: usize| u32::from_ne_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
-    let from = sockaddr(&head[LENGTHS..][..number(0).min(NAME_SIZE)]);
-    Datagram { bytes: chunk, len: number(8), from }
+    Datagram { bytes: chunk, len: number(8), from: sockaddr(&head[LENGTHS..][..number(0).min(NAME_SIZE)]) }
 }
 
 impl Send {
     /// The submission.
     pub(crate) fn entry(&self) -> squeue::Entry {
-        // Not waited for: see the text of `executor`'s `datagram.rs`.
-        let is_unix = self.to.as_ref().is_some_and(|to| to.is_unix());
-        let flags = libc::MSG_NOSIGNAL | if is_unix { libc::MSG_DONTWAIT } else { 0 };
-        opcode::SendMsg::new(self.socket.entry_fd(), self.message.as_ptr()).flags(flags.unsigned_abs()).build()
+        opcode::SendMsg::new(self.socket.entry_fd(), self.message.as_ptr()).flags(self.flags).build()
     }
 }
 
@@ -182,6 +178,8 @@ impl Context {
 #[derive(Debug)]
 pub struct DatagramPort {
     hold: Hold<Arrived>,
+    /// The kernel must not wait for room at a Unix socket: see the text of `executor`'s `datagram.rs`.
+    send_flags: u32,
 }
 
 impl Port for DatagramPort {
@@ -191,7 +189,8 @@ impl Port for DatagramPort {
     /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
     fn from_fd(proactor: &Proactor, fd: OwnedFd) -> io::Result<DatagramPort> {
         SockRef::from(&fd).set_nonblocking(false)?;
-        Ok(DatagramPort { hold: Hold::new(proactor, fd)? })
+        let wait = if SockRef::from(&fd).domain()? == Domain::UNIX { libc::MSG_DONTWAIT } else { 0 };
+        Ok(DatagramPort { hold: Hold::new(proactor, fd)?, send_flags: (libc::MSG_NOSIGNAL | wait).unsigned_abs() })
     }
 
     async fn recv(&self) -> io::Result<Arrived> {
@@ -213,10 +212,10 @@ impl Port for DatagramPort {
     }
 
     async fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> BufResult<(), B> {
-        let (to, mut buffer) = (to.map(Box::new), Buffer::to_send(buf));
+        let (to, mut buffer, flags) = (to.map(Box::new), Buffer::to_send(buf), self.send_flags);
         let name = to.as_ref().map_or((std::ptr::null(), 0), |to| (to.as_ptr().cast(), to.len() as usize));
         let message = Message::new(name, buffer.place());
-        let kind = Kind::SendMessage(Send { socket: Rc::clone(self.hold.socket()), message, buffer, to });
+        let kind = Kind::SendMessage(Send { socket: Rc::clone(self.hold.socket()), message, buffer, _to: to, flags });
         let (result, kind) = match self.hold.context.start(kind) {
             Ok(ticket) => ticket.await,
             Err((error, kind)) => (Err(error), kind),

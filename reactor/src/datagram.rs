@@ -46,12 +46,11 @@ pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 /// # }
 /// ```
 pub type UnixDatagram = executor::UnixDatagram<DatagramPort>;
-/// Listens on a Unix socket: made by [`listen_unix`](Net::listen_unix). It is the type that listens for TCP, too: once it
-/// listens, the two are the same.
-pub type UnixListener = crate::TcpListener;
-/// A Unix stream: made by [`connect_unix`](Net::connect_unix), [`unix_pair`](Net::unix_pair) and by accepting. It is the type
-/// of TCP streams, too: once it is connected, the two are the same, but for their addresses.
-pub type UnixStream = crate::TcpStream;
+
+/// For Unix streams, which [`listen_unix`](Net::listen_unix), [`connect_unix`](Net::connect_unix) and
+/// [`unix_pair`](Net::unix_pair) make. These are the types for TCP by other names: once it is connected, a Unix stream differs
+/// only in its addresses.
+pub use crate::net::{TcpListener as UnixListener, TcpStream as UnixStream};
 
 impl Net for Reactor {
     type Port = DatagramPort;

@@ -67,7 +67,7 @@ fn each_arrives_whole_with_its_sender<E: Engine>() {
             [(rt.bind_unix_datagram(&ours).unwrap(), addr(&ours)), (rt.bind_unix_datagram(&name).unwrap(), named)]
         {
             assert_eq!(format!("{:?}", socket.local_addr().unwrap()), format!("{to:?}"));
-            let by_name = SocketAddr::from_abstract_name("tests").unwrap();
+            let by_name = SocketAddr::from_abstract_name(format!("tests-peer-{}", std::process::id())).unwrap();
             let by_name = StdSocket::bind_addr(&by_name).unwrap();
             let by_path = StdSocket::bind(&theirs).unwrap();
             for peer in [by_name, by_path].map(patient) {
@@ -189,13 +189,13 @@ fn thousands_arrive_in_order<E: Engine>() {
                     };
                 }
             });
-            let reader = elsewhere(move || {
+            let reader = rt.spawn(elsewhere(move || {
                 for number in 0..MANY {
                     let mut word = [0; 5];
                     assert_eq!(reader.recv(&mut word).unwrap(), 4);
                     assert_eq!(word[..4], number.to_le_bytes());
                 }
-            });
+            }));
             let sender = Rc::clone(&socket);
             let sender = rt.spawn(async move {
                 for number in 0..MANY {
@@ -210,7 +210,7 @@ fn thousands_arrive_in_order<E: Engine>() {
                 assert_eq!(*socket.recv().await.unwrap(), number.to_le_bytes());
             }
             sender.await.unwrap();
-            reader.await;
+            reader.await.unwrap();
             writer.join().unwrap();
         }
     });
