@@ -173,10 +173,9 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Errors
     /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).
-    pub fn from_std(runtime: &P::Runtime, socket: A::Std) -> io::Result<Self> {
-        let (port, runtime) = (P::from_fd(runtime, socket.into())?, runtime.clone());
+    pub fn from_std(rt: &P::Runtime, socket: A::Std) -> io::Result<Self> {
         let (receiving, sending, address) = Default::default();
-        Ok(DatagramSocket { port, runtime, receiving, sending, address })
+        Ok(DatagramSocket { port: P::from_fd(rt, socket.into())?, runtime: rt.clone(), receiving, sending, address })
     }
 
     /// Gives the socket to the standard library, blocking. Datagrams that the runtime has taken from the kernel, and

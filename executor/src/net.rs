@@ -130,6 +130,7 @@ pub trait Net:
     ///
     /// # Errors
     /// Those of socketpair(2); [`closed`](crate::closed).
+    #[allow(clippy::type_complexity)]
     fn unix_datagram_pair(&self) -> io::Result<(UnixDatagram<Self::Port>, UnixDatagram<Self::Port>)> {
         let (one, other) = unix::UnixDatagram::pair()?;
         Ok((UnixDatagram::from_std(self, one)?, UnixDatagram::from_std(self, other)?))

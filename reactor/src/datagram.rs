@@ -96,7 +96,7 @@ impl Port for DatagramPort {
             Err(error) if is_unix && error.kind() == io::ErrorKind::WouldBlock => Ok(Err(error)),
             result => result.map(|_| Ok(())),
         };
-        (self.registration.io(Direction::Write, send).await.flatten(), buf)
+        (self.registration.io(Direction::Write, send).await.and_then(|sent| sent), buf)
     }
 
     async fn into_fd(self) -> io::Result<OwnedFd> {
