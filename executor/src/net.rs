@@ -50,6 +50,9 @@ const PATH_MAX: usize = 107;
 /// removes it. One that nobody listens on any more is *stale*: connecting to it is refused, and so is listening there
 /// again, until it is removed. Who connects needs the right to write to it.
 ///
+/// All this holds for [sockets for datagrams](Self::bind_unix_datagram), too. Their peers are named by the standard
+/// library's `SocketAddr`: `from_pathname`, `from_abstract_name`.
+///
 /// ```
 /// use executor::{Listener, Net, Reader, Writer};
 ///
