@@ -150,13 +150,14 @@ fn output_that_nobody_takes_is_left<E: Engine>() {
     let handle = rt.clone();
     let mut stdout = rt.stdout();
     rt.spawn(async move {
-        // So that no piece ends where the pipe is full: the one that fills it stays.
+        // It has the first of the pipe's sixteen pages to itself, so that no later piece ends where the pipe is full: the
+        // one that fills it stays.
         stdout.write_all("x").await.0.unwrap();
         drop(stdout.write_all(vec![b'x'; 300_000]).await);
     })
     .detach();
     rt.block_on(async {
-        while rustix::io::ioctl_fionread(&reader).unwrap() < 1 << 16 {
+        while rustix::io::ioctl_fionread(&reader).unwrap() < 1 + 15 * 4096 {
             rt.sleep(ms(1)).await;
         }
     });
