@@ -89,8 +89,8 @@ impl Report {
         };
         let disturbed = match self.disturbed() {
             Some(part) if part > QUIET => format!(
-                " Other programs took the processors away for {:.0} % of the time: compare server CPU and counts, \
-                 which hold, rather than requests/s and latency.",
+                " Other programs took the processors away for {:.0} % of the time: compare server CPU and polls, \
+                 which suffer less, rather than requests/s and latency.",
                 part * 100.0
             ),
             _ => String::new(),
