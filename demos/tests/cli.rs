@@ -27,7 +27,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use process::{Demos, client, connect, demos, engines, has_client};
+use process::{Demos, admits_its_build, client, connect, demos, engines, has_client};
 use rustix::process::Signal;
 
 const SERVICES: [&str; 2] = ["echo", "http"];
@@ -369,6 +369,9 @@ fn compare_measures_every_engine_that_runs() {
     for engine in expected {
         assert!(ended.stdout.contains(&engine), "{}", ended.stdout);
     }
+    admits_its_build(&ended.stdout);
+    admits_its_build(&html);
+    assert_eq!(report["debug_build"], cfg!(debug_assertions));
 }
 
 /// The page needs nothing from elsewhere, and shows every engine in every scenario.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
-use crate::process::{Demos, Ended, PATIENCE, client, connect, demos, has_client};
+use crate::process::{Demos, Ended, PATIENCE, admits_its_build, client, connect, demos, has_client};
 use crate::{end_of, exchange};
 
 /// Rungs that serve clients one by one, or by threads that are bounded: others wait there.
@@ -476,6 +476,9 @@ fn the_comparison_shows_every_rung_it_was_asked_for() {
         let name = model["model"].as_str().unwrap();
         assert!(ended.stdout.contains(&format!("│ {name} ")) && html.contains(name), "{name}");
     }
+    admits_its_build(&ended.stdout);
+    admits_its_build(&html);
+    assert!(!html.contains("No figures."), "a family that was not asked for has a heading");
     assert!(html.matches("<svg ").count() > 8 && !html.replace("http://www.w3.org/2000/svg", "").contains("://"));
 }
 

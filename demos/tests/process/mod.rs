@@ -193,6 +193,11 @@ pub fn demos(arguments: &str) -> Ended {
     Demos::start(arguments).end()
 }
 
+/// Figures of a debug build mean little: a command that measures says so, and only then.
+pub fn admits_its_build(shown: &str) {
+    assert_eq!(shown.contains("debug build"), cfg!(debug_assertions), "{shown}");
+}
+
 /// A connection on which nothing takes longer than [`PATIENCE`].
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
