@@ -198,8 +198,9 @@ fn explained(table: &Table, plan: &Plan, engine: &str) -> String {
          the\ntime for each; a recursive one half the time, for the answer comes straight from the owner. When nodes have \
          died, the\niterative asker meets them itself, waits for each, and knows them from then on (\"dead met by askers\"). \
          In the recursive\nway those in between meet them, and the asker learns nothing. Blindly passed on, a look-up ends \
-         at the first dead node:\nthe asker waits in vain, and some are never found.\n\
-         Try next: `demos dht --dead {}`, or `--delay 0.05`.",
-        nodes / 2
+         at the first dead node:\nthe asker waits in vain, and some are never found. \"wrong\" are answers that name another \
+         node than the one that has the key.\n\
+         Try next: `demos dht --nodes {nodes} --dead {}`, or `--delay 0.05`.",
+        (nodes / 2).min(nodes - 2)
     )
 }
