@@ -13,6 +13,10 @@ use crate::measure::{Figures, SCENARIOS, build_note, median};
 /// A machine on which others take less than this part of the time counts as quiet.
 const QUIET: f64 = 0.05;
 
+/// What to try after this.
+const NEXT: &str = "Next: `demos compare --seconds 60 --html compare.html` draws it; `demos models` shows what comes before \
+                    these engines.";
+
 /// All figures.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -77,7 +81,7 @@ impl Report {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        format!("{table}\n{}", self.note())
+        format!("{table}\n{}\n{NEXT}", self.note())
     }
 
     /// How it was measured, and what that means.

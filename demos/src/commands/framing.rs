@@ -160,7 +160,7 @@ impl Program for Show {
         output::print(&format!(
             "\n4. A length is a peer's word: a header of ff ff ff ff is refused before any memory is taken for it.\n   \
              {refusal}\n\nLook at: who says NO, and what `fixed` sends. How many receives it takes differs from run to \
-             run.\nNext: demos framing serve --codec none, then --codec delimiter; the code is in demos/src/framing/."
+             run.\nNext: `demos framing serve --codec none`, then `--codec delimiter`; the code is in demos/src/framing/."
         ))
     }
 }

@@ -110,13 +110,13 @@ fn verdict(plan: &Plan, record: &Record) -> &'static str {
     let consumers = held_up(|actor| matches!(actor, Actor::Consumer(_)));
     if producers.max(consumers) < HARDLY {
         "Hardly anybody is held up.\nWhat comes faster than it goes lies in the queue, which is memory.\n\
-         Next: demos queue --capacity 8 (who waits now?), demos queue --capacity 1000 --items 100 (how many then?)."
+         Next: `demos queue --capacity 8` (who waits now?), `demos queue --capacity 1000 --items 100` (how many then?)."
     } else if producers > consumers {
         "The producers are held up: that is back-pressure.\n\
-         Next: demos queue --consumers 8 (who waits now?), demos queue --capacity 1000 (and where are the items?)."
+         Next: `demos queue --consumers 8` (who waits now?), `demos queue --capacity 1000` (and where are the items?)."
     } else {
         "The consumers wait for items, and the queue is short.\n\
-         Next: demos queue --consumers 1 --capacity 8 (who waits now?), demos queue --produce 1."
+         Next: `demos queue --consumers 1 --capacity 8` (who waits now?), `demos queue --produce 1`."
     }
 }
 

@@ -250,7 +250,7 @@ fn lesson(subjects: &[Subject]) -> String {
          {} bytes for a thread that waits, {:.0} times that. Its megabytes ({}) are address space.\n          \
          The claim: 2 KiB against megabytes.\n\
          Look at:  `among all`, the switch when all are woken: a crowd no longer fits into the caches. What a task does costs what it costs anywhere.\n\
-         Next:     demos tasks --threads 10000, demos tasks --html tasks.html; the code is in demos/src/tasks/.",
+         Next:     `demos tasks --threads 10000`, `demos tasks --html tasks.html`; the code is in demos/src/tasks/.",
         grouped(task.switch_ns),
         grouped(thread.switch_ns),
         thread.switch_ns / task.switch_ns,
