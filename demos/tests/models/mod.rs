@@ -304,6 +304,22 @@ fn a_pool_serves_as_many_as_it_has_threads_and_lets_as_many_wait() {
     end("pool", server, Signal::TERM);
 }
 
+#[test]
+fn who_comes_while_a_thread_is_free_is_not_refused_however_many_come_at_once() {
+    for _ in 0..20 {
+        let server = start("pool", "--max-connections 2");
+        let address = server.address();
+        let mut clients: Vec<_> = (0..5).map(|_| connect(address)).collect();
+        // They are let in in their order.
+        let refusal = String::from_utf8(end_of(&mut clients.pop().unwrap())).unwrap();
+        assert_eq!(refusal, "refused: 2 clients are served, and 2 wait already\n");
+        for mut client in clients {
+            exchange(&mut client);
+        }
+        end("pool", server, Signal::TERM);
+    }
+}
+
 /// Nothing comes for a moment.
 fn is_silent(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
