@@ -57,7 +57,7 @@ struct ServeArgs {
     codec: Method,
 
     /// Bytes of a message at most; with `fixed`, of each message.
-    #[arg(long, value_name = "BYTES", default_value = "1024")]
+    #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = framing::length)]
     len: NonZeroUsize,
 
     #[command(flatten)]
