@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use demos::dht::{Figures, Plan, Routing, Trial};
@@ -11,7 +11,7 @@ use executor::{Files, Net};
 
 use crate::cli::{EngineArgs, address, seconds};
 use crate::engine::{self, Program};
-use crate::{limits, output, server, signals};
+use crate::{limits, output, signals};
 
 /// Who has the key? Look-ups in a ring of nodes over UDP, iterative and recursive, with and without dead nodes.
 ///
@@ -93,7 +93,11 @@ struct ServeArgs {
 pub fn run(args: DhtArgs) -> anyhow::Result<()> {
     limits::raise_open_files();
     if let Some(DhtCommand::Serve(args)) = args.command {
-        server::check_reach(args.listen, false).context("a ring has no other way to keep strangers out")?;
+        ensure!(
+            args.listen.ip().is_loopback(),
+            "{} can be reached from other machines, and a ring trusts whoever talks to it: listen on 127.0.0.1 or [::1]",
+            args.listen
+        );
         return engine::run(args.ring.engine.on, Serving(args))?.0;
     }
     let dead = args.dead.unwrap_or((args.ring.nodes / 10) as usize);
@@ -110,7 +114,9 @@ impl RingArgs {
 }
 
 /// What to do about a ring that can't be made.
-const FEWER: &str = "cannot make the ring; try fewer nodes with --nodes, or another address";
+const FEWER: &str = "cannot make the ring; try fewer nodes with --nodes";
+const ELSEWHERE: &str =
+    "cannot make the ring; try another address with --listen ADDR:PORT (0: any free port), or fewer nodes";
 
 struct Serving(ServeArgs);
 
@@ -120,7 +126,7 @@ impl Program for Serving {
     async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<()> {
         let remote = rt.remote();
         signals::stop_on_signals(move || remote.stop()).context("cannot watch for signals")?;
-        let trial = Trial::new(&rt, self.0.ring.plan(0, 0), self.0.listen).context(FEWER)?;
+        let trial = Trial::new(&rt, self.0.ring.plan(0, 0), self.0.listen).context(ELSEWHERE)?;
         output::print(&format!("listening on {} ({})", trial.first(), rt.engine()))?;
         rt.stopped().await;
         trial.end().await.context("a node failed")
