@@ -3,6 +3,7 @@
 //! that runs here.
 
 mod blocking;
+mod browser;
 mod chat;
 mod crowd;
 mod dht;
