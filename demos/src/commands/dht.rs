@@ -34,7 +34,7 @@ pub struct DhtArgs {
     #[command(flatten)]
     ring: RingArgs,
 
-    /// Nodes that die before the second half of the table. Default: a tenth.
+    /// Nodes that die before the second part of the table; in the third one the others have noticed. Default: a tenth.
     #[arg(long, value_name = "NUMBER")]
     dead: Option<usize>,
 
@@ -148,14 +148,21 @@ impl Program for Measuring {
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_header(HEADER);
-        for dead in [0, dead] {
+        let mut repair = None;
+        for (dead, is_repaired) in [(0, false), (dead, false), (dead, true)] {
+            trial.kill(dead);
+            if is_repaired {
+                repair = Some(trial.repair().await);
+            }
             for routing in Routing::ALL {
                 trial.kill(dead);
                 let figures = trial.run(routing).await;
+                let dead = if is_repaired { format!("{dead}, repaired") } else { dead.to_string() };
                 table.add_row(row(routing, dead, &figures));
             }
         }
-        output::print(&explained(&table, &plan, rt.engine()))?;
+        let repair = repair.unwrap_or_default() as f64 / (plan.nodes - dead) as f64;
+        output::print(&explained(&table, &plan, repair, rt.engine()))?;
         rt.stop();
         trial.end().await.context("a node failed")
     }
@@ -175,12 +182,12 @@ const HEADER: [&str; 11] = [
     "dead met\nby others",
 ];
 
-fn row(routing: Routing, dead: usize, figures: &Figures) -> Vec<Cell> {
+fn row(routing: Routing, dead: String, figures: &Figures) -> Vec<Cell> {
     let each = |total: u64, of: u64| format!("{:.1}", total as f64 / of.max(1) as f64);
     let ms = |part| format!("{:.1}", figures.time(part) as f64 / 1000.0);
     let cells = [
         routing.name().to_owned(),
-        dead.to_string(),
+        dead,
         format!("{} of {}", figures.right, figures.lookups),
         figures.wrong.to_string(),
         each(figures.messages, figures.lookups),
@@ -195,7 +202,8 @@ fn row(routing: Routing, dead: usize, figures: &Figures) -> Vec<Cell> {
     cells.into_iter().enumerate().map(|(place, text)| Cell::new(text).set_alignment(alignment(place))).collect()
 }
 
-fn explained(table: &Table, plan: &Plan, engine: &str) -> String {
+/// `repair`: messages for each node that lived.
+fn explained(table: &Table, plan: &Plan, repair: f64, engine: &str) -> String {
     let Plan { nodes, lookups, delay, timeout, .. } = plan;
     format!(
         "A ring of {nodes} nodes on {engine}; {lookups} look-ups for each line, each datagram {delay:?} on its way, a node \
@@ -204,8 +212,9 @@ fn explained(table: &Table, plan: &Plan, engine: &str) -> String {
          the\ntime for each; a recursive one half the time, for the answer comes straight from the owner. When nodes have \
          died, the\niterative asker meets them itself, waits for each, and knows them from then on (\"dead met by askers\"). \
          In the recursive\nway those in between meet them, and the asker learns nothing. Blindly passed on, a look-up ends \
-         at the first dead node:\nthe asker waits in vain, and some are never found. \"wrong\" are answers that name another \
-         node than the one that has the key.\n\
+         at the first dead node:\nthe asker waits in vain, and some are never found. At last each node looks up anew whom it \
+         has to know,\nwith {repair:.0} messages, and the dead cost nothing any more (\"repaired\"). \"wrong\" are answers \
+         that name another node than the\none that has the key.\n\
          Try next: `demos dht --nodes {nodes} --dead {}`, or `--delay 0.05`.",
         (nodes / 2).min(nodes - 2)
     )

@@ -11,7 +11,7 @@ use async_lock::Semaphore;
 use executor::{JoinHandle, Net};
 use fastrand::Rng;
 
-use super::lookup::{Answer, Routing, lookup};
+use super::lookup::{Answer, Routing, lookup, repair};
 use super::node::{Node, World};
 use super::ring::{Contact, id_of, owner};
 
@@ -107,6 +107,19 @@ impl<R: Net> Trial<R> {
         for node in &self.nodes {
             node.dead.borrow_mut().clear();
         }
+    }
+
+    /// Has all nodes that live find out anew whom they have to know, at the same time. Returns how many datagrams it took.
+    pub async fn repair(&self) -> u64 {
+        self.world.messages.set(0);
+        let living = self.nodes.iter().filter(|node| node.lives.get()).cloned();
+        let repairs: Vec<_> = living.map(|node| self.rt.spawn(async move { repair(&node).await })).collect();
+        for repair in repairs {
+            // It can't be aborted, and what panics in it is reported.
+            let _ = repair.await;
+        }
+        self.quieten().await;
+        self.world.messages.get()
     }
 
     /// Looks keys up, each from a node that lives, and some at a time.
