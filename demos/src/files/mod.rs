@@ -2,7 +2,7 @@
 //! what a receiver must not believe, and files on both kinds of runtime.
 //!
 //! ```text
-//! demos files receive --folder /tmp/in --listen 127.0.0.1:7070
+//! mkdir -p /tmp/in; demos files receive --folder /tmp/in --listen 127.0.0.1:7070
 //! demos files send Cargo.lock README.md --to 127.0.0.1:7070
 //! ```
 //!
