@@ -8,7 +8,7 @@ mod datagram;
 #[cfg(feature = "faults")]
 mod faults;
 
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,6 +57,15 @@ impl Sys {
         let limit = self.seam.pass(Call::Send as usize)?.min(bytes.len());
         let count = SockRef::from(&fd).send_with_flags(&bytes[..limit], libc::MSG_NOSIGNAL)?;
         Ok(Moved { count, is_short: count < limit })
+    }
+
+    /// Sends several buffers, one after the other, and at most as many as the kernel takes at once.
+    pub(crate) fn send_all(&self, fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<Moved> {
+        let limit = self.seam.pass(Call::Sendmsg as usize)?;
+        let first = bufs.first().map_or(IoSlice::new(&[]), |first| IoSlice::new(&first[..limit.min(first.len())]));
+        let bufs = if limit == usize::MAX { &bufs[..bufs.len().min(libc::UIO_MAXIOV as usize)] } else { &[first] };
+        let count = SockRef::from(&fd).send_vectored_with_flags(bufs, libc::MSG_NOSIGNAL)?;
+        Ok(Moved { count, is_short: count < bufs.iter().map(|buf| buf.len()).sum() })
     }
 
     pub(crate) fn socket(&self, addr: SocketAddr, kind: Type) -> io::Result<Socket> {
