@@ -134,7 +134,7 @@ impl<R: Net> Trial<R> {
         // A task for each look-up, and as many of them at a time as there are permits.
         let permits = Arc::new(Semaphore::new(AT_A_TIME));
         for _ in 0..self.plan.lookups {
-            let (asker, key) = (Rc::clone(&living[random.usize(..living.len())]), random.u64(..));
+            let (asker, key) = (Rc::clone(living[random.usize(..living.len())]), random.u64(..));
             let (rt, ring, figures) = (self.rt.clone(), Rc::clone(&ring), Rc::clone(&figures));
             let permit = permits.acquire_arc().await;
             let looking = async move {
