@@ -209,7 +209,7 @@ async fn complain<R: Runtime, T>(rt: &R, patience: &Patience, complained: &mut b
     if !*complained {
         *complained = true;
         let longest = patience.longest().as_secs_f64();
-        eprintln!("no answer for {SILENCE:?}; asking again, for {longest:.0} s at most (--timeout, --retries)");
+        eprintln!("no answer for {SILENCE:?}; asking again, for {longest:.1} s at most (--timeout, --retries)");
     }
     pending().await
 }
