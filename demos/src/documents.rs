@@ -1,4 +1,4 @@
-//! Goal: what the documents tell a reader to type is understood, and what they tell him to read is there.
+//! Goal: what the documents tell a reader to type is understood, and what they tell a reader to read is there.
 //!
 //! Method: the commands are picked out of README.md, of the comments and messages of all sources, and of the help, and
 //! given to the parser of the command line. Nothing is run.
