@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Rung;
 use super::measure::LOAD;
-use crate::measure::Figures;
+use crate::measure::{Figures, build_note};
 
 /// Points of the curve that a terminal has room for.
 const SHOWN: [usize; 4] = [1, 64, 1_000, 10_000];
@@ -143,7 +143,11 @@ impl Report {
                 beyond.join(" and ")
             ),
         };
-        format!("{} answers, every byte checked; each server {cores}.{beyond}{disturbed}", grouped(self.answers as f64))
+        let build = build_note().map_or_else(String::new, |note| format!(" {note}"));
+        format!(
+            "{} answers, every byte checked; each server {cores}.{beyond}{disturbed}{build}",
+            grouped(self.answers as f64)
+        )
     }
 
     /// What the columns hold, and in which units.
@@ -244,6 +248,7 @@ impl Report {
             "answers_checked": self.answers,
             "pinned": self.is_pinned,
             "disturbed": self.disturbed(),
+            "debug_build": cfg!(debug_assertions),
             "models": rows.collect::<Vec<_>>(),
             "missing": missing.collect::<Vec<_>>(),
         })
