@@ -210,12 +210,13 @@ impl<T> Incoming<T> {
 pub(crate) enum Buffer {
     Chunk(Chunk),
     Vec(Vec<u8>),
-    /// One that is put on the heap, or several (see [`Gather`]).
+    /// One that is put on the heap; or several, which `gather` knows.
     /// `Rc`, because moving a `Box` would promise the compiler that nobody else uses its memory.
     Other {
         owner: Rc<dyn Any>,
         start: *mut u8,
         len: usize,
+        gather: Option<Box<Gather>>,
     },
 }
 
@@ -226,7 +227,7 @@ impl Buffer {
             let owner = Rc::new(other);
             let bytes = owner.bytes();
             let (start, len) = (bytes.as_ptr().cast_mut(), bytes.len());
-            Buffer::Other { owner, start, len }
+            Buffer::Other { owner, start, len, gather: None }
         })
     }
 
@@ -236,7 +237,7 @@ impl Buffer {
             let mut owner = Rc::new(other);
             let bytes = Rc::get_mut(&mut owner).expect("just made").bytes_mut();
             let (start, len) = (bytes.as_mut_ptr(), bytes.len());
-            Buffer::Other { owner, start, len }
+            Buffer::Other { owner, start, len, gather: None }
         })
     }
 
@@ -289,15 +290,7 @@ pub(crate) enum Kind {
     Read { socket: Rc<Socket<Chunk>>, buffer: Buffer },
     /// Sends. If `whole`, goes on until all is sent; see the module's text for `is_quiet`. If not `is_kept`,
     /// the buffer is dropped and the slot freed when all is sent.
-    Send {
-        socket: Rc<Socket<Chunk>>,
-        buffer: Buffer,
-        gather: Option<Box<Gather>>,
-        sent: usize,
-        whole: bool,
-        is_quiet: bool,
-        is_kept: bool,
-    },
+    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool, is_quiet: bool, is_kept: bool },
     /// Connects. The address lies on the heap.
     Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
     /// Receives datagrams, again and again or once.
@@ -328,7 +321,7 @@ impl Kind {
                 let (start, len) = buffer.place();
                 opcode::Recv::new(socket.entry_fd(), start, clamp(len)).build()
             }
-            Kind::Send { socket, buffer, gather, sent, whole, is_quiet, .. } => {
+            Kind::Send { socket, buffer, sent, whole, is_quiet, .. } => {
                 let (start, len) = buffer.place();
                 let whole = if *whole { libc::MSG_WAITALL } else { 0 };
                 let (quiet, skip) = match is_quiet {
@@ -336,9 +329,11 @@ impl Kind {
                     false => (0, squeue::Flags::empty()),
                 };
                 let (fd, flags) = (socket.entry_fd(), libc::MSG_NOSIGNAL | whole | quiet);
-                let rest = match gather {
-                    Some(gather) => opcode::SendMsg::new(fd, gather.after(*sent)).flags(flags.unsigned_abs()).build(),
-                    None => opcode::Send::new(fd, start.wrapping_add(*sent), clamp(len - *sent)).flags(flags).build(),
+                let rest = match buffer {
+                    Buffer::Other { gather: Some(gather), .. } => {
+                        opcode::SendMsg::new(fd, gather.after(*sent)).flags(flags.unsigned_abs()).build()
+                    }
+                    _ => opcode::Send::new(fd, start.wrapping_add(*sent), clamp(len - *sent)).flags(flags).build(),
                 };
                 rest.flags(skip)
             }
