@@ -17,7 +17,7 @@ use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -25,6 +25,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::remote::RemoteHandle;
+use crate::sync::lock;
 use crate::table::{Key, Table};
 
 /// Runs `main` on so many threads at once, each kept on one of the cores this process may use, in turn (more workers than
@@ -126,7 +127,7 @@ where
     let (stop, first) = (StopHandle::default(), Mutex::new(None));
     // The first is the cause. What fails after it fails most likely because of it.
     let fail = |failure| {
-        first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        lock(&first).get_or_insert(failure);
         stop.stop();
     };
     let work = |number| {
@@ -212,21 +213,17 @@ impl StopHandle {
     /// Asks every worker to end: completes every `stopped()` of the runtimes that their
     /// [`Worker::block_on`] runs, now and later.
     pub fn stop(&self) {
-        let mut runtimes = self.lock();
+        let mut runtimes = lock(&self.runtimes);
         runtimes.are_stopped = true;
         runtimes.running.iter().for_each(|(_, runtime)| runtime.stop());
     }
 
     fn reach(&self, runtime: RemoteHandle) -> Running<'_> {
-        let mut runtimes = self.lock();
+        let mut runtimes = lock(&self.runtimes);
         if runtimes.are_stopped {
             runtime.stop();
         }
         Running { stop: self, key: runtimes.running.insert(runtime) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Runtimes> {
-        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -244,6 +241,6 @@ struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        drop(self.stop.lock().running.remove(self.key));
+        drop(lock(&self.stop.runtimes).running.remove(self.key));
     }
 }

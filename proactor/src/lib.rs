@@ -117,7 +117,7 @@ pub(crate) struct Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("pool", &self.pool).field("seam", &self.seam).finish_non_exhaustive()
+        f.debug_struct("Context").field("seam", &self.seam).finish_non_exhaustive()
     }
 }
 
