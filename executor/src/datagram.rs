@@ -79,7 +79,7 @@ impl Address for SocketAddr {
 
     /// A socket that was shut down receives from nobody.
     fn from_raw(raw: &SockAddr) -> io::Result<SocketAddr> {
-        let text = "not an internet address, or from a socket that was shut down";
+        let text = "not an internet address, or a datagram socket that was shut down";
         raw.as_socket().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 }

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
-use socket2::{SockAddr, SockRef};
+use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
+use socket2::SockRef;
 
 use crate::op::{Buffer, Kind, Socket};
 use crate::ring::{self, message::Gather};
@@ -214,7 +214,7 @@ impl Acceptor for ListenSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        as_inet(&SockRef::from(self).local_addr()?)
+        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
     }
 }
 
@@ -222,10 +222,6 @@ impl AsFd for ListenSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.hold.as_fd()
     }
-}
-
-pub(crate) fn as_inet(addr: &SockAddr) -> io::Result<SocketAddr> {
-    addr.as_socket().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an internet address"))
 }
 
 /// What is behind a [`TcpStream`].
@@ -356,11 +352,11 @@ impl Connection for StreamSocket {
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        as_inet(&SockRef::from(self).peer_addr()?)
+        SocketAddr::from_raw(&SockRef::from(self).peer_addr()?)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        as_inet(&SockRef::from(self).local_addr()?)
+        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
     }
 }
 

@@ -318,12 +318,15 @@ impl WakeFds {
 
     /// Makes the ring's unreadable until the next wake.
     pub(crate) fn clear(&self, seam: &Seam) {
-        clear(seam, &self.inner);
+        if seam.pass(Call::Read as usize).is_ok() {
+            self.inner.clear();
+        }
     }
 
-    /// Makes the foreign loop's unreadable until the next completion. Returns whether there is one.
+    /// Makes the foreign loop's unreadable until the next completion. Returns whether there is one
+    /// that could be cleared.
     pub(crate) fn clear_outer(&self, seam: &Seam) -> bool {
-        self.outer.get().inspect(|outer| clear(seam, outer)).is_some()
+        self.outer.get().filter(|_| seam.pass(Call::Read as usize).is_ok()).inspect(|outer| outer.clear()).is_some()
     }
 
     /// The end of the runtime: the foreign loop's is never readable again.
@@ -342,12 +345,6 @@ impl WakeFds {
 fn eventfd(seam: &Seam) -> io::Result<WakeFd> {
     seam.pass(Call::Eventfd2 as usize)?;
     WakeFd::new()
-}
-
-fn clear(seam: &Seam, fd: &WakeFd) {
-    if seam.pass(Call::Read as usize).is_ok() {
-        fd.clear();
-    }
 }
 
 impl AsFd for WakeFds {

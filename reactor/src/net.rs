@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep};
-use socket2::{SockAddr, SockRef, Type};
+use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep};
+use socket2::{SockRef, Type};
 
 use crate::epoll::{Moved, Sys};
 use crate::source::{Direction, Registration};
@@ -84,7 +84,7 @@ impl Acceptor for ListenSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        as_inet(&SockRef::from(self).local_addr()?)
+        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
     }
 }
 
@@ -92,10 +92,6 @@ impl AsFd for ListenSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.registration.fd()
     }
-}
-
-pub(crate) fn as_inet(addr: &SockAddr) -> io::Result<SocketAddr> {
-    addr.as_socket().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an internet address"))
 }
 
 /// What is behind a [`TcpStream`].
@@ -231,7 +227,8 @@ impl Connection for StreamSocket {
     }
 
     async fn close(self) -> io::Result<()> {
-        self.registration.close()
+        let reactor = self.registration.reactor().clone();
+        reactor.context.sys.close(self.registration.into_fd())
     }
 
     async fn drain(&self) -> Vec<u8> {
@@ -243,11 +240,11 @@ impl Connection for StreamSocket {
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        as_inet(&SockRef::from(self).peer_addr()?)
+        SocketAddr::from_raw(&SockRef::from(self).peer_addr()?)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        as_inet(&SockRef::from(self).local_addr()?)
+        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
     }
 }
 

@@ -272,10 +272,6 @@ impl Registration {
     pub(crate) fn into_fd(mut self) -> OwnedFd {
         self.leave().expect("taken only at the end")
     }
-
-    pub(crate) fn close(mut self) -> io::Result<()> {
-        self.leave().map_or(Ok(()), |fd| self.reactor.context.sys.close(fd))
-    }
 }
 
 impl Drop for Registration {
