@@ -301,6 +301,12 @@ impl<D: Driver> Executor<D> {
         self.sleep_until(self.now().checked_add(duration))
     }
 
+    /// A pause of an accept loop, which is counted.
+    pub(crate) fn pause_accepting(&self, duration: Duration) -> Sleep {
+        self.shared.counts.borrow_mut().accept_pauses += 1;
+        self.sleep(duration)
+    }
+
     /// Waits for `future` at most `duration`.
     ///
     /// # Errors

@@ -29,6 +29,8 @@ pub struct Stats {
     pub timers_now: u64,
     /// Timers that fired.
     pub timers_fired: u64,
+    /// Times an accept loop paused because descriptors or memory ran out.
+    pub accept_pauses: u64,
     /// The threads for blocking calls.
     pub blocking: crate::BlockingStats,
     /// The driver's own.
@@ -42,8 +44,6 @@ pub struct DriverStats {
     pub system_calls: Vec<(&'static str, u64)>,
     /// Events or completions the kernel reported.
     pub events: u64,
-    /// Times an accept loop paused because descriptors or memory ran out.
-    pub accept_pauses: u64,
     /// Chunks lent to programs and not yet dropped.
     pub chunks_lent_now: u64,
     /// Bytes of receive buffers that stay with the runtime for the next ones when all chunks are dropped.
@@ -90,7 +90,7 @@ impl Stats {
             ("timers_now", self.timers_now),
             ("timers_fired", self.timers_fired),
             ("events", driver.events),
-            ("accept_pauses", driver.accept_pauses),
+            ("accept_pauses", self.accept_pauses),
             ("chunks_lent_now", driver.chunks_lent_now),
             ("pool_bytes_now", driver.pool_bytes_now),
         ];

@@ -21,7 +21,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use crate::buf::{BufResult, IoBuf, IoBufMut};
-use crate::runtime::{ListenOptions, Listener, Reader, Stream, Writer};
+use crate::runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer};
 use crate::timer::Sleep;
 
 /// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send are
@@ -68,7 +68,7 @@ pub trait Connection: Debug + Sized + 'static {
 /// A listening socket from inside: how a runtime accepts.
 pub trait Acceptor: Debug + Sized + 'static {
     /// The runtime.
-    type Runtime;
+    type Runtime: Runtime;
     /// What it accepts.
     type Connection: Connection<Runtime = Self::Runtime>;
 
@@ -78,8 +78,8 @@ pub trait Acceptor: Debug + Sized + 'static {
     fn from_std(runtime: &Self::Runtime, listener: std::net::TcpListener) -> io::Result<Self>;
     /// The next connection, or whatever the kernel says instead. See [`Listener::accept`].
     async fn accept(&self) -> io::Result<Self::Connection>;
-    /// Begins a pause, and counts it.
-    fn pause(&self, duration: Duration) -> Sleep;
+    /// The runtime it accepts on.
+    fn runtime(&self) -> &Self::Runtime;
     /// The address it listens on.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
@@ -154,7 +154,7 @@ impl<A: Acceptor> Listener for TcpListener<A> {
                 // from the connection it failed to make. All pass, some only in time.
                 Err(_) => {
                     self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-                    self.paused = Some(self.acceptor.pause(self.pause));
+                    self.paused = Some(self.acceptor.runtime().pause_accepting(self.pause));
                 }
             }
         }

@@ -172,7 +172,6 @@ impl Driver for UringDriver {
         if wake_writes > 0 {
             stats.system_calls.push(("write", wake_writes));
         }
-        stats.accept_pauses = self.context.accept_pauses.get();
         stats.chunks_lent_now = self.context.pool.lent();
         stats.pool_bytes_now = self.context.pool.bytes();
         stats.operations_now = Some(operations.in_kernel as u64);

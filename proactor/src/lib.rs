@@ -111,7 +111,6 @@ pub(crate) struct Context {
     pub(crate) pool: Rc<Pool>,
     pub(crate) seam: Seam,
     pub(crate) is_closed: Cell<bool>,
-    pub(crate) accept_pauses: Cell<u64>,
     features: Features,
 }
 

@@ -8,9 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
-use std::time::Duration;
 
-use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
+use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, closed};
 use socket2::SockRef;
 
 use crate::op::{Buffer, Kind, Socket};
@@ -208,9 +207,8 @@ impl Acceptor for ListenSocket {
         StreamSocket::new(&self.proactor, arrived.expect("a listener has no end of stream"))
     }
 
-    fn pause(&self, duration: Duration) -> Sleep {
-        self.proactor.context.accept_pauses.update(|pauses| pauses + 1);
-        self.proactor.sleep(duration)
+    fn runtime(&self) -> &Proactor {
+        &self.proactor
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

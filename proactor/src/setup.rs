@@ -306,7 +306,6 @@ impl Builder {
             pool,
             seam,
             is_closed: Cell::new(false),
-            accept_pauses: Cell::new(0),
             features,
         });
         let driver = UringDriver::new(Rc::clone(&context))?;

@@ -138,7 +138,6 @@ impl Driver for EpollDriver {
         DriverStats {
             system_calls,
             events: self.events,
-            accept_pauses: self.context.accept_pauses.get(),
             chunks_lent_now: self.context.pool.lent(),
             pool_bytes_now: self.context.pool.bytes(),
             sources_now: Some(self.sources.len() as u64),

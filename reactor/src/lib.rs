@@ -119,7 +119,6 @@ pub(crate) struct Context {
     pub(crate) pool: Rc<Pool>,
     pub(crate) trigger: Trigger,
     pub(crate) closed: Cell<bool>,
-    pub(crate) accept_pauses: Cell<u64>,
 }
 
 /// The runtime. What [`Builder::build`] returns is its owner, and dropping that ends it; clones are
@@ -191,13 +190,8 @@ impl Builder {
     /// # Errors
     /// Those of epoll_create1(2) and eventfd(2): no free descriptors, no memory.
     pub fn build(self) -> io::Result<Reactor> {
-        let context = Rc::new(Context {
-            sys: Sys::new(),
-            pool: Rc::default(),
-            trigger: self.trigger,
-            closed: Cell::new(false),
-            accept_pauses: Cell::new(0),
-        });
+        let context =
+            Rc::new(Context { sys: Sys::new(), pool: Rc::default(), trigger: self.trigger, closed: Cell::new(false) });
         let epoll = Epoll::new(&context.sys, !self.without_pwait2)?;
         let driver = EpollDriver::new(epoll, Rc::clone(&context))?;
         Ok(Reactor { executor: Executor::new(driver, self.config), context })

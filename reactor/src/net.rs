@@ -7,9 +7,8 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Poll, ready};
-use std::time::Duration;
 
-use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep};
+use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime};
 use socket2::{SockRef, Type};
 
 use crate::epoll::{Moved, Sys};
@@ -77,10 +76,8 @@ impl Acceptor for ListenSocket {
         StreamSocket::new(reactor, self.registration.io(Direction::Read, accept).await?)
     }
 
-    fn pause(&self, duration: Duration) -> Sleep {
-        let reactor = self.registration.reactor();
-        reactor.context.accept_pauses.update(|pauses| pauses + 1);
-        reactor.sleep(duration)
+    fn runtime(&self) -> &Reactor {
+        self.registration.reactor()
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

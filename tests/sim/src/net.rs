@@ -11,9 +11,8 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
-use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep, closed};
+use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, closed};
 
 use crate::Sim;
 use crate::driver::SimDriver;
@@ -113,9 +112,8 @@ impl Acceptor for ListenSocket {
         Ok(StreamSocket { world: Rc::clone(&self.sim.world), id })
     }
 
-    fn pause(&self, duration: Duration) -> Sleep {
-        self.sim.world.accept_pauses.update(|pauses| pauses + 1);
-        self.sim.sleep(duration)
+    fn runtime(&self) -> &Sim {
+        &self.sim
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

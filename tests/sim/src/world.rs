@@ -85,7 +85,6 @@ pub(crate) struct World {
     pub(crate) is_closed: Cell<bool>,
     pub(crate) state: RefCell<State>,
     pub(crate) chunks_lent: Rc<Cell<u64>>,
-    pub(crate) accept_pauses: Cell<u64>,
     /// The first panic of a task that nobody awaits.
     pub(crate) panic: Cell<Option<Box<dyn Any + Send>>>,
     pub(crate) bell: Arc<Bell>,
@@ -150,7 +149,6 @@ impl World {
                 pool_misses: 0,
             }),
             chunks_lent: Rc::default(),
-            accept_pauses: Cell::new(0),
             panic: Cell::new(None),
             bell: Arc::default(),
         }
@@ -196,7 +194,6 @@ impl World {
             + state.listeners.values().filter(|listening| listening.accept.is_some()).count() as u64;
         DriverStats {
             events: state.events,
-            accept_pauses: self.accept_pauses.get(),
             chunks_lent_now: self.chunks_lent.get(),
             operations_now: Some(under_way),
             operations: Some(state.operations),

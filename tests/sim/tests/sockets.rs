@@ -98,7 +98,7 @@ fn accepting_pauses_while_there_are_no_descriptors_and_loses_nobody() {
         let waiting = sim.timeout(Duration::from_secs(1), listener.accept()).await;
         assert!(waiting.is_err(), "there is no descriptor");
         // 10 ms, then twice as long each time, up to 100.
-        assert_eq!(sim.stats().driver.accept_pauses, 13);
+        assert_eq!(sim.stats().accept_pauses, 13);
         drop(accepted);
         let second = listener.accept().await.unwrap();
         drop(second);
@@ -115,9 +115,9 @@ fn accepting_waits_out_what_passes() {
             let mut listener = sim.listen(address(), &ListenOptions::default()).unwrap();
             for _ in 0..5 {
                 let client = sim.connect(address()).await.unwrap();
-                let (since, before) = (sim.elapsed(), sim.stats().driver.accept_pauses);
+                let (since, before) = (sim.elapsed(), sim.stats().accept_pauses);
                 drop((listener.accept().await.unwrap(), client));
-                let pauses = sim.stats().driver.accept_pauses - before;
+                let pauses = sim.stats().accept_pauses - before;
                 let waited: Duration = (0..pauses).map(|pause| ms((10 << pause.min(9)).min(100))).sum();
                 assert_eq!(sim.elapsed() - since, waited, "{pauses} pauses");
             }
