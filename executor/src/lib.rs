@@ -93,7 +93,7 @@
 //! # Reading order
 //!
 //! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`,
-//! `net.rs`, `datagram.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
+//! `net.rs`, `datagram.rs`, `pipe.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
 //! `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
 //! the place where tests get between a driver and the kernel.
 
@@ -112,6 +112,7 @@ mod files;
 mod group;
 mod live;
 mod net;
+mod pipe;
 mod queue;
 #[cfg(all(test, any(loom, shuttle)))]
 mod queue_loom;
@@ -146,6 +147,7 @@ pub use {
     files::{Files, RandomAccess},
     group::JoinSet,
     net::Net,
+    pipe::PipeWriter,
     remote::{RemoteHandle, RemoteTask, SpawnError},
     runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},
     seam::Seam,

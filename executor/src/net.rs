@@ -1,4 +1,4 @@
-//! What runtimes have beyond TCP: the trait that a program asks for, and Unix sockets.
+//! What runtimes have beyond TCP: the trait that a program asks for; Unix sockets and pipes.
 //!
 //! A Unix stream is the same thing as a TCP stream once it is connected, so it has the same types, halves and chunks. Only
 //! its addresses are others: `peer_addr` and `local_addr`, which give internet addresses, are errors.
@@ -10,11 +10,13 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{self as unix, UnixListener, UnixStream};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::datagram::{Port, UdpSocket};
-use crate::runtime::Runtime;
-use crate::tcp::{Acceptor, TcpListener, TcpStream};
+use crate::pipe::PipeWriter;
+use crate::runtime::{Runtime, Stream};
+use crate::tcp::{Acceptor, ReadHalf, TcpListener, TcpStream, WriteHalf};
 
 /// The first pause between attempts to connect to a Unix socket whose queue is full, doubled with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -58,6 +60,40 @@ const PATH_MAX: usize = 107;
 ///     std::fs::remove_file(path)
 /// }
 /// ```
+///
+/// # Pipes
+///
+/// A pipe's end, a FIFO, a child's input or output, a terminal: whatever is read with read(2) or written with write(2)
+/// and can make one wait is a [`Reader`](crate::Reader) or a [`Writer`](crate::Writer) here, with the same promises as a
+/// stream's half: a `recv` or `read` that is dropped loses no byte, a `write` that is dropped while it waits breaks the
+/// writer.
+///
+/// ```
+/// use std::process::{Command, Stdio};
+///
+/// use executor::{IoBuf, Net, Reader, Writer};
+///
+/// /// Has `sort` sort the lines: hands them over, ends its input, and reads its output to the end.
+/// async fn sorted<R: Net>(rt: &R, lines: String) -> std::io::Result<Vec<u8>> {
+///     let mut child = Command::new("sort").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+///     let mut input = rt.pipe_writer(child.stdin.take().unwrap())?;
+///     let mut output = rt.pipe_reader(child.stdout.take().unwrap())?;
+///     // In a task of its own: `sort` could wait for us to read before it takes all.
+///     let writing = rt.spawn(async move {
+///         input.write_all(lines).await.0?;
+///         input.shutdown().await
+///     });
+///     let mut sorted = Vec::new();
+///     loop {
+///         let chunk = output.recv().await?;
+///         if chunk.bytes().is_empty() {
+///             writing.await.unwrap()?;
+///             return Ok(sorted);
+///         }
+///         sorted.extend_from_slice(chunk.bytes());
+///     }
+/// }
+/// ```
 pub trait Net:
     Runtime<Listener = TcpListener<Self::Acceptor>, Stream = TcpStream<<Self::Acceptor as Acceptor>::Connection>>
 {
@@ -72,6 +108,13 @@ pub trait Net:
     /// # Errors
     /// Those of socket(2) and connect(2).
     fn try_connect_unix(&self, path: &Path) -> io::Result<OwnedFd>;
+
+    /// A connection over a pipe's end: it reads with read(2) and writes with write(2). What
+    /// [`pipe_reader`](Self::pipe_reader) and [`pipe_writer`](Self::pipe_writer) are made of.
+    ///
+    /// # Errors
+    /// Theirs.
+    fn pipe_end(&self, fd: OwnedFd) -> io::Result<<Self::Acceptor as Acceptor>::Connection>;
 
     /// A UDP socket with this address: see [`UdpSocket::bind`].
     ///
@@ -121,6 +164,38 @@ pub trait Net:
         let (one, other) = UnixStream::pair()?;
         let stream = |end: UnixStream| TcpStream::from_std(self, OwnedFd::from(end).into());
         Ok((stream(one)?, stream(other)?))
+    }
+
+    /// Reads a pipe's end: a [`std::io::PipeReader`], a [`ChildStdout`](std::process::ChildStdout), a `File` that is a FIFO ...
+    /// The end of the stream comes when nobody has the writing end any more.
+    ///
+    /// The flag O_NONBLOCK is set (by the reactor) or cleared (by the proactor). It belongs to the open file, so to all who
+    /// share it, as programs share a terminal; for one's own input and output there are
+    /// [`stdin`](crate::Executor::stdin) and [`stdout`](crate::Executor::stdout).
+    ///
+    /// On the proactor, a `recv` that waits holds 16 KiB; dropping the reader closes it some turns later if one was under
+    /// way; and a runtime that takes requests for sockets only refuses to read: `PermissionDenied`.
+    ///
+    /// # Errors
+    /// Those of fcntl(2). On the reactor `PermissionDenied` for what epoll can't watch, such as regular files; the
+    /// proactor reads those, from their own position on.
+    /// [`closed`](crate::closed).
+    fn pipe_reader(&self, fd: impl Into<OwnedFd>) -> io::Result<<Self::Stream as Stream>::ReadHalf> {
+        Ok(ReadHalf { connection: Rc::new(self.pipe_end(fd.into())?) })
+    }
+
+    /// Writes to a pipe's end: a [`std::io::PipeWriter`], a [`ChildStdin`](std::process::ChildStdin) ... A pipe that is full is
+    /// waited for. When nobody has the reading end any more, a write is a `BrokenPipe`; and where SIGPIPE is
+    /// not ignored, as it is in programs of Rust unless they change that, it ends the program.
+    ///
+    /// [`shutdown`](crate::Writer::shutdown) closes it, and so does dropping it. What is said of the flag, of sockets only and
+    /// of closing at [`pipe_reader`](Self::pipe_reader) holds here, too.
+    ///
+    /// # Errors
+    /// Those of [`pipe_reader`](Self::pipe_reader).
+    fn pipe_writer(&self, fd: impl Into<OwnedFd>) -> io::Result<PipeWriter<<Self::Stream as Stream>::WriteHalf>> {
+        let connection = Rc::new(self.pipe_end(fd.into())?);
+        Ok(PipeWriter(Some(WriteHalf { connection, is_broken: false, is_closing: false })))
     }
 }
 

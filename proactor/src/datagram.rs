@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use executor::{BufResult, Datagram, Fired, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port, allocate};
+use executor::{BufResult, Connection, Datagram, Fired, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port, allocate};
 use io_uring::{opcode, squeue};
 use socket2::{Domain, SockAddr, SockRef, Type};
 
@@ -20,7 +20,7 @@ use crate::op::{Buffer, Kind, Socket};
 use crate::pool::{CHUNK_SIZE, Chunk, Pool};
 use crate::ring::message::{Message, NAME_SIZE, sockaddr};
 use crate::ring::{BufferRing, Completion};
-use crate::{Context, Feature, ListenSocket, Proactor};
+use crate::{Context, Feature, ListenSocket, Proactor, StreamSocket};
 
 /// A UDP socket.
 ///
@@ -51,6 +51,12 @@ impl Net for Proactor {
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
         socket.connect(&SockAddr::unix(path)?)?;
         Ok(socket.into())
+    }
+
+    fn pipe_end(&self, fd: OwnedFd) -> io::Result<StreamSocket> {
+        let stream = StreamSocket::from_std(self, fd.into())?;
+        stream.hold.socket().is_pipe.set(true);
+        Ok(stream)
     }
 }
 

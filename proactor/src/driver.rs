@@ -165,11 +165,7 @@ impl Driver for UringDriver {
     fn stats(&self) -> DriverStats {
         let operations = self.context.operations.borrow();
         let mut stats = operations.stats.clone();
-        stats.system_calls = self.context.seam.counts();
-        let wake_writes = self.wake_fd.writes();
-        if wake_writes > 0 {
-            stats.system_calls.push(("write", wake_writes));
-        }
+        stats.system_calls = self.context.seam.counts(("write", self.wake_fd.writes()));
         stats.accept_pauses = self.context.accept_pauses.get();
         stats.chunks_lent_now = self.context.pool.lent();
         stats.pool_bytes_now = self.context.pool.bytes();

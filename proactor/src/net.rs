@@ -231,7 +231,7 @@ pub(crate) fn as_inet(addr: &SockAddr) -> io::Result<SocketAddr> {
 /// What is behind a [`TcpStream`].
 #[derive(Debug)]
 pub struct StreamSocket {
-    hold: Hold<Chunk>,
+    pub(crate) hold: Hold<Chunk>,
 }
 
 impl StreamSocket {
@@ -246,7 +246,7 @@ impl StreamSocket {
     /// A send of the whole, or of some.
     fn sending<B: IoBuf>(&self, buf: B, whole: bool, is_kept: bool) -> Kind {
         let socket = Rc::clone(self.hold.socket());
-        let is_quiet = whole && self.hold.context.features.has(Feature::QuietSend);
+        let is_quiet = whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
         Kind::Send { socket, buffer: Buffer::to_send(buf), sent: 0, whole, is_quiet, is_kept }
     }
 }

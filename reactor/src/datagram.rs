@@ -11,7 +11,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::net::as_inet;
 use crate::source::{Direction, Registration};
-use crate::{Chunk, ListenSocket, Reactor};
+use crate::{AsyncFd, Chunk, ListenSocket, Reactor, StreamSocket};
 
 /// A UDP socket.
 ///
@@ -38,6 +38,12 @@ impl Net for Reactor {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
         socket.connect(&SockAddr::unix(path)?)?;
         Ok(socket.into())
+    }
+
+    fn pipe_end(&self, fd: OwnedFd) -> io::Result<StreamSocket> {
+        let registration = AsyncFd::new(self, fd)?.registration;
+        registration.source().is_pipe.set(true);
+        Ok(StreamSocket { registration })
     }
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn as_inet(addr: &SockAddr) -> io::Result<SocketAddr> {
 /// What is behind a [`TcpStream`].
 #[derive(Debug)]
 pub struct StreamSocket {
-    registration: Registration,
+    pub(crate) registration: Registration,
 }
 
 impl StreamSocket {
@@ -114,7 +114,7 @@ impl StreamSocket {
     }
 
     fn try_recv(&self, space: &mut [u8]) -> io::Result<usize> {
-        let received = self.sys().recv(self.as_fd(), space)?;
+        let received = self.sys().recv(self.registration.source(), space)?;
         if received.count > 0 && received.is_short {
             self.registration.source().was_short(Direction::Read);
         }
@@ -122,7 +122,7 @@ impl StreamSocket {
     }
 
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.sys().send(self.as_fd(), bytes)?;
+        let sent = self.sys().send(self.registration.source(), bytes)?;
         if sent.is_short {
             self.registration.source().was_short(Direction::Write);
         }

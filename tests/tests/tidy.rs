@@ -58,6 +58,7 @@ const FURTHER: &[&str] = &[
     "executor/src/files.rs",
     "executor/src/live.rs",
     "executor/src/net.rs",
+    "executor/src/pipe.rs",
     "executor/src/seam.rs",
     "proactor/src/calls.rs",
     "proactor/src/cores.rs",
@@ -65,6 +66,7 @@ const FURTHER: &[&str] = &[
     "proactor/src/faults.rs",
     "proactor/src/fs.rs",
     "proactor/src/op/dump.rs",
+    "proactor/src/process.rs",
     "proactor/src/ring/faults.rs",
     "proactor/src/ring/message.rs",
     "proactor/src/ring/restrict.rs",
@@ -78,6 +80,7 @@ const FURTHER: &[&str] = &[
     "reactor/src/epoll/faults.rs",
     "reactor/src/faults.rs",
     "reactor/src/fs.rs",
+    "reactor/src/process.rs",
 ];
 /// What stands before code that only tests have. The core has one feature, `faults`, which no release build has.
 const FOR_TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(all(test", "#[cfg(feature ="];

@@ -1,0 +1,26 @@
+//! What a program has to do with others: pipes. What there is to say of them is said with
+//! [`Net`](executor::Net).
+
+/// A pipe's reading end, or what reads like one: see [`Net::pipe_reader`](executor::Net::pipe_reader).
+pub type PipeReader = crate::ReadHalf;
+
+/// A pipe's writing end, or what writes like one: see [`Net::pipe_writer`](executor::Net::pipe_writer).
+///
+/// ```
+/// use reactor::{Net, PipeReader, PipeWriter, Reactor, Reader, Writer};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let (reader, writer) = std::io::pipe()?;
+/// let mut reader: PipeReader = rt.pipe_reader(reader)?;
+/// let mut writer: PipeWriter = rt.pipe_writer(writer)?;
+/// rt.block_on(async {
+///     writer.write_all("hello").await.0?;
+///     assert_eq!(&*reader.recv().await?, b"hello");
+///     writer.shutdown().await?;
+///     assert!(reader.recv().await?.is_empty());
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub type PipeWriter = executor::PipeWriter<crate::WriteHalf>;
