@@ -70,6 +70,7 @@
 //! | [`recv_from`](UdpSocket::recv_from), [`recv`](UdpSocket::recv) | no datagram |
 //! | [`read_from`](UdpSocket::read_from) | no datagram, only the buffer |
 //! | [`send_to`](UdpSocket::send_to), [`send`](UdpSocket::send) | whether the datagram, a whole one, is sent |
+//! | [`next`](Signals::next) | no signal |
 //! | [`connect`](Runtime::connect), [`connect_unix`](Net::connect_unix) | the attempt |
 //! | [`copy`], while it writes | the chunk that is written, and the writing side |
 //! | [`copy_bidirectional`] | both streams, which are its own |
@@ -93,7 +94,7 @@
 //! # Reading order
 //!
 //! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`,
-//! `net.rs`, `datagram.rs`, `pipe.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
+//! `net.rs`, `datagram.rs`, `pipe.rs`, `signals.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
 //! `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
 //! the place where tests get between a driver and the kernel.
 
@@ -122,6 +123,7 @@ mod radix;
 mod remote;
 mod runtime;
 mod seam;
+mod signals;
 mod stats;
 mod sync;
 mod table;
@@ -151,6 +153,7 @@ pub use {
     remote::{RemoteHandle, RemoteTask, SpawnError},
     runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},
     seam::Seam,
+    signals::Signals,
     stats::{DriverStats, Stats},
     task::{AbortHandle, JoinError, JoinHandle, PanicPayload, panic_text},
     tcp::{Acceptor, Connection, ReadHalf, TcpListener, TcpStream, WriteHalf},

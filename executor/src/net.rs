@@ -1,4 +1,4 @@
-//! What runtimes have beyond TCP: the trait that a program asks for; Unix sockets and pipes.
+//! What runtimes have beyond TCP: the trait that a program asks for; Unix sockets, pipes, signals.
 //!
 //! A Unix stream is the same thing as a TCP stream once it is connected, so it has the same types, halves and chunks. Only
 //! its addresses are others: `peer_addr` and `local_addr`, which give internet addresses, are errors.
@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::datagram::{Port, UdpSocket};
 use crate::pipe::PipeWriter;
 use crate::runtime::{Runtime, Stream};
+use crate::signals::Signals;
 use crate::tcp::{Acceptor, ReadHalf, TcpListener, TcpStream, WriteHalf};
 
 /// The first pause between attempts to connect to a Unix socket whose queue is full, doubled with each.
@@ -92,6 +93,20 @@ const PATH_MAX: usize = 107;
 ///         }
 ///         sorted.extend_from_slice(chunk.bytes());
 ///     }
+/// }
+/// ```
+/// # Signals
+///
+/// ```
+/// use executor::{Listener, Net};
+///
+/// /// Accepts until SIGTERM (15) or Ctrl-C (SIGINT, 2).
+/// async fn serve<R: Net>(rt: &R, mut listener: R::Listener) -> std::io::Result<()> {
+///     let mut signals = rt.signals([2, 15])?;
+///     let accepting = rt.spawn(async move { while listener.accept().await.is_ok() {} });
+///     println!("signal {}: no more is accepted", signals.next().await?);
+///     accepting.abort();
+///     Ok(())
 /// }
 /// ```
 pub trait Net:
@@ -196,6 +211,20 @@ pub trait Net:
     fn pipe_writer(&self, fd: impl Into<OwnedFd>) -> io::Result<PipeWriter<<Self::Stream as Stream>::WriteHalf>> {
         let connection = Rc::new(self.pipe_end(fd.into())?);
         Ok(PipeWriter(Some(WriteHalf { connection, is_broken: false, is_closing: false })))
+    }
+
+    /// From now on these signals do nothing but being told by [`Signals::next`]: to this one, and to all others who ask
+    /// for the same, on any thread and by any runtime. Numbers are those of signal(7), which crates such as libc and
+    /// signal-hook have names for.
+    ///
+    /// The handler stays for as long as the program runs: after the drop of all who ask for it a signal does nothing at
+    /// all, and does not what it did before. So a program that stops asking for SIGINT can't be ended by Ctrl-C any more.
+    ///
+    /// # Errors
+    /// `InvalidInput` for what is no signal or can't be handled: SIGKILL, SIGSTOP, SIGSEGV, SIGFPE and SIGILL. Those of
+    /// sigaction(2) and socketpair(2); [`closed`](crate::closed).
+    fn signals(&self, signals: impl IntoIterator<Item = i32>) -> io::Result<Signals<Self::Stream>> {
+        Signals::new(signals.into_iter().collect(), |end| TcpStream::from_std(self, end.into()))
     }
 }
 

@@ -39,7 +39,7 @@
 //! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
-//! memory that `recv` lends, `datagram.rs` is for UDP, `process.rs` for pipes, `fs.rs` for files, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
+//! memory that `recv` lends, `datagram.rs` is for UDP, `process.rs` for pipes and signals, `fs.rs` for files, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
 //! runtime on each of several cores.
 //!
 //! # Threads
@@ -96,7 +96,7 @@ pub use crate::datagram::{DatagramPort, UdpSocket};
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
-pub use crate::process::{PipeReader, PipeWriter};
+pub use crate::process::{PipeReader, PipeWriter, Signals};
 pub use crate::setup::{Builder, Feature, Features, Gate, SetupError};
 pub use crate::{cores::run_on_each_core, driver::UringDriver};
 pub use executor::{

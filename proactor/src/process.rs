@@ -1,4 +1,4 @@
-//! What a program has to do with others: pipes. What there is to say of them is said with
+//! What a program has to do with others: pipes, signals. What there is to say of them is said with
 //! [`Net`](executor::Net).
 
 use io_uring::{opcode, squeue};
@@ -33,6 +33,28 @@ pub type PipeReader = crate::ReadHalf;
 /// # }
 /// ```
 pub type PipeWriter = executor::PipeWriter<crate::WriteHalf>;
+
+/// The signals that come to this process: see [`Net::signals`](executor::Net::signals).
+///
+/// ```
+/// use proactor::{Net, Proactor, Signals};
+/// # use signal_hook::{consts::{SIGHUP, SIGTERM}, low_level::raise};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let mut signals: Signals = rt.signals([SIGHUP, SIGTERM])?;
+/// rt.block_on(async {
+///     raise(SIGTERM)?;
+///     assert_eq!(signals.next().await?, SIGTERM);
+///     Ok(())
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
+pub type Signals = executor::Signals<crate::TcpStream>;
 
 /// The file's own position: the only one that what can't be sought has.
 const POSITION: u64 = u64::MAX;

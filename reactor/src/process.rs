@@ -1,4 +1,4 @@
-//! What a program has to do with others: pipes. What there is to say of them is said with
+//! What a program has to do with others: pipes, signals. What there is to say of them is said with
 //! [`Net`](executor::Net).
 
 /// A pipe's reading end, or what reads like one: see [`Net::pipe_reader`](executor::Net::pipe_reader).
@@ -24,3 +24,21 @@ pub type PipeReader = crate::ReadHalf;
 /// # }
 /// ```
 pub type PipeWriter = executor::PipeWriter<crate::WriteHalf>;
+
+/// The signals that come to this process: see [`Net::signals`](executor::Net::signals).
+///
+/// ```
+/// use reactor::{Net, Reactor, Signals};
+/// # use signal_hook::{consts::{SIGHUP, SIGTERM}, low_level::raise};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let mut signals: Signals = rt.signals([SIGHUP, SIGTERM])?;
+/// rt.block_on(async {
+///     raise(SIGTERM)?;
+///     assert_eq!(signals.next().await?, SIGTERM);
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub type Signals = executor::Signals<crate::TcpStream>;

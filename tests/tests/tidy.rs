@@ -60,6 +60,7 @@ const FURTHER: &[&str] = &[
     "executor/src/net.rs",
     "executor/src/pipe.rs",
     "executor/src/seam.rs",
+    "executor/src/signals.rs",
     "proactor/src/calls.rs",
     "proactor/src/cores.rs",
     "proactor/src/datagram.rs",
