@@ -71,6 +71,7 @@
 //! | [`read_from`](UdpSocket::read_from) | no datagram, only the buffer |
 //! | [`send_to`](UdpSocket::send_to), [`send`](UdpSocket::send) | whether the datagram, a whole one, is sent |
 //! | [`next`](Signals::next) | no signal |
+//! | [`wait_for_exit`](Net::wait_for_exit) | nothing; the child goes on |
 //! | [`connect`](Runtime::connect), [`connect_unix`](Net::connect_unix) | the attempt |
 //! | [`copy`], while it writes | the chunk that is written, and the writing side |
 //! | [`copy_bidirectional`] | both streams, which are its own |

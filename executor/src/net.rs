@@ -1,4 +1,5 @@
-//! What runtimes have beyond TCP: the trait that a program asks for; Unix sockets, pipes, signals.
+//! What runtimes have beyond TCP: the trait that a program asks for; Unix sockets, pipes, signals, the end
+//! of child processes.
 //!
 //! A Unix stream is the same thing as a TCP stream once it is connected, so it has the same types, halves and chunks. Only
 //! its addresses are others: `peer_addr` and `local_addr`, which give internet addresses, are errors.
@@ -10,8 +11,10 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{self as unix, UnixListener, UnixStream};
 use std::path::Path;
-use std::rc::Rc;
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::datagram::{Port, UdpSocket};
 use crate::pipe::PipeWriter;
@@ -95,6 +98,7 @@ const PATH_MAX: usize = 107;
 ///     }
 /// }
 /// ```
+///
 /// # Signals
 ///
 /// ```
@@ -109,6 +113,29 @@ const PATH_MAX: usize = 107;
 ///     Ok(())
 /// }
 /// ```
+///
+/// # Child processes
+///
+/// They are those of [`std::process`], whose pipes are read and written as [above](#pipes). Their end is awaited with
+/// [`wait_for_exit`](Self::wait_for_exit); a time-out leaves
+/// them as they are, so who wants them to end with it says so:
+///
+/// ```
+/// use std::process::{Child, ExitStatus};
+/// use std::time::Duration;
+///
+/// async fn for_a_second_at_most<R: executor::Net>(rt: &R, mut child: Child) -> std::io::Result<ExitStatus> {
+///     if let Ok(exited) = rt.timeout(Duration::from_secs(1), rt.wait_for_exit(&mut child)).await {
+///         return exited;
+///     }
+///     child.kill()?;
+///     rt.wait_for_exit(&mut child).await
+/// }
+/// ```
+///
+/// Who drops a [`Child`] neither ends it nor learns of its end; and it stays as a *zombie*, which is no more than its number
+/// and its status, until this program ends. So wait for each. To have one end with the task that waits, put it into a type
+/// whose `Drop` calls [`kill`](Child::kill) and then [`wait`](Child::wait), which is a matter of microseconds after that.
 pub trait Net:
     Runtime<Listener = TcpListener<Self::Acceptor>, Stream = TcpStream<<Self::Acceptor as Acceptor>::Connection>>
 {
@@ -130,6 +157,16 @@ pub trait Net:
     /// # Errors
     /// Theirs.
     fn pipe_end(&self, fd: OwnedFd) -> io::Result<<Self::Acceptor as Acceptor>::Connection>;
+
+    /// Makes `call`, which tells that it would block by `WouldBlock`, when the descriptor is readable; and perhaps before.
+    /// What [`wait_for_exit`](Self::wait_for_exit) is made of.
+    ///
+    /// # Errors
+    /// Those of `call` and of watching the descriptor; [`closed`](crate::closed).
+    ///
+    /// # Cancel safety
+    /// Dropping this future loses nothing: when `call` succeeds, it is over.
+    async fn when_readable<T>(&self, fd: OwnedFd, call: impl FnMut() -> io::Result<T>) -> io::Result<T>;
 
     /// A UDP socket with this address: see [`UdpSocket::bind`].
     ///
@@ -193,10 +230,9 @@ pub trait Net:
     ///
     /// # Errors
     /// Those of fcntl(2). On the reactor `PermissionDenied` for what epoll can't watch, such as regular files; the
-    /// proactor reads those, from their own position on.
-    /// [`closed`](crate::closed).
+    /// proactor reads those, from their own position on. [`closed`](crate::closed).
     fn pipe_reader(&self, fd: impl Into<OwnedFd>) -> io::Result<<Self::Stream as Stream>::ReadHalf> {
-        Ok(ReadHalf { connection: Rc::new(self.pipe_end(fd.into())?) })
+        Ok(ReadHalf { connection: self.pipe_end(fd.into())?.into() })
     }
 
     /// Writes to a pipe's end: a [`std::io::PipeWriter`], a [`ChildStdin`](std::process::ChildStdin) ... A pipe that is full is
@@ -209,7 +245,7 @@ pub trait Net:
     /// # Errors
     /// Those of [`pipe_reader`](Self::pipe_reader).
     fn pipe_writer(&self, fd: impl Into<OwnedFd>) -> io::Result<PipeWriter<<Self::Stream as Stream>::WriteHalf>> {
-        let connection = Rc::new(self.pipe_end(fd.into())?);
+        let connection = self.pipe_end(fd.into())?.into();
         Ok(PipeWriter(Some(WriteHalf { connection, is_broken: false, is_closing: false })))
     }
 
@@ -224,7 +260,27 @@ pub trait Net:
     /// `InvalidInput` for what is no signal or can't be handled: SIGKILL, SIGSTOP, SIGSEGV, SIGFPE and SIGILL. Those of
     /// sigaction(2) and socketpair(2); [`closed`](crate::closed).
     fn signals(&self, signals: impl IntoIterator<Item = i32>) -> io::Result<Signals<Self::Stream>> {
-        Signals::new(signals.into_iter().collect(), |end| TcpStream::from_std(self, end.into()))
+        Signals::new(signals.into_iter().collect(), |end| TcpStream::from_std(self, OwnedFd::from(end).into()))
+    }
+
+    /// Waits until the child has ended, and takes its exit status. As [`Child::wait`] does, it closes the child's input
+    /// first, if that was not taken out, so that one that reads to the end comes to it; and asked again it says the
+    /// same again. No signal is needed for that but a descriptor that stands for the process (pidfd_open(2), Linux 5.3).
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) and waitpid(2): `ECHILD` if somebody else took the status, or has SIGCHLD ignored.
+    /// [`closed`](crate::closed).
+    ///
+    /// # Cancel safety
+    /// Dropping this future leaves the child as it is, but for its input, and it can be waited for again.
+    async fn wait_for_exit(&self, child: &mut Child) -> io::Result<ExitStatus> {
+        drop(child.stdin.take());
+        // Once its status is taken, its number may be that of another.
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        self.when_readable(process, || child.try_wait()?.ok_or_else(|| io::ErrorKind::WouldBlock.into())).await
     }
 }
 

@@ -9,11 +9,9 @@
 //! in those of others; and a child inherits what is blocked, through exec, too: it could not be ended any more.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use signal_hook::consts::FORBIDDEN;
-use signal_hook::iterator::{backend::SignalDelivery, exfiltrator::SignalOnly};
+use signal_hook::{consts::FORBIDDEN, iterator::backend::SignalDelivery, iterator::exfiltrator::SignalOnly};
 
 use crate::runtime::Reader;
 
@@ -29,12 +27,12 @@ pub struct Signals<R> {
 }
 
 impl<R: Reader> Signals<R> {
-    pub(crate) fn new(signals: Vec<i32>, stream: impl FnOnce(OwnedFd) -> io::Result<R>) -> io::Result<Signals<R>> {
+    pub(crate) fn new(signals: Vec<i32>, stream: impl FnOnce(UnixStream) -> io::Result<R>) -> io::Result<Signals<R>> {
         if let Some(signal) = signals.iter().find(|signal| !(1..=64).contains(*signal) || FORBIDDEN.contains(signal)) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("signal {signal} cannot be handled")));
         }
         let (reader, writer) = UnixStream::pair()?;
-        let wakes = stream(reader.try_clone()?.into())?;
+        let wakes = stream(reader.try_clone()?)?;
         Ok(Signals { wakes, caught: SignalDelivery::with_pipe(reader, writer, SignalOnly, signals)?, told: Vec::new() })
     }
 

@@ -58,6 +58,11 @@ impl Net for Proactor {
         stream.hold.socket().is_pipe.set(true);
         Ok(stream)
     }
+
+    async fn when_readable<T>(&self, fd: OwnedFd, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.context.start(Kind::Poll(fd)).map_err(|(error, _)| error)?.await.0?;
+        call()
+    }
 }
 
 /// Datagrams that may lie undelivered on a socket. With as many, its receive is stopped until they are taken; what

@@ -39,8 +39,8 @@
 //! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
-//! memory that `recv` lends, `datagram.rs` is for UDP, `process.rs` for pipes and signals, `fs.rs` for files, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
-//! runtime on each of several cores.
+//! memory that `recv` lends, `datagram.rs` is for UDP, `process.rs` for pipes, signals and children, `fs.rs` for files,
+//! `setup.rs` finds out what the kernel can do, `cores.rs` puts a runtime on each of several cores.
 //!
 //! # Threads
 //!

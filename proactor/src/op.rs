@@ -65,7 +65,7 @@ use crate::Context;
 use crate::datagram::{Receive, Send};
 use crate::fs::FileRequest;
 use crate::pool::{CHUNK_SIZE, Chunk, MISS_SIZE, Pool};
-use crate::ring::{BufferRing, Completion, Ring, accepted};
+use crate::ring::{BufferRing, Completion, READABLE, Ring, accepted};
 use crate::setup::{Feature, Features};
 
 /// Chunks that may lie undelivered on a stream. With as many, its receive is stopped until they are
@@ -303,6 +303,8 @@ pub(crate) enum Kind {
     Datagrams(Receive),
     /// Sends a datagram.
     SendMessage(Send),
+    /// Waits until a descriptor is readable.
+    Poll(OwnedFd),
     /// Reads from a file, writes to it, or has it brought to the disk.
     File(FileRequest),
 }
@@ -340,6 +342,7 @@ impl Kind {
             }
             Kind::Datagrams(receive) => receive.entry(),
             Kind::SendMessage(send) => send.entry(),
+            Kind::Poll(fd) => opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), READABLE).build(),
             Kind::File(request) => request.entry(),
         }
     }

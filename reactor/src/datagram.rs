@@ -45,6 +45,10 @@ impl Net for Reactor {
         registration.source().is_pipe.set(true);
         Ok(StreamSocket { registration })
     }
+
+    async fn when_readable<T>(&self, fd: OwnedFd, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        AsyncFd::new(self, fd)?.io(Direction::Read, |_| call()).await
+    }
 }
 
 /// What is behind a [`UdpSocket`].

@@ -1,7 +1,27 @@
-//! What a program has to do with others: pipes, signals. What there is to say of them is said with
+//! What a program has to do with others: pipes, signals, children. What there is to say of them is said with
 //! [`Net`](executor::Net).
 
 /// A pipe's reading end, or what reads like one: see [`Net::pipe_reader`](executor::Net::pipe_reader).
+///
+/// ```
+/// use std::process::{Command, Stdio};
+///
+/// use reactor::{Net, PipeReader, Reactor, Reader, Writer};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let mut child = Command::new("tr").args(["a-z", "A-Z"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+/// let mut output: PipeReader = rt.pipe_reader(child.stdout.take().unwrap())?;
+/// let mut input = rt.pipe_writer(child.stdin.take().unwrap())?;
+/// rt.block_on(async {
+///     input.write_all("hello").await.0?;
+///     input.shutdown().await?;
+///     assert_eq!(&*output.recv().await?, b"HELLO");
+///     assert!(rt.wait_for_exit(&mut child).await?.success());
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub type PipeReader = crate::ReadHalf;
 
 /// A pipe's writing end, or what writes like one: see [`Net::pipe_writer`](executor::Net::pipe_writer).
