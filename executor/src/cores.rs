@@ -66,9 +66,10 @@ where
     P: Fn(usize) -> io::Result<usize> + Sync,
     M: Fn(&Worker) -> Result<T, E> + Sync,
 {
-    let (stop, failures) = (StopHandle::default(), FirstFailure(Mutex::new(None)));
+    let (stop, first) = (StopHandle::default(), Mutex::new(None));
+    // The first is the cause. What fails after it fails most likely because of it.
     let fail = |failure| {
-        failures.record(failure);
+        first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
         stop.stop();
     };
     let work = |number| {
@@ -89,7 +90,7 @@ where
         let threads: Vec<_> = (0..workers.get()).map_while(start).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()?).collect()
     });
-    match failures.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
         None => Ok(outputs),
         Some(Failure::Error(error)) => Err(error),
         Some(Failure::Panic(payload)) => resume_unwind(payload),
@@ -99,18 +100,6 @@ where
 enum Failure<E> {
     Error(E),
     Panic(Box<dyn Any + Send>),
-}
-
-/// The cause. What fails after it fails most likely because of it.
-struct FirstFailure<E>(Mutex<Option<Failure<E>>>);
-
-impl<E> FirstFailure<E> {
-    fn record(&self, failure: Failure<E>) {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.is_none() {
-            *first = Some(failure);
-        }
-    }
 }
 
 /// One of the threads of [`run_on_each_core`].

@@ -181,6 +181,28 @@ pub trait Writer: 'static {
     /// Dropping this future does what dropping that of [`write`](Self::write) does.
     async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B>;
 
+    /// Writes the whole of several buffers, one after the other: a head and a body, say, that need not be copied together
+    /// first. Connections hand all of them to the kernel at once (1,024 at most, then the next); other writers write each
+    /// by itself.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write). How much was sent before is unknown.
+    ///
+    /// # Cancel safety
+    /// Dropping this future does what dropping that of [`write`](Self::write) does.
+    async fn write_all_vectored<B: IoBuf>(&mut self, bufs: Vec<B>) -> BufResult<(), Vec<B>> {
+        let (mut written, mut rest) = (Vec::with_capacity(bufs.len()), bufs.into_iter());
+        while let Some(buf) = rest.next() {
+            let (result, buf) = self.write_all(buf).await;
+            written.push(buf);
+            if result.is_err() {
+                written.extend(rest);
+                return (result, written);
+            }
+        }
+        (Ok(()), written)
+    }
+
     /// Ends the writing side: the peer reads the end of the stream after all that was written.
     ///
     /// # Errors

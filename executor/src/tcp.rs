@@ -12,11 +12,13 @@ use std::fmt::Debug;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use crate::buf::{BufResult, IoBuf, IoBufMut};
 use crate::runtime::{ListenOptions, Listener, Reader, Stream, Writer};
@@ -40,6 +42,8 @@ pub trait Connection: Debug + Sized + 'static {
     async fn read<B: IoBufMut>(&self, buf: B) -> BufResult<usize, B>;
     /// Sends some, or the `whole`. See [`Writer::write`] and [`Writer::write_all`].
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin;
+    /// Sends the whole of several buffers, one after the other. See [`Writer::write_all_vectored`].
+    fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin;
     /// Sends the whole, and drops it. The task receives next, so it need not be woken when the buffer is sent,
     /// if what arrives wakes it. See [`Stream::exchange`].
     fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin;
@@ -51,14 +55,14 @@ pub trait Connection: Debug + Sized + 'static {
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     /// See [`Stream::close`].
     async fn close(self) -> io::Result<()>;
+    /// Stops receiving, and gives what has arrived. See [`TcpStream::into_std`].
+    async fn drain(&self) -> Vec<u8>;
+    /// See [`TcpStream::into_std`].
+    async fn into_fd(self) -> io::Result<OwnedFd>;
     /// The address of the other end.
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     /// The address of this end.
     fn local_addr(&self) -> io::Result<SocketAddr>;
-    /// `TCP_NODELAY`.
-    fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
-    /// `TCP_NODELAY`.
-    fn nodelay(&self) -> io::Result<bool>;
 }
 
 /// A listening socket from inside: how a runtime accepts.
@@ -196,6 +200,30 @@ impl<C: Connection> TcpStream<C> {
         C::from_std(runtime, stream).map(Self::new)
     }
 
+    /// Gives the stream to the standard library, blocking, with the bytes that the runtime had taken from the kernel
+    /// and nobody had received. (A proactor's receives repeat themselves; on a reactor there are none.) A Unix
+    /// stream: `std::os::fd::OwnedFd::from(stream).into()`.
+    ///
+    /// # Errors
+    /// [`closed`](crate::closed), if the runtime ended with the stream in use. Those of fcntl(2).
+    ///
+    /// # Cancel safety
+    /// Dropping this future closes the connection.
+    pub async fn into_std(self) -> io::Result<(std::net::TcpStream, Vec<u8>)> {
+        let rest = self.read.connection.drain().await;
+        let stream = std::net::TcpStream::from(self.take_apart().into_fd().await?);
+        stream.set_nonblocking(false)?;
+        Ok((stream, rest))
+    }
+
+    /// What both halves share, without a word to the peer.
+    fn take_apart(mut self) -> C {
+        let connection = Rc::clone(&self.read.connection);
+        self.write.is_closing = true;
+        drop(self);
+        Rc::into_inner(connection).expect("the halves were together")
+    }
+
     fn new(connection: C) -> Self {
         let connection = Rc::new(connection);
         TcpStream {
@@ -204,12 +232,22 @@ impl<C: Connection> TcpStream<C> {
         }
     }
 
+    /// Ends one side or both. Ending the reading side lets a waiting `recv` see the end.
+    ///
+    /// # Errors
+    /// Those of shutdown(2).
+    pub fn shutdown_how(&self, how: Shutdown) -> io::Result<()> {
+        self.read.connection.shutdown(how)
+    }
+}
+
+impl<C: Connection + AsFd> TcpStream<C> {
     /// Sends small writes at once (`true`), or waits to gather them.
     ///
     /// # Errors
     /// Those of setsockopt(2).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.read.connection.set_nodelay(nodelay)
+        SockRef::from(self).set_tcp_nodelay(nodelay)
     }
 
     /// Whether small writes are sent at once.
@@ -217,15 +255,19 @@ impl<C: Connection> TcpStream<C> {
     /// # Errors
     /// Those of getsockopt(2).
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.read.connection.nodelay()
+        SockRef::from(self).tcp_nodelay()
     }
 
-    /// Ends one side or both. Ending the reading side lets a waiting `recv` see the end.
+    /// Has the connection *reset* when it is closed (SO_LINGER with no time): what is not sent is dropped, the peer sees
+    /// an error, and the address does not linger in TIME_WAIT.
+    ///
+    /// There is no way to linger for a time: close(2) would wait for it, and the whole loop with it. Instead,
+    /// [`shutdown`](Writer::shutdown) the writing side, and await the peer's end of the stream.
     ///
     /// # Errors
-    /// Those of shutdown(2).
-    pub fn shutdown_how(&self, how: Shutdown) -> io::Result<()> {
-        self.read.connection.shutdown(how)
+    /// Those of setsockopt(2).
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        SockRef::from(self).set_linger(Some(Duration::ZERO))
     }
 }
 
@@ -254,6 +296,10 @@ impl<C: Connection> Writer for TcpStream<C> {
 
     fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<(), B>> {
         self.write.write_all(buf)
+    }
+
+    fn write_all_vectored<B: IoBuf>(&mut self, bufs: Vec<B>) -> impl Future<Output = BufResult<(), Vec<B>>> {
+        self.write.write_all_vectored(bufs)
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {
@@ -290,11 +336,8 @@ impl<C: Connection> Stream for TcpStream<C> {
         self.read.connection.local_addr()
     }
 
-    async fn close(mut self) -> io::Result<()> {
-        let connection = Rc::clone(&self.read.connection);
-        self.write.is_closing = true;
-        drop(self);
-        Rc::into_inner(connection).expect("the halves were together").close().await
+    async fn close(self) -> io::Result<()> {
+        self.take_apart().close().await
     }
 }
 
@@ -338,7 +381,7 @@ pub struct WriteHalf<C: Connection> {
 
 impl<C: Connection> WriteHalf<C> {
     /// Waits for what `send` makes of a buffer, unless nothing may follow what was sent before.
-    fn guard<'a, B: IoBuf, T, F: Future<Output = T> + Unpin>(
+    fn guard<'a, B: Unpin, T, F: Future<Output = T> + Unpin>(
         &'a mut self,
         buf: B,
         send: impl FnOnce(&'a C, B) -> F,
@@ -370,6 +413,11 @@ impl<C: Connection> Writer for WriteHalf<C> {
     fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = BufResult<(), B>> {
         let mut sending = self.guard(buf, |connection, buf| connection.send(buf, true), |error, buf| (Err(error), buf));
         poll_fn(move |cx| pin!(&mut sending).poll(cx).map(|(result, buf)| (result.map(drop), buf)))
+    }
+
+    fn write_all_vectored<B: IoBuf>(&mut self, bufs: Vec<B>) -> impl Future<Output = BufResult<(), Vec<B>>> {
+        let mut sending = self.guard(bufs, C::send_all, |error, bufs| (Err(error), bufs));
+        poll_fn(move |cx| pin!(&mut sending).poll(cx).map(|(result, bufs)| (result.map(drop), bufs)))
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {

@@ -25,8 +25,8 @@ pub(crate) enum Call {
     Read,
 }
 
-/// Operations, which pass only where tests are compiled in.
-const OPERATIONS: [(u8, &str); 10] = [
+/// Operations: those of sockets, sleeps and wakes, then those of files. They pass only where tests are compiled in.
+pub(crate) const OPERATIONS: [(u8, &str); 11] = [
     (opcode::Accept::CODE, "op_accept"),
     (opcode::Connect::CODE, "op_connect"),
     (opcode::Recv::CODE, "op_recv"),
@@ -34,10 +34,13 @@ const OPERATIONS: [(u8, &str); 10] = [
     (opcode::RecvMsg::CODE, "op_recvmsg"),
     (opcode::SendMsg::CODE, "op_sendmsg"),
     (opcode::PollAdd::CODE, "op_poll"),
+    (opcode::AsyncCancel::CODE, "op_cancel"),
     (opcode::Read::CODE, "op_read"),
     (opcode::Write::CODE, "op_write"),
     (opcode::Fsync::CODE, "op_fsync"),
 ];
+/// How many of them are not for files.
+pub(crate) const FOR_SOCKETS: usize = 8;
 /// The last are those of other threads, which can't reach the seam.
 const CALLS: [&str; 11] = [
     "io_uring_setup",

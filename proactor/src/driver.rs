@@ -10,7 +10,7 @@ use executor::{Driver, DriverStats, Fired, Key, Unpark, closed};
 
 use crate::Context;
 use crate::op::{Operations, WAKE, count};
-use crate::ring::{Entered, WakeFd};
+use crate::ring::{Entered, Ring, WakeFd};
 use crate::setup::Feature;
 
 /// Enters in a row that the kernel refused for want of something, before we pause between them.
@@ -51,7 +51,9 @@ impl UringDriver {
     fn reap(&mut self, operations: &mut Operations, fired: &mut Fired) {
         // As many as the queue holds, so that a turn ends even if more arrive meanwhile.
         let seam = &self.context.seam;
-        let most = operations.ring.as_mut().map_or(0, |ring| ring.completion_entries() + ring.stage(seam));
+        let most = operations.ring.as_ref().map_or(0, Ring::completion_entries);
+        #[cfg(feature = "faults")]
+        let most = most + operations.ring.as_mut().map_or(0, |ring| ring.stage(seam));
         for _ in 0..most {
             let Some(completion) = operations.ring.as_mut().and_then(|ring| ring.pop()) else { return };
             if Key::from_u64(completion.user_data) == WAKE {

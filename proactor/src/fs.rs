@@ -88,7 +88,7 @@ impl File {
             return (Err(io::Error::new(io::ErrorKind::InvalidInput, "an offset beyond i64::MAX")), buf);
         }
         let request = |buf| FileRequest { file: Rc::clone(&self.file), work: work(buf, offset) };
-        self.context.transfer(buf, |buf| Kind::File(request(buf))).await
+        self.context.transfer(buf, |buf| buf.bytes().len(), |buf| Kind::File(request(buf))).await
     }
 }
 

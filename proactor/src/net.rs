@@ -14,7 +14,7 @@ use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, 
 use socket2::{SockAddr, SockRef};
 
 use crate::op::{Buffer, Kind, Socket};
-use crate::ring;
+use crate::ring::{self, message::Gather};
 use crate::{Chunk, Context, Feature, Proactor, UringDriver};
 
 /// Listens for TCP connections.
@@ -89,7 +89,7 @@ impl<T> Hold<T> {
         Arrival { hold: self, fill, is_waiting: false }
     }
 
-    /// Cancels what is in flight, and waits until the kernel has let go.
+    /// Cancels what is in flight, drops what has arrived, and waits until the kernel has let go.
     pub(crate) async fn release(mut self) -> io::Result<Socket<T>> {
         self.context.release(self.socket());
         poll_fn(|cx| {
@@ -244,10 +244,10 @@ impl StreamSocket {
     }
 
     /// A send of the whole, or of some.
-    fn sending<B: IoBuf>(&self, buf: B, whole: bool, is_kept: bool) -> Kind {
+    fn sending(&self, buffer: Buffer, gather: Option<Box<Gather>>, whole: bool, is_kept: bool) -> Kind {
         let socket = Rc::clone(self.hold.socket());
         let is_quiet = whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
-        Kind::Send { socket, buffer: Buffer::to_send(buf), sent: 0, whole, is_quiet, is_kept }
+        Kind::Send { socket, buffer, gather, sent: 0, whole, is_quiet, is_kept }
     }
 }
 
@@ -282,7 +282,7 @@ impl Connection for StreamSocket {
     /// Straight into the buffer, unless something has arrived before or is under way.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
-            None => self.hold.context.transfer(buf, |buf| self.reading(buf)).await,
+            None => self.hold.context.transfer(buf, |buf| buf.bytes().len(), |buf| self.reading(buf)).await,
             Some(Ok(Some(mut chunk))) => {
                 let count = chunk.move_to(buf.bytes_mut());
                 if !chunk.is_empty() {
@@ -296,7 +296,16 @@ impl Connection for StreamSocket {
     }
 
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        self.hold.context.transfer(buf, move |buf| self.sending(buf, whole, true))
+        let kind = move |buf| self.sending(Buffer::to_send(buf), None, whole, true);
+        self.hold.context.transfer(buf, |buf| buf.bytes().len(), kind)
+    }
+
+    fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
+        let kind = |bufs| {
+            let (buffer, gather) = Gather::stow(bufs);
+            self.sending(buffer, Some(gather), true, true)
+        };
+        self.hold.context.transfer(bufs, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), kind)
     }
 
     /// Waits for what is received, and looks at the send only then.
@@ -304,7 +313,7 @@ impl Connection for StreamSocket {
         let (mut buf, mut ticket) = (Some(buf), None);
         poll_fn(move |cx| {
             if let Some(buf) = buf.take().filter(|buf| !buf.bytes().is_empty()) {
-                let kind = self.sending(buf, true, false);
+                let kind = self.sending(Buffer::to_send(buf), None, true, false);
                 ticket = Some(self.hold.context.start(kind).map_err(|(error, _)| error)?);
             }
             let Some(ticket) = &mut ticket else { return Poll::Ready(Ok(())) };
@@ -336,20 +345,25 @@ impl Connection for StreamSocket {
         ring::close(&context.seam, self.hold.release().await?.into_fd())
     }
 
+    async fn drain(&self) -> Vec<u8> {
+        self.hold.context.stop_filling(self.hold.socket());
+        let mut rest = Vec::new();
+        while let Some(Ok(Some(chunk))) = self.hold.arrival(None).await {
+            rest.extend_from_slice(&chunk);
+        }
+        rest
+    }
+
+    async fn into_fd(self) -> io::Result<OwnedFd> {
+        self.hold.release().await.map(Socket::into_fd)
+    }
+
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         as_inet(&SockRef::from(self).peer_addr()?)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         as_inet(&SockRef::from(self).local_addr()?)
-    }
-
-    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        SockRef::from(self).set_tcp_nodelay(nodelay)
-    }
-
-    fn nodelay(&self) -> io::Result<bool> {
-        SockRef::from(self).tcp_nodelay()
     }
 }
 

@@ -65,7 +65,7 @@ use crate::Context;
 use crate::datagram::{Receive, Send};
 use crate::fs::FileRequest;
 use crate::pool::{CHUNK_SIZE, Chunk, MISS_SIZE, Pool};
-use crate::ring::{BufferRing, Completion, READABLE, Ring, accepted};
+use crate::ring::{BufferRing, Completion, READABLE, Ring, accepted, message::Gather};
 use crate::setup::{Feature, Features};
 
 /// Chunks that may lie undelivered on a stream. With as many, its receive is stopped until they are
@@ -167,12 +167,6 @@ impl<T> Incoming<T> {
         }
     }
 
-    /// Nobody will ask again. Returns what must be cancelled, and what to drop.
-    fn release(&self) -> (Option<Key>, impl Sized) {
-        let was_released = self.is_released.replace(true);
-        (self.filler.get().filter(|_| !was_released), (self.first.take(), self.rest.take()))
-    }
-
     fn wake(&self, fired: &mut Fired) {
         if let Some(waker) = self.waiting.take() {
             fired.wake(waker);
@@ -218,6 +212,7 @@ impl<T> Incoming<T> {
 pub(crate) enum Buffer {
     Chunk(Chunk),
     Vec(Vec<u8>),
+    /// One that is put on the heap, or several (see [`Gather`]).
     /// `Rc`, because moving a `Box` would promise the compiler that nobody else uses its memory.
     Other {
         owner: Rc<dyn Any>,
@@ -270,7 +265,7 @@ impl Buffer {
     }
 
     /// The user's buffer again.
-    fn unstow<B: IoBuf>(self) -> B {
+    fn unstow<B: 'static>(self) -> B {
         let mut buffer: Option<B> = None;
         let any: &mut dyn Any = &mut buffer;
         match self {
@@ -296,7 +291,15 @@ pub(crate) enum Kind {
     Read { socket: Rc<Socket<Chunk>>, buffer: Buffer },
     /// Sends. If `whole`, goes on until all is sent; see the module's text for `is_quiet`. If not `is_kept`,
     /// the buffer is dropped and the slot freed when all is sent.
-    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool, is_quiet: bool, is_kept: bool },
+    Send {
+        socket: Rc<Socket<Chunk>>,
+        buffer: Buffer,
+        gather: Option<Box<Gather>>,
+        sent: usize,
+        whole: bool,
+        is_quiet: bool,
+        is_kept: bool,
+    },
     /// Connects. The address lies on the heap.
     Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
     /// Receives datagrams, again and again or once.
@@ -327,15 +330,19 @@ impl Kind {
             }
             Kind::Read { socket, buffer } => socket.receive(buffer.place()),
             Kind::Send { socket, buffer, sent, .. } if socket.is_pipe.get() => socket.write(buffer.place(), *sent),
-            Kind::Send { socket, buffer, sent, whole, is_quiet, .. } => {
+            Kind::Send { socket, buffer, gather, sent, whole, is_quiet, .. } => {
                 let (start, len) = buffer.place();
-                let rest = opcode::Send::new(socket.entry_fd(), start.wrapping_add(*sent), clamp(len - *sent));
                 let whole = if *whole { libc::MSG_WAITALL } else { 0 };
                 let (quiet, skip) = match is_quiet {
                     true => (libc::MSG_DONTWAIT, squeue::Flags::SKIP_SUCCESS),
                     false => (0, squeue::Flags::empty()),
                 };
-                rest.flags(libc::MSG_NOSIGNAL | whole | quiet).build().flags(skip)
+                let (fd, flags) = (socket.entry_fd(), libc::MSG_NOSIGNAL | whole | quiet);
+                let rest = match gather {
+                    Some(gather) => opcode::SendMsg::new(fd, gather.after(*sent)).flags(flags.unsigned_abs()).build(),
+                    None => opcode::Send::new(fd, start.wrapping_add(*sent), clamp(len - *sent)).flags(flags).build(),
+                };
+                rest.flags(skip)
             }
             Kind::Connect { socket, addr } => {
                 opcode::Connect::new(socket.entry_fd(), addr.as_ptr().cast(), addr.len()).build()
@@ -348,7 +355,7 @@ impl Kind {
     }
 
     /// The user's buffer again, of an operation that had one.
-    pub(crate) fn into_buffer<B: IoBuf>(self) -> B {
+    pub(crate) fn into_buffer<B: 'static>(self) -> B {
         match self {
             Kind::Read { buffer, .. } | Kind::Send { buffer, .. } => buffer.unstow(),
             Kind::SendMessage(send) => send.buffer.unstow(),
@@ -464,13 +471,16 @@ impl Operations {
     }
 
     /// Pushes what waits, as far as there is room.
+    #[cfg_attr(not(feature = "faults"), expect(unused_variables, reason = "only tests judge what is pushed"))]
     fn push_backlog(&mut self, seam: &Seam) {
         let Some(ring) = self.ring.as_mut() else { return };
         while self.in_kernel < self.limit && !self.backlog.is_empty() && !ring.is_full() {
             let key = self.backlog.pop_front().expect("checked");
             // Orphaned while it waited: the kernel never sees it.
             let Some(operation) = self.table.get_mut(key) else { continue };
-            let entry = ring.judged(seam, operation.kind.entry().user_data(key.to_u64()));
+            let entry = operation.kind.entry().user_data(key.to_u64());
+            #[cfg(feature = "faults")]
+            let entry = ring.judged(seam, entry);
             // SAFETY: all that the entry points to belongs to `operation.kind`, lies where it doesn't
             // move (see the module's text), and stays in the table, untouched, until the final
             // completion: `complete` alone takes operations that are in flight out of it.
@@ -789,15 +799,16 @@ impl Context {
     }
 
     /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.
-    pub(crate) fn transfer<B: IoBuf>(
+    pub(crate) fn transfer<B: Unpin + 'static>(
         self: &Rc<Self>,
         buf: B,
+        len: impl Fn(&B) -> usize + Unpin,
         kind: impl Fn(B) -> Kind + Unpin,
     ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
         let (mut buf, mut ticket) = (Some(buf), None);
         poll_fn(move |cx| {
             if let Some(buf) = buf.take() {
-                if buf.bytes().is_empty() {
+                if len(&buf) == 0 {
                     return Poll::Ready((Ok(0), buf));
                 }
                 match self.start(kind(buf)) {
@@ -844,11 +855,17 @@ impl Context {
     /// Nobody will ask again for what arrives on a socket: the operation that brings it is cancelled, what
     /// has arrived is dropped, and nothing more is kept.
     pub(crate) fn release<T>(&self, socket: &Socket<T>) {
-        let (filler, items) = socket.incoming.release();
-        if let Some(key) = filler {
+        if !socket.incoming.is_released.replace(true) {
+            self.stop_filling(socket);
+        }
+        drop((socket.incoming.first.take(), socket.incoming.rest.take()));
+    }
+
+    /// The operation that brings what arrives is cancelled.
+    pub(crate) fn stop_filling<T>(&self, socket: &Socket<T>) {
+        if let Some(key) = socket.incoming.filler.get() {
             self.operations.borrow_mut().cancel(key);
         }
-        drop(items);
     }
 }
 

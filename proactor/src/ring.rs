@@ -1,12 +1,14 @@
 //! The ring: io_uring's queues, the one system call that works them, the ring of receive buffers, and
 //! the eventfds around it.
 //!
-//! Almost all unsafe code of the crate is here; the rest is in `op.rs`, which owns what the kernel is
-//! shown. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
+//! Almost all unsafe code of the crate is here and in this module's files; the rest is in `op.rs`, which owns what
+//! the kernel is shown. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
 
+#[cfg(feature = "faults")]
 mod faults;
 pub(crate) mod message;
 mod restrict;
+pub(crate) mod setup;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -15,19 +17,16 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use executor::{Seam, Unpark};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use crate::calls::Call;
 use crate::pool::Memory;
-use crate::setup::{Feature, Features};
 
 // From linux/io_uring.h; the io-uring crate keeps them to itself.
 const ENTER_GETEVENTS: u32 = 1 << 0;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
-const REGISTER_RING_FDS: libc::c_long = 20;
-const UNREGISTER_RING_FDS: libc::c_long = 21;
 
 /// What a poll waits for.
 pub(crate) const READABLE: u32 = libc::POLLIN.unsigned_abs() as u32;
@@ -39,14 +38,6 @@ struct GetEventsArg {
     sigmask_size: u32,
     min_wait_microseconds: u32,
     timespec: u64,
-}
-
-/// `struct io_uring_rsrc_update`.
-#[repr(C)]
-struct ResourceUpdate {
-    offset: u32,
-    reserved: u32,
-    data: u64,
 }
 
 /// How an enter ended, of the ways that let the loop go on.
@@ -85,100 +76,11 @@ pub(crate) struct Ring {
     enter_fd: RawFd,
     enter_flags: u32,
     /// What a test holds back or makes fail; nothing else.
+    #[cfg(feature = "faults")]
     faults: faults::Faults,
 }
 
 impl Ring {
-    /// Sets a ring up with what `features` allows, taking out of it what the kernel refuses. If it
-    /// `is_disabled`, it runs nothing before `restrict`.
-    pub(crate) fn new(
-        seam: &Seam,
-        submissions: u32,
-        completions: u32,
-        is_disabled: bool,
-        features: &mut Features,
-    ) -> io::Result<Ring> {
-        let uring = loop {
-            let mut builder = IoUring::builder();
-            builder.setup_clamp().setup_cqsize(completions).dontfork();
-            if is_disabled {
-                builder.setup_r_disabled();
-            }
-            if features.has(Feature::DeferTaskrun) {
-                builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
-            }
-            if features.has(Feature::SubmitAll) {
-                builder.setup_submit_all();
-            }
-            if features.has(Feature::NoSqArray) {
-                builder.setup_no_sqarray();
-            }
-            match seam.pass(Call::Setup as usize).and_then(|_| builder.build(submissions)) {
-                // EINVAL is all an older kernel says about a flag: leave out the newest, try again.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                    let newest_first = [Feature::NoSqArray, Feature::DeferTaskrun, Feature::SubmitAll];
-                    let Some(newest) = newest_first.into_iter().find(|feature| features.has(*feature)) else {
-                        return Err(error);
-                    };
-                    features.remove(newest);
-                }
-                other => break other?,
-            }
-        };
-        let faults = faults::Faults::new();
-        let mut ring = Ring { enter_fd: uring.as_raw_fd(), enter_flags: ENTER_EXT_ARG, uring, faults };
-        if !ring.uring.params().is_feature_no_iowait() {
-            features.remove(Feature::NoIowait);
-        }
-        if !ring.uring.params().is_feature_skip_cqe_on_success() {
-            features.remove(Feature::QuietSend);
-        }
-        if features.has(Feature::NoIowait) {
-            ring.enter_flags |= ENTER_NO_IOWAIT;
-        }
-        if features.has(Feature::RegisteredRing) && ring.register_itself(seam).is_err() {
-            features.remove(Feature::RegisteredRing);
-        }
-        Ok(ring)
-    }
-
-    /// Spares the kernel the look-up of the descriptor at each enter. The index belongs to the thread, of
-    /// which each has sixteen, and keeps the ring alive until it is given back.
-    fn register_itself(&mut self, seam: &Seam) -> io::Result<()> {
-        seam.pass(Call::Register as usize)?;
-        let index = self.change_registration(REGISTER_RING_FDS, u32::MAX)?;
-        self.enter_fd = RawFd::try_from(index).expect("a small index");
-        self.enter_flags |= ENTER_REGISTERED_RING;
-        Ok(())
-    }
-
-    fn change_registration(&self, change: libc::c_long, index: u32) -> io::Result<u32> {
-        let fd = self.uring.as_raw_fd();
-        let data = if change == REGISTER_RING_FDS { u64::try_from(fd).expect("a descriptor") } else { 0 };
-        let mut update = ResourceUpdate { offset: index, reserved: 0, data };
-        // SAFETY: `update` is one io_uring_rsrc_update that lives through the call.
-        let done = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, change, &raw mut update, 1) };
-        if done == 1 { Ok(update.offset) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Whether the kernel knows the operation.
-    pub(crate) fn probe(&self, seam: &Seam) -> io::Result<Probe> {
-        seam.pass(Call::Register as usize)?;
-        let mut probe = Probe::new();
-        self.uring.submitter().register_probe(&mut probe)?;
-        Ok(probe)
-    }
-
-    /// Whether the kernel takes the time-out with the enter. Nothing works without.
-    pub(crate) fn has_ext_arg(&self) -> bool {
-        self.uring.params().is_feature_ext_arg()
-    }
-
-    /// Whether the kernel keeps completions that find the queue full. Nothing is safe without.
-    pub(crate) fn has_nodrop(&self) -> bool {
-        self.uring.params().is_feature_nodrop()
-    }
-
     pub(crate) fn completion_entries(&self) -> u32 {
         self.uring.params().cq_entries()
     }
@@ -204,18 +106,6 @@ impl Ring {
     pub(crate) fn poll(&mut self, fd: BorrowedFd<'_>, is_multishot: bool, name: u64) -> bool {
         let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), READABLE);
         self.push_plain(entry.multi(is_multishot).build(), name)
-    }
-
-    /// Accepts again and again.
-    pub(crate) fn accept_again(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
-        let entry = opcode::AcceptMulti::new(types::Fd(fd.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
-        self.push_plain(entry.build(), name)
-    }
-
-    /// Receives again and again, into buffers of the registered ring.
-    pub(crate) fn receive_again(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
-        let entry = opcode::RecvMulti::new(types::Fd(fd.as_raw_fd()), BufferRing::GROUP);
-        self.push_plain(entry.build(), name)
     }
 
     /// Cancels what was queued as `target`. If `is_quiet`, it completes only when it finds nothing.
@@ -288,6 +178,7 @@ impl Ring {
 
     /// Takes the next completion out of the queue.
     pub(crate) fn pop(&mut self) -> Option<Completion> {
+        #[cfg(feature = "faults")]
         if let Some(staged) = self.faults.next() {
             return Some(staged);
         }
@@ -315,16 +206,6 @@ impl Ring {
 
     pub(crate) fn unregister_buffers(&self) -> io::Result<()> {
         self.uring.submitter().unregister_buf_ring(BufferRing::GROUP)
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        if self.enter_flags & ENTER_REGISTERED_RING != 0 {
-            let index = self.enter_fd.unsigned_abs();
-            // If it could not be given back, the thread would run out of them; later rings do without.
-            let _ = self.change_registration(UNREGISTER_RING_FDS, index);
-        }
     }
 }
 

@@ -13,14 +13,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use executor::{Config, Executor, Seam};
-use io_uring::opcode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::calls::NAMES;
+use crate::calls::{self, NAMES};
 use crate::op::Operations;
 use crate::pool::Pool;
 use crate::ring::message::Message;
-use crate::ring::{BufferRing, Ring};
+use crate::ring::{BufferRing, Ring, setup::Size};
 use crate::{Context, Proactor, UringDriver};
 
 /// An ability of the kernel that the runtime uses when it is there.
@@ -56,12 +55,7 @@ const TABLE: [(Feature, &str, &str, &str); 10] = [
     (Feature::NoSqArray, "no submission array", "6.6", "submissions go through the array"),
     (Feature::RegisteredRing, "registered ring", "5.18", "the descriptor is looked up at each call"),
     (Feature::NoIowait, "no iowait", "6.15", "an idle runtime is shown as waiting for I/O"),
-    (
-        Feature::QuietSend,
-        "no completion of success",
-        "5.17",
-        "each send completes, and ends the wait for what is received",
-    ),
+    (Feature::QuietSend, "no completion of success", "5.17", "each send completes, and ends the loop's wait"),
     (Feature::BufferRing, "buffer ring", "5.19", "each receive takes memory of its own along"),
     (Feature::MultishotRecv, "multishot receive", "6.0", "each receive is a request of its own"),
     (Feature::MultishotAccept, "multishot accept", "5.19", "each accept is a request of its own"),
@@ -203,7 +197,8 @@ impl SetupError {
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, remedy) = self.text();
-        write!(f, "{what} ({}); {remedy}", self.source)
+        let lacks = if matches!(self.gate, Gate::Missing(_)) { "io_uring lacks " } else { "" };
+        write!(f, "{lacks}{what} ({}); {remedy}", self.source)
     }
 }
 
@@ -232,25 +227,6 @@ fn missing(ability: &'static str) -> SetupError {
 /// How long to try again while the kernel takes down earlier rings: their memory stays charged to the
 /// user for some 30 ms after they are closed.
 const MEMORY_RETRY: Duration = Duration::from_millis(100);
-
-/// The requests behind sockets, sleeps and wakes.
-pub(crate) const NEEDED: [(&str, u8); 8] = [
-    ("io_uring lacks accept", opcode::Accept::CODE),
-    ("io_uring lacks connect", opcode::Connect::CODE),
-    ("io_uring lacks recv", opcode::Recv::CODE),
-    ("io_uring lacks send", opcode::Send::CODE),
-    ("io_uring lacks recvmsg", opcode::RecvMsg::CODE),
-    ("io_uring lacks sendmsg", opcode::SendMsg::CODE),
-    ("io_uring lacks poll", opcode::PollAdd::CODE),
-    ("io_uring lacks cancel", opcode::AsyncCancel::CODE),
-];
-
-/// Those behind files.
-const FOR_FILES: [(&str, u8); 3] = [
-    ("io_uring lacks read", opcode::Read::CODE),
-    ("io_uring lacks write", opcode::Write::CODE),
-    ("io_uring lacks fsync", opcode::Fsync::CODE),
-];
 
 /// Operations the kernel may hold at once, unless the builder is told otherwise: a receive and a send
 /// on 8,000 streams. Their completions take 256 KiB.
@@ -321,9 +297,9 @@ impl Builder {
     /// [`SetupError`], which names the gate that is closed and the remedy.
     pub fn build(self) -> Result<Proactor, SetupError> {
         let mut features = self.features;
-        let submissions = SUBMISSIONS.min(self.operations);
+        let size = Size { submissions: SUBMISSIONS.min(self.operations), completions: self.operations };
         let seam = Seam::new(NAMES);
-        let (ring, buffers) = ring(&seam, submissions, self.operations, self.sockets_only, &mut features)?;
+        let (ring, buffers) = ring(&seam, size, self.sockets_only, &mut features)?;
         let pool = Pool::new(buffers);
         let context = Rc::new(Context {
             operations: RefCell::new(Operations::new(ring, Rc::clone(&pool), features)),
@@ -344,35 +320,28 @@ impl Builder {
 /// no way back. So another is tried in its place.
 pub(crate) fn ring(
     seam: &Seam,
-    submissions: u32,
-    completions: u32,
+    size: Size,
     sockets_only: bool,
     features: &mut Features,
 ) -> Result<(Ring, Option<BufferRing>), SetupError> {
-    let mut ring = new_ring(seam, submissions, completions, false, features)?;
+    let mut ring = new_ring(seam, size, false, features)?;
     let mut buffers = try_out(seam, &mut ring, features)?;
     if sockets_only {
         drop(ring);
-        ring = new_ring(seam, submissions, completions, true, features)?;
+        ring = new_ring(seam, size, true, features)?;
         buffers = buffers.map(|_| BufferRing::new());
         buffers.as_ref().map_or(Ok(()), |buffers| ring.register_buffers(seam, buffers))?;
-        let no_restrictions = |source| SetupError { gate: Gate::Missing("io_uring lacks restrictions (5.10)"), source };
+        let no_restrictions = |source| SetupError { gate: Gate::Missing("restrictions (5.10)"), source };
         ring.restrict_to_sockets(seam).map_err(no_restrictions)?;
     }
     Ok((ring, buffers))
 }
 
 /// A ring that nobody has tried.
-fn new_ring(
-    seam: &Seam,
-    submissions: u32,
-    completions: u32,
-    is_disabled: bool,
-    features: &mut Features,
-) -> Result<Ring, SetupError> {
+fn new_ring(seam: &Seam, size: Size, is_disabled: bool, features: &mut Features) -> Result<Ring, SetupError> {
     let give_up = Instant::now() + MEMORY_RETRY;
     loop {
-        match Ring::new(seam, submissions, completions, is_disabled, features) {
+        match Ring::new(seam, size, is_disabled, features) {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && Instant::now() < give_up => {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -385,14 +354,13 @@ fn new_ring(
 /// they do.
 fn try_out(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Option<BufferRing>, SetupError> {
     if !ring.has_ext_arg() {
-        return Err(missing("io_uring lacks time-outs of io_uring_enter (5.11)"));
+        return Err(missing("time-outs of io_uring_enter (5.11)"));
     }
     if !ring.has_nodrop() {
-        return Err(missing("io_uring lacks lossless completion queues (5.5)"));
+        return Err(missing("lossless completion queues (5.5)"));
     }
     let probe = ring.probe(seam)?;
-    let mut needed = NEEDED.into_iter().chain(FOR_FILES);
-    if let Some((name, _)) = needed.find(|(_, code)| !probe.is_supported(*code)) {
+    if let Some((_, name)) = calls::OPERATIONS.iter().find(|(code, _)| !probe.is_supported(*code)) {
         return Err(missing(name));
     }
     let mut buffers = features.has(Feature::BufferRing).then(BufferRing::new);

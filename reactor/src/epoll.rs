@@ -8,7 +8,7 @@ mod datagram;
 #[cfg(feature = "faults")]
 mod faults;
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +63,15 @@ impl Sys {
         let (bytes, flags) = (&bytes[..limit], libc::MSG_NOSIGNAL);
         let count = if is_pipe { file.write(bytes)? } else { SockRef::from(file).send_with_flags(bytes, flags)? };
         Ok(Moved { count, is_short: count < limit })
+    }
+
+    /// Sends several buffers, one after the other, and at most as many as the kernel takes at once.
+    pub(crate) fn send_all(&self, fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<Moved> {
+        let limit = self.seam.pass(Call::Sendmsg as usize)?;
+        let first = bufs.first().map_or(IoSlice::new(&[]), |first| IoSlice::new(&first[..limit.min(first.len())]));
+        let bufs = if limit == usize::MAX { &bufs[..bufs.len().min(libc::UIO_MAXIOV as usize)] } else { &[first] };
+        let count = SockRef::from(&fd).send_vectored_with_flags(bufs, libc::MSG_NOSIGNAL)?;
+        Ok(Moved { count, is_short: count < bufs.iter().map(|buf| buf.len()).sum() })
     }
 
     pub(crate) fn socket(&self, addr: SocketAddr, kind: Type) -> io::Result<Socket> {

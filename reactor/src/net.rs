@@ -2,7 +2,7 @@
 //! `tcp.rs`.
 
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use executor::{Acceptor, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, Sleep};
 use socket2::{SockAddr, SockRef, Type};
 
-use crate::epoll::Sys;
+use crate::epoll::{Moved, Sys};
 use crate::source::{Direction, Registration};
 use crate::{Chunk, EpollDriver, Reactor, Trigger};
 
@@ -121,12 +121,34 @@ impl StreamSocket {
         Ok(received.count)
     }
 
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.sys().send(self.registration.source(), bytes)?;
-        if sent.is_short {
-            self.registration.source().was_short(Direction::Write);
-        }
-        Ok(sent.count)
+    /// Sends some of `bufs`, or the `whole`, by calls of `send`, which is told how much was sent before.
+    fn sending<T: Unpin>(
+        &self,
+        bufs: T,
+        whole: bool,
+        len: impl Fn(&T) -> usize + Unpin,
+        send: impl Fn(&T, usize) -> io::Result<Moved> + Unpin,
+    ) -> impl Future<Output = BufResult<usize, T>> + Unpin {
+        let mut place = self.registration.place(Direction::Write);
+        let (mut bufs, mut sent) = (Some(bufs), 0);
+        poll_fn(move |cx| {
+            let left = bufs.as_ref().expect("polled again after it was ready");
+            let result = loop {
+                if sent == len(left) || (sent > 0 && !whole) {
+                    break Ok(sent);
+                }
+                match ready!(place.poll(cx, || send(left, sent))) {
+                    Ok(Moved { count, is_short }) => {
+                        sent += count;
+                        if is_short {
+                            self.registration.source().was_short(Direction::Write);
+                        }
+                    }
+                    Err(error) => break Err(error),
+                }
+            };
+            Poll::Ready((result, bufs.take().expect("just seen")))
+        })
     }
 
     /// Whether the attempt to connect is decided. SO_ERROR says how; no error and no peer: not yet.
@@ -177,21 +199,18 @@ impl Connection for StreamSocket {
     }
 
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        let mut place = self.registration.place(Direction::Write);
-        let (mut buf, mut sent) = (Some(buf), 0);
-        poll_fn(move |cx| {
-            let bytes = buf.as_ref().expect("polled again after it was ready").bytes();
-            let result = loop {
-                if sent == bytes.len() || (sent > 0 && !whole) {
-                    break Ok(sent);
-                }
-                match ready!(place.poll(cx, || self.try_send(&bytes[sent..]))) {
-                    Ok(count) => sent += count,
-                    Err(error) => break Err(error),
-                }
-            };
-            Poll::Ready((result, buf.take().expect("just seen")))
-        })
+        let send = |buf: &B, sent| self.sys().send(self.registration.source(), &buf.bytes()[sent..]);
+        self.sending(buf, whole, |buf| buf.bytes().len(), send)
+    }
+
+    fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
+        let send = |bufs: &Vec<B>, sent| {
+            let mut parts: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf.bytes())).collect();
+            let mut rest = &mut parts[..];
+            IoSlice::advance_slices(&mut rest, sent);
+            self.sys().send_all(self.as_fd(), rest)
+        };
+        self.sending(bufs, true, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), send)
     }
 
     fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
@@ -215,20 +234,20 @@ impl Connection for StreamSocket {
         self.registration.close()
     }
 
+    async fn drain(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    async fn into_fd(self) -> io::Result<OwnedFd> {
+        Ok(self.registration.into_fd())
+    }
+
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         as_inet(&SockRef::from(self).peer_addr()?)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         as_inet(&SockRef::from(self).local_addr()?)
-    }
-
-    fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        SockRef::from(self).set_tcp_nodelay(nodelay)
-    }
-
-    fn nodelay(&self) -> io::Result<bool> {
-        SockRef::from(self).tcp_nodelay()
     }
 }
 

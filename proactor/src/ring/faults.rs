@@ -1,129 +1,79 @@
 //! For tests: operations that are made to fail or to be short, and completions edited before they are handed out.
-//! A build without the feature `faults` has none of it.
 
-#[cfg(feature = "faults")]
-pub(super) use with::Faults;
-#[cfg(not(feature = "faults"))]
-pub(super) use without::Faults;
+use std::collections::{HashMap, VecDeque};
 
-#[cfg(not(feature = "faults"))]
-mod without {
-    use executor::Seam;
-    use io_uring::squeue;
+use executor::{Report, Seam};
+use io_uring::{opcode, squeue};
 
-    use super::super::{Completion, Ring};
+use super::{Completion, Ring};
+use crate::calls::place_of_operation;
 
-    /// Nothing.
-    pub(crate) struct Faults;
+/// What lies between the kernel and the driver.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Operations that fail, by the name of their submission, with this errno.
+    failing: HashMap<u64, i32>,
+    /// Completions that were taken from the kernel, as the test wants them.
+    staged: VecDeque<Completion>,
+}
 
-    impl Faults {
-        #[inline]
-        pub(crate) fn new() -> Faults {
-            Faults
-        }
-
-        #[inline]
-        pub(crate) fn next(&mut self) -> Option<Completion> {
-            None
-        }
-    }
-
-    impl Ring {
-        /// The submission of an operation, as it is.
-        #[inline]
-        pub(crate) fn judged(&mut self, _seam: &Seam, entry: squeue::Entry) -> squeue::Entry {
-            entry
-        }
-
-        /// Completions that a test holds: none.
-        #[inline]
-        pub(crate) fn stage(&mut self, _seam: &Seam) -> u32 {
-            0
-        }
+impl Faults {
+    pub(crate) fn next(&mut self) -> Option<Completion> {
+        self.staged.pop_front()
     }
 }
 
-#[cfg(feature = "faults")]
-mod with {
-    use std::collections::{HashMap, VecDeque};
-
-    use executor::{Report, Seam};
-    use io_uring::{opcode, squeue};
-
-    use super::super::{Completion, Ring};
-    use crate::calls::place_of_operation;
-
-    /// What lies between the kernel and the driver.
-    #[derive(Default)]
-    pub(crate) struct Faults {
-        /// Operations that fail, by the name of their submission, with this errno.
-        failing: HashMap<u64, i32>,
-        /// Completions that were taken from the kernel, as the test wants them.
-        staged: VecDeque<Completion>,
-    }
-
-    impl Faults {
-        pub(crate) fn new() -> Faults {
-            Faults::default()
-        }
-
-        pub(crate) fn next(&mut self) -> Option<Completion> {
-            self.staged.pop_front()
+impl Ring {
+    /// The submission of an operation, as a test wants it. One that is to fail goes to the kernel as an
+    /// operation that does nothing, so it completes on the usual road, and only the result is another.
+    pub(crate) fn judged(&mut self, seam: &Seam, entry: squeue::Entry) -> squeue::Entry {
+        let Some(place) = place_of_operation(entry.get_opcode()) else { return entry };
+        match seam.pass(place) {
+            Ok(usize::MAX) => entry,
+            Ok(limit) => shortened(entry, limit),
+            Err(error) => {
+                let name = entry.get_user_data();
+                self.faults.failing.insert(name, -error.raw_os_error().expect("a verdict is an errno"));
+                opcode::Nop::new().build().user_data(name)
+            }
         }
     }
 
-    impl Ring {
-        /// The submission of an operation, as a test wants it. One that is to fail goes to the kernel as an
-        /// operation that does nothing, so it completes on the usual road, and only the result is another.
-        pub(crate) fn judged(&mut self, seam: &Seam, entry: squeue::Entry) -> squeue::Entry {
-            let Some(place) = place_of_operation(entry.get_opcode()) else { return entry };
-            match seam.pass(place) {
-                Ok(usize::MAX) => entry,
-                Ok(limit) => shortened(entry, limit),
-                Err(error) => {
-                    let name = entry.get_user_data();
-                    self.faults.failing.insert(name, -error.raw_os_error().expect("a verdict is an errno"));
-                    opcode::Nop::new().build().user_data(name)
-                }
-            }
+    /// Takes all completions out of the queue, has operations fail that are to, and hands the batch to the
+    /// test's editor. Returns how many are staged now.
+    pub(crate) fn stage(&mut self, seam: &Seam) -> u32 {
+        let editor = seam.editor();
+        if editor.is_none() && self.faults.failing.is_empty() {
+            return 0;
         }
-
-        /// Takes all completions out of the queue, has operations fail that are to, and hands the batch to the
-        /// test's editor. Returns how many are staged now.
-        pub(crate) fn stage(&mut self, seam: &Seam) -> u32 {
-            let editor = seam.editor();
-            if editor.is_none() && self.faults.failing.is_empty() {
-                return 0;
-            }
-            let mut reports = Vec::new();
-            while let Some(Completion { user_data: name, mut result, flags }) = self.pop() {
-                result = self.faults.failing.remove(&name).unwrap_or(result);
-                reports.push(Report { name, result, flags });
-            }
-            if let Some(editor) = editor {
-                editor(&mut reports);
-            }
-            let staged = reports.into_iter();
-            let staged = staged.map(|Report { name, result, flags }| Completion { user_data: name, result, flags });
-            self.faults.staged.extend(staged);
-            u32::try_from(self.faults.staged.len()).expect("a queue full")
+        let mut reports = Vec::new();
+        while let Some(Completion { user_data: name, mut result, flags }) = self.pop() {
+            result = self.faults.failing.remove(&name).unwrap_or(result);
+            reports.push(Report { name, result, flags });
         }
+        if let Some(editor) = editor {
+            editor(&mut reports);
+        }
+        let staged = reports.into_iter();
+        let staged = staged.map(|Report { name, result, flags }| Completion { user_data: name, result, flags });
+        self.faults.staged.extend(staged);
+        u32::try_from(self.faults.staged.len()).expect("a queue full")
     }
+}
 
-    /// The bytes of a submission at which its length lies: see struct io_uring_sqe.
-    const LENGTH_AT: usize = 24;
+/// The bytes of a submission at which its length lies: see struct io_uring_sqe.
+const LENGTH_AT: usize = 24;
 
-    /// The submission, with at most so many bytes to move. It completes visibly, for its sender would otherwise
-    /// take it for whole.
-    fn shortened(entry: squeue::Entry, limit: usize) -> squeue::Entry {
-        let is_send = entry.get_opcode() == u32::from(opcode::Send::CODE);
-        let mut entry = if is_send { entry.clear_flags() } else { entry };
-        let length = (&raw mut entry).cast::<u8>().wrapping_add(LENGTH_AT).cast::<u32>();
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
-        // SAFETY: an entry is one io_uring_sqe, which has an aligned u32 there, and nobody else refers to it.
-        let length = unsafe { &mut *length };
-        // A smaller length names less of the memory that the entry may name.
-        *length = limit.min(*length);
-        entry
-    }
+/// The submission, with at most so many bytes to move. It completes visibly, for its sender would otherwise
+/// take it for whole.
+fn shortened(entry: squeue::Entry, limit: usize) -> squeue::Entry {
+    let is_send = entry.get_opcode() == u32::from(opcode::Send::CODE);
+    let mut entry = if is_send { entry.clear_flags() } else { entry };
+    let length = (&raw mut entry).cast::<u8>().wrapping_add(LENGTH_AT).cast::<u32>();
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
+    // SAFETY: an entry is one io_uring_sqe, which has an aligned u32 there, and nobody else refers to it.
+    let length = unsafe { &mut *length };
+    // A smaller length names less of the memory that the entry may name.
+    *length = limit.min(*length);
+    entry
 }

@@ -3,35 +3,48 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
+use executor::IoBuf;
 use io_uring::{opcode, types};
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::{BufferRing, Ring};
+use crate::op::Buffer;
 
 /// The header, and the vector it points to. It doesn't move, and is looked at only when the kernel is done. (`Rc`, because
 /// moving a `Box` would promise the compiler that nobody else uses its memory.)
 #[repr(C)]
-pub(crate) struct Message {
+pub(crate) struct Message<V = [libc::iovec; 1]> {
     /// First, so that a pointer to this is one to the header.
     header: libc::msghdr,
-    vector: libc::iovec,
+    vector: V,
 }
 
 /// Bytes for an address of any kind.
 pub(crate) const NAME_SIZE: usize = size_of::<SockAddrStorage>();
 
-impl Message {
-    /// The name is the address of the other end, or where it is to be put.
-    pub(crate) fn new((name, name_len): (*const u8, usize), (start, len): (*mut u8, usize)) -> Rc<Message> {
+impl<V: AsMut<[libc::iovec]>> Message<V> {
+    fn of_parts((name, name_len): (*const u8, usize), vector: V) -> Rc<Self> {
         // SAFETY: a msghdr is plain numbers and pointers, for which all zeros are valid.
         let header: libc::msghdr = unsafe { std::mem::zeroed() };
-        let mut message = Rc::new(Message { header, vector: libc::iovec { iov_base: start.cast(), iov_len: len } });
+        let mut message = Rc::new(Message { header, vector });
         let Message { header, vector } = Rc::get_mut(&mut message).expect("just made");
+        let vector = vector.as_mut();
         header.msg_name = name.cast_mut().cast();
         header.msg_namelen = name_len as libc::socklen_t;
-        header.msg_iov = vector;
-        header.msg_iovlen = (!start.is_null()).into();
+        header.msg_iov = vector.as_mut_ptr();
+        header.msg_iovlen = vector.iter().filter(|part| !part.iov_base.is_null()).count();
         message
+    }
+
+    pub(crate) fn as_ptr(self: &Rc<Self>) -> *mut libc::msghdr {
+        Rc::as_ptr(self).cast_mut().cast()
+    }
+}
+
+impl Message {
+    /// The name is the address of the other end, or where it is to be put.
+    pub(crate) fn new(name: (*const u8, usize), (start, len): (*mut u8, usize)) -> Rc<Message> {
+        Message::of_parts(name, [libc::iovec { iov_base: start.cast(), iov_len: len }])
     }
 
     /// To receive into buffers that the kernel picks, the sender's address ahead of the bytes.
@@ -39,13 +52,38 @@ impl Message {
         Message::new((std::ptr::null(), NAME_SIZE), (std::ptr::null_mut(), 0))
     }
 
-    pub(crate) fn as_ptr(self: &Rc<Self>) -> *mut libc::msghdr {
-        Rc::as_ptr(self).cast_mut().cast()
-    }
-
     /// The length of the sender's address, after the receive.
     pub(crate) fn name_len(&self) -> u32 {
         self.header.msg_namelen
+    }
+}
+
+/// Several buffers that are sent one after the other.
+pub(crate) struct Gather {
+    parts: Vec<libc::iovec>,
+    message: Option<Rc<Message<Vec<libc::iovec>>>>,
+}
+
+impl Gather {
+    /// Puts the buffers where they will not move.
+    pub(crate) fn stow<B: IoBuf>(bufs: Vec<B>) -> (Buffer, Box<Gather>) {
+        let owner = Rc::new(bufs);
+        let bytes = owner.iter().map(IoBuf::bytes);
+        let part = |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        let parts: Vec<_> = bytes.map(part).collect();
+        let (start, len) = (std::ptr::null_mut(), parts.iter().map(|part| part.iov_len).sum());
+        (Buffer::Other { owner, start, len }, Box::new(Gather { parts, message: None }))
+    }
+
+    /// The header for what comes after the first `sent` bytes, as much of it as the kernel takes at once.
+    pub(crate) fn after(&mut self, mut sent: usize) -> *mut libc::msghdr {
+        let rest = self.parts.iter().map(|part| {
+            let gone = sent.min(part.iov_len);
+            sent -= gone;
+            libc::iovec { iov_base: part.iov_base.wrapping_byte_add(gone), iov_len: part.iov_len - gone }
+        });
+        let rest = rest.filter(|part| part.iov_len > 0).take(libc::UIO_MAXIOV as usize).collect();
+        self.message.insert(Message::of_parts((std::ptr::null(), 0), rest)).as_ptr()
     }
 }
 

@@ -6,9 +6,9 @@ use executor::Seam;
 use io_uring::register::Restriction;
 use io_uring::squeue;
 
-use super::{Ring, UNREGISTER_RING_FDS};
-use crate::calls::Call;
-use crate::setup::NEEDED;
+use super::Ring;
+use super::setup::UNREGISTER_RING_FDS;
+use crate::calls::{Call, FOR_SOCKETS, OPERATIONS};
 
 impl Ring {
     /// Has a disabled ring run, and take nothing but what sockets need, for as long as it lives.
@@ -28,7 +28,7 @@ fn for_sockets() -> Vec<Restriction> {
     const UNREGISTER_EVENTFD: u8 = 5;
     let flags = squeue::Flags::SKIP_SUCCESS | squeue::Flags::BUFFER_SELECT;
     let changes = [REGISTER_EVENTFD, UNREGISTER_EVENTFD, UNREGISTER_RING_FDS as u8];
-    let requests = NEEDED.iter().map(|(_, code)| Restriction::sqe_op(*code));
+    let requests = OPERATIONS[..FOR_SOCKETS].iter().map(|(code, _)| Restriction::sqe_op(*code));
     let flags = Restriction::sqe_flags_allowed(flags.bits());
     requests.chain([flags]).chain(changes.map(Restriction::register_op)).collect()
 }
@@ -39,6 +39,7 @@ mod tests {
 
     use io_uring::{opcode, squeue, types};
 
+    use super::super::setup::Size;
     use super::*;
     use crate::calls::NAMES;
     use crate::setup::{self, Features};
@@ -48,7 +49,10 @@ mod tests {
         let mut features = Features::ALL;
         let seam = Seam::new(NAMES);
         // Where io_uring is closed there is nothing to restrict.
-        let Ok((mut ring, buffers)) = setup::ring(&seam, 8, 8, true, &mut features) else { return };
+        let Ok((mut ring, buffers)) = setup::ring(&seam, Size { submissions: 8, completions: 8 }, true, &mut features)
+        else {
+            return;
+        };
         let file = std::fs::File::open("/proc/self/status").unwrap();
         let mut byte = [0u8];
         let fd = types::Fd(file.as_raw_fd());

@@ -7,6 +7,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -226,6 +227,16 @@ impl Connection for StreamSocket {
         })
     }
 
+    /// As one: nobody sees the difference.
+    fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
+        let mut sending = self.send(bufs.iter().map(IoBuf::bytes).collect::<Vec<_>>().concat(), true);
+        let mut bufs = Some(bufs);
+        poll_fn(move |cx| {
+            let (result, _) = ready!(Pin::new(&mut sending).poll(cx));
+            Poll::Ready((result, bufs.take().expect("polled again after it was ready")))
+        })
+    }
+
     fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
         let mut sending = self.send(buf, true);
         poll_fn(move |cx| Pin::new(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
@@ -249,21 +260,20 @@ impl Connection for StreamSocket {
         Ok(())
     }
 
+    async fn drain(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    async fn into_fd(self) -> io::Result<OwnedFd> {
+        Err(no_kernel())
+    }
+
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.world.state.borrow().sockets[&self.id].peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.world.state.borrow().sockets[&self.id].local)
-    }
-
-    /// Nothing is ever gathered here.
-    fn set_nodelay(&self, _nodelay: bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn nodelay(&self) -> io::Result<bool> {
-        Ok(true)
     }
 }
 
