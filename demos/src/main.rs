@@ -9,7 +9,7 @@
 //! | `echo_client` | `demos echo --client` |
 //! | `compare`, `child`, `cores`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
 //! | `models` | `demos models`, `demos web`: the ladder of I/O models, and what came of each rung |
-//! | `ipc` | `demos ipc`: six ways for processes to talk |
+//! | `ipc` | `demos ipc`: seven ways for processes to talk |
 //! | `doctor` | `demos doctor`: what this machine offers |
 
 // What has to talk to the kernel without a library between says so in its own file.

@@ -220,7 +220,7 @@ impl<D: Driver> Executor<D> {
             turn_time: Cell::new(driver.now()),
             driver: RefCell::new(Some(driver)),
             tasks: RefCell::default(),
-            blocking: blocking::Pool::new(config.blocking),
+            blocking: blocking::Pool::new("blocking", config.blocking),
             sites: stall::Sites::default(),
             config,
             phase: Cell::new(Phase::Open),

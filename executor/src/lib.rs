@@ -67,9 +67,9 @@
 //! | [`read`](Reader::read) | no byte of the stream, only the buffer |
 //! | [`read_exact`](Reader::read_exact) | what was read so far |
 //! | [`write`](Writer::write), [`write_all`](Writer::write_all), [`exchange`](Stream::exchange) | once they waited, and unless all was sent: how much was, so the writing side is broken |
-//! | [`recv_from`](UdpSocket::recv_from), [`recv`](UdpSocket::recv) | no datagram |
-//! | [`read_from`](UdpSocket::read_from) | no datagram, only the buffer |
-//! | [`send_to`](UdpSocket::send_to), [`send`](UdpSocket::send) | whether the datagram, a whole one, is sent |
+//! | [`recv_from`](DatagramSocket::recv_from), [`recv`](DatagramSocket::recv) | no datagram |
+//! | [`read_from`](DatagramSocket::read_from) | no datagram, only the buffer |
+//! | [`send_to`](DatagramSocket::send_to), [`send`](DatagramSocket::send) | whether the datagram, a whole one, is sent |
 //! | [`next`](Signals::next) | no signal |
 //! | [`wait_for_exit`](Net::wait_for_exit) | nothing; the child goes on |
 //! | [`connect`](Runtime::connect), [`connect_unix`](Net::connect_unix) | the attempt |
@@ -141,7 +141,7 @@ pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
     copy::{copy, copy_bidirectional},
     cores::{StopHandle, Worker, run_on_each_core},
-    datagram::{Datagram, LENT_DATAGRAM, Port, UdpSocket},
+    datagram::{Address, Datagram, DatagramSocket, LENT_DATAGRAM, Port, UdpSocket, UnixDatagram},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::blocking::{BlockingConfig, BlockingStats},
     executor::stall::{Stall, StallWatch},

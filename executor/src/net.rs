@@ -2,7 +2,8 @@
 //! of child processes.
 //!
 //! A Unix stream is the same thing as a TCP stream once it is connected, so it has the same types, halves and chunks. Only
-//! its addresses are others: `peer_addr` and `local_addr`, which give internet addresses, are errors.
+//! its addresses are others: `peer_addr` and `local_addr`, which give internet addresses, are errors. A Unix socket for
+//! datagrams is to a UDP socket the same: one type, with another [`Address`](crate::Address).
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,14 +16,15 @@ use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::datagram::{Port, UdpSocket};
+use crate::datagram::{Address, Port, UdpSocket, UnixDatagram};
 use crate::pipe::PipeWriter;
 use crate::runtime::{Runtime, Stream};
 use crate::signals::Signals;
 use crate::tcp::{Acceptor, ReadHalf, TcpListener, TcpStream, WriteHalf};
 
-/// The first pause between attempts to connect to a Unix socket whose queue is full, doubled with each.
+/// The first pause between attempts to get into the queue of a Unix socket that is full, doubled with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
@@ -52,6 +54,9 @@ const PATH_MAX: usize = 107;
 /// The file of a path is made by listening, as the umask says, and it stays when the listener is closed: who listened
 /// removes it. One that nobody listens on any more is *stale*: connecting to it is refused, and so is listening there
 /// again, until it is removed. Who connects needs the right to write to it.
+///
+/// All this holds for [sockets for datagrams](Self::bind_unix_datagram), too. Their peers are named by the standard
+/// library's `SocketAddr`: `from_pathname`, `from_abstract_name`.
 ///
 /// ```
 /// use executor::{Listener, Net, Reader, Writer};
@@ -138,18 +143,12 @@ const PATH_MAX: usize = 107;
 /// whose `Drop` calls [`kill`](Child::kill) and then [`wait`](Child::wait), which is a matter of microseconds after that.
 pub trait Net:
     Runtime<Listener = TcpListener<Self::Acceptor>, Stream = TcpStream<<Self::Acceptor as Acceptor>::Connection>>
+    + std::fmt::Debug
 {
-    /// What is behind its UDP sockets.
+    /// What is behind its datagram sockets.
     type Port: Port<Runtime = Self>;
     /// What is behind its listeners.
     type Acceptor: Acceptor<Runtime = Self, Connection: AsFd> + AsFd;
-
-    /// A non-blocking socket that is connected to the path. `WouldBlock` if there is no room among the connections that
-    /// wait to be accepted.
-    ///
-    /// # Errors
-    /// Those of socket(2) and connect(2).
-    fn try_connect_unix(&self, path: &Path) -> io::Result<OwnedFd>;
 
     /// A connection over a pipe's end: it reads with read(2) and writes with write(2). What
     /// [`pipe_reader`](Self::pipe_reader) and [`pipe_writer`](Self::pipe_writer) are made of.
@@ -182,9 +181,7 @@ pub trait Net:
     /// Those of bind(2): `AddrInUse` if the path exists ...; `InvalidInput` for a path that is too long;
     /// [`closed`](crate::closed).
     fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<Self::Listener> {
-        let path = path.as_ref();
-        let listener = UnixListener::bind_addr(&unix_addr(path)?).map_err(|error| explain(error, path))?;
-        TcpListener::from_std(self, OwnedFd::from(listener).into())
+        TcpListener::from_std(self, OwnedFd::from(bound(path.as_ref(), UnixListener::bind_addr)?).into())
     }
 
     /// Connects to a Unix socket. If there is no room among the connections that wait to be accepted, it is tried
@@ -197,15 +194,15 @@ pub trait Net:
     /// # Cancel safety
     /// Dropping this future gives the attempt up.
     async fn connect_unix(&self, path: impl AsRef<Path>) -> io::Result<Self::Stream> {
-        unix_addr(path.as_ref())?;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.try_connect_unix(path.as_ref()) {
+        let addr = unix_addr(path.as_ref())?.to_raw();
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        for pause in pauses() {
+            match socket.connect(&addr) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.sleep(pause).await,
-                connected => return TcpStream::from_std(self, connected?.into()),
+                connected => return connected.and_then(|()| TcpStream::from_std(self, socket.into())),
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        unreachable!("there is always another pause")
     }
 
     /// Two Unix streams that are connected to each other.
@@ -216,6 +213,24 @@ pub trait Net:
         let (one, other) = UnixStream::pair()?;
         let stream = |end: UnixStream| TcpStream::from_std(self, OwnedFd::from(end).into());
         Ok((stream(one)?, stream(other)?))
+    }
+
+    /// A Unix socket for datagrams, which others send to by this path.
+    ///
+    /// # Errors
+    /// As [`listen_unix`](Self::listen_unix).
+    fn bind_unix_datagram(&self, path: impl AsRef<Path>) -> io::Result<UnixDatagram<Self::Port>> {
+        UnixDatagram::from_std(self, bound(path.as_ref(), unix::UnixDatagram::bind_addr)?)
+    }
+
+    /// Two Unix sockets for datagrams that are connected to each other.
+    ///
+    /// # Errors
+    /// Those of socketpair(2); [`closed`](crate::closed).
+    #[allow(clippy::type_complexity)]
+    fn unix_datagram_pair(&self) -> io::Result<(UnixDatagram<Self::Port>, UnixDatagram<Self::Port>)> {
+        let (one, other) = unix::UnixDatagram::pair()?;
+        Ok((UnixDatagram::from_std(self, one)?, UnixDatagram::from_std(self, other)?))
     }
 
     /// Reads a pipe's end: a [`std::io::PipeReader`], a [`ChildStdout`](std::process::ChildStdout), a `File` that is a FIFO ...
@@ -284,14 +299,19 @@ pub trait Net:
     }
 }
 
+/// The pauses between attempts, without end.
+pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
+    std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)))
+}
+
 /// The address that a path stands for.
 fn unix_addr(path: &Path) -> io::Result<unix::SocketAddr> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() > PATH_MAX {
+        let len = bytes.len();
         let text = format!(
-            "a path of {} bytes: that of a Unix socket has at most {PATH_MAX}; a shorter one, such as a \
-            relative one, will do",
-            bytes.len()
+            "a path of {len} bytes: that of a Unix socket has at most {PATH_MAX}; a shorter one, such as a \
+            relative one, will do"
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
@@ -301,10 +321,32 @@ fn unix_addr(path: &Path) -> io::Result<unix::SocketAddr> {
     }
 }
 
-fn explain(error: io::Error, path: &Path) -> io::Error {
-    if error.kind() != io::ErrorKind::AddrInUse || path.as_os_str().as_bytes().starts_with(b"\0") {
-        return error;
+impl Address for unix::SocketAddr {
+    type Std = unix::UnixDatagram;
+
+    /// What has no name can't be sent to, which is left to the kernel to say.
+    fn to_raw(&self) -> SockAddr {
+        let name = self.as_abstract_name().map(|name| [b"\0", name].concat());
+        let path = name.as_deref().or_else(|| Some(self.as_pathname()?.as_os_str().as_bytes())).unwrap_or_default();
+        SockAddr::unix(std::ffi::OsStr::from_bytes(path)).or_else(|_| SockAddr::unix("")).expect("it fits")
     }
-    let text = format!("{} is there already ({error}); if nobody listens on it any more, remove it", path.display());
-    io::Error::new(io::ErrorKind::AddrInUse, text)
+
+    /// A path of 108 bytes, which is all that the kernel has room for and more than the standard library can say, counts
+    /// as no name.
+    fn from_raw(raw: &SockAddr) -> io::Result<unix::SocketAddr> {
+        let path = raw.as_pathname().filter(|path| path.as_os_str().len() <= PATH_MAX).unwrap_or(Path::new(""));
+        let by_path = || unix::SocketAddr::from_pathname(path);
+        raw.as_abstract_namespace().map_or_else(by_path, unix::SocketAddr::from_abstract_name)
+    }
+}
+
+/// What is bound to the address of a path, or why it can't be.
+fn bound<T>(path: &Path, bind: fn(&unix::SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    bind(&unix_addr(path)?).map_err(|error| {
+        if error.kind() != io::ErrorKind::AddrInUse || path.as_os_str().as_bytes().starts_with(b"\0") {
+            return error;
+        }
+        let text = format!("{} is there already ({error}); if nobody uses it any more, remove it", path.display());
+        io::Error::new(io::ErrorKind::AddrInUse, text)
+    })
 }

@@ -6,14 +6,12 @@
 //! head (lengths, then the sender's address), then the bytes.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::rc::Rc;
 
 use executor::{BufResult, Connection, Datagram, Fired, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port, allocate};
 use io_uring::{opcode, squeue};
-use socket2::{Domain, SockAddr, SockRef, Type};
+use socket2::{Domain, SockAddr, SockRef};
 
 use crate::net::Hold;
 use crate::op::{Buffer, Kind, Socket};
@@ -43,15 +41,38 @@ use crate::{Context, Feature, ListenSocket, Proactor, StreamSocket};
 /// ```
 pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 
+/// A Unix socket for datagrams: see [`Net`] for its names.
+///
+/// ```
+/// # use proactor::Net;
+/// # fn example() -> std::io::Result<()> {
+/// let rt = proactor::Proactor::new()?;
+/// let name = format!("\0greetings-{}", std::process::id());
+/// let unnamed = std::os::unix::net::UnixDatagram::unbound()?;
+/// let one = proactor::UnixDatagram::from_std(&rt, unnamed)?;
+/// let other = rt.bind_unix_datagram(&name)?;
+/// rt.block_on(async {
+///     one.send_to("hello", other.local_addr()?).await.0?;
+///     let datagram = other.recv_from().await?;
+///     assert_eq!((&*datagram.bytes, datagram.from.is_unnamed()), (&b"hello"[..], true));
+///     Ok(())
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
+pub type UnixDatagram = executor::UnixDatagram<DatagramPort>;
+
+/// For Unix streams, which [`listen_unix`](Net::listen_unix), [`connect_unix`](Net::connect_unix) and
+/// [`unix_pair`](Net::unix_pair) make. These are the types for TCP by other names: once it is connected, a Unix stream differs
+/// only in its addresses.
+pub use crate::net::{TcpListener as UnixListener, TcpStream as UnixStream};
+
 impl Net for Proactor {
     type Port = DatagramPort;
     type Acceptor = ListenSocket;
-
-    fn try_connect_unix(&self, path: &Path) -> io::Result<OwnedFd> {
-        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-        socket.connect(&SockAddr::unix(path)?)?;
-        Ok(socket.into())
-    }
 
     fn pipe_end(&self, fd: OwnedFd) -> io::Result<StreamSocket> {
         let stream = StreamSocket::from_std(self, fd.into())?;
@@ -71,11 +92,9 @@ const DATAGRAM_CAP: usize = 16;
 /// struct io_uring_recvmsg_out: four numbers.
 const LENGTHS: usize = 16;
 const HEAD: usize = LENGTHS + NAME_SIZE;
-/// No datagram of an internet protocol is longer than its length's 16 bits.
-const LONGEST: usize = u16::MAX as usize;
 const _: () = assert!(HEAD + LENT_DATAGRAM == CHUNK_SIZE);
 
-type Arrived = Datagram<Chunk>;
+type Arrived = Datagram<Chunk, SockAddr>;
 
 /// Receives, again and again or once, into memory of its own.
 pub(crate) struct Receive {
@@ -92,6 +111,7 @@ pub(crate) struct Send {
     pub(crate) buffer: Buffer,
     /// The message points to it.
     _to: Option<Box<SockAddr>>,
+    flags: u32,
 }
 
 impl Receive {
@@ -116,12 +136,10 @@ impl Receive {
                 pool.adopt(memory, filled)
             }),
         };
-        let datagram = chunk.and_then(behead);
-        // Nothing from nobody is what a socket that was shut down receives.
-        let end = if datagram.is_none() && count.is_ok() { -libc::ESHUTDOWN } else { completion.result };
-        let is_enough = datagram.is_some_and(|datagram| self.socket.incoming.push(datagram, DATAGRAM_CAP, fired));
+        let is_enough = chunk.is_some_and(|chunk| self.socket.incoming.push(behead(chunk), DATAGRAM_CAP, fired));
         if !completion.is_more() {
             // ENOBUFS: tried again by whoever waits, with a bigger pool, or without one.
+            let end = completion.result;
             self.socket.incoming.ended((end < 0 && end != -libc::ENOBUFS).then_some(end), fired);
         }
         is_enough
@@ -129,19 +147,17 @@ impl Receive {
 }
 
 /// The datagram behind its head.
-fn behead(mut chunk: Chunk) -> Option<Arrived> {
+fn behead(mut chunk: Chunk) -> Arrived {
     let mut head = [0; HEAD];
     chunk.move_to(&mut head);
     let number = |at: usize| u32::from_ne_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
-    let from = sockaddr(&head[LENGTHS..][..number(0).min(NAME_SIZE)]).as_socket()?;
-    Some(Datagram { bytes: chunk, len: number(8), from })
+    Datagram { bytes: chunk, len: number(8), from: sockaddr(&head[LENGTHS..][..number(0).min(NAME_SIZE)]) }
 }
 
 impl Send {
     /// The submission.
     pub(crate) fn entry(&self) -> squeue::Entry {
-        let flags = libc::MSG_NOSIGNAL.unsigned_abs();
-        opcode::SendMsg::new(self.socket.entry_fd(), self.message.as_ptr()).flags(flags).build()
+        opcode::SendMsg::new(self.socket.entry_fd(), self.message.as_ptr()).flags(self.flags).build()
     }
 }
 
@@ -169,10 +185,12 @@ impl Context {
     }
 }
 
-/// What is behind a [`UdpSocket`].
+/// What is behind a [`UdpSocket`] and a [`UnixDatagram`].
 #[derive(Debug)]
 pub struct DatagramPort {
     hold: Hold<Arrived>,
+    /// The kernel must not wait for room at a Unix socket: see the text of `executor`'s `datagram.rs`.
+    send_flags: u32,
 }
 
 impl Port for DatagramPort {
@@ -182,7 +200,8 @@ impl Port for DatagramPort {
     /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
     fn from_fd(proactor: &Proactor, fd: OwnedFd) -> io::Result<DatagramPort> {
         SockRef::from(&fd).set_nonblocking(false)?;
-        Ok(DatagramPort { hold: Hold::new(proactor, fd)? })
+        let wait = if SockRef::from(&fd).domain()? == Domain::UNIX { libc::MSG_DONTWAIT } else { 0 };
+        Ok(DatagramPort { hold: Hold::new(proactor, fd)?, send_flags: (libc::MSG_NOSIGNAL | wait).unsigned_abs() })
     }
 
     async fn recv(&self) -> io::Result<Arrived> {
@@ -190,8 +209,8 @@ impl Port for DatagramPort {
     }
 
     /// What does not fit a chunk is received into memory for it.
-    async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<(usize, SocketAddr), B> {
-        let (room, incoming) = (buf.bytes().len().min(LONGEST), &self.hold.socket().incoming);
+    async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<(usize, SockAddr), B> {
+        let (room, incoming) = (buf.bytes().len(), &self.hold.socket().incoming);
         let is_idle = !incoming.has_arrived() && incoming.filler.get().is_none();
         if room > LENT_DATAGRAM && is_idle && !self.hold.context.is_closed.get() {
             self.hold.context.receive(self.hold.socket(), Some(room));
@@ -203,11 +222,11 @@ impl Port for DatagramPort {
         (result, buf)
     }
 
-    async fn send<B: IoBuf>(&self, buf: B, to: Option<SocketAddr>) -> BufResult<(), B> {
-        let (to, mut buffer) = (to.map(|to| Box::new(SockAddr::from(to))), Buffer::to_send(buf));
+    async fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> BufResult<(), B> {
+        let (to, mut buffer, flags) = (to.map(Box::new), Buffer::to_send(buf), self.send_flags);
         let name = to.as_ref().map_or((std::ptr::null(), 0), |to| (to.as_ptr().cast(), to.len() as usize));
         let message = Message::new(name, buffer.place());
-        let kind = Kind::SendMessage(Send { socket: Rc::clone(self.hold.socket()), message, buffer, _to: to });
+        let kind = Kind::SendMessage(Send { socket: Rc::clone(self.hold.socket()), message, buffer, _to: to, flags });
         let (result, kind) = match self.hold.context.start(kind) {
             Ok(ticket) => ticket.await,
             Err((error, kind)) => (Err(error), kind),

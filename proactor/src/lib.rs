@@ -39,7 +39,7 @@
 //! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
-//! memory that `recv` lends, `datagram.rs` is for UDP, `process.rs` for pipes, signals and children, `fs.rs` for files,
+//! memory that `recv` lends, `datagram.rs` is for datagrams, `process.rs` for pipes, signals and children, `fs.rs` for files,
 //! `setup.rs` finds out what the kernel can do, `cores.rs` puts a runtime on each of several cores.
 //!
 //! # Threads
@@ -92,7 +92,7 @@ use executor::{Executor, Seam};
 use crate::op::Operations;
 use crate::pool::Pool;
 
-pub use crate::datagram::{DatagramPort, UdpSocket};
+pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;

@@ -2,14 +2,11 @@
 //! `datagram.rs`.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use executor::{BufResult, Datagram, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{SockAddr, SockRef};
 
-use crate::net::as_inet;
 use crate::source::{Direction, Registration};
 use crate::{AsyncFd, Chunk, ListenSocket, Reactor, StreamSocket};
 
@@ -30,15 +27,34 @@ use crate::{AsyncFd, Chunk, ListenSocket, Reactor, StreamSocket};
 /// ```
 pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 
+/// A Unix socket for datagrams: see [`Net`] for its names.
+///
+/// ```
+/// # use reactor::Net;
+/// # fn main() -> std::io::Result<()> {
+/// let rt = reactor::Reactor::new()?;
+/// let name = format!("\0greetings-{}", std::process::id());
+/// let unnamed = std::os::unix::net::UnixDatagram::unbound()?;
+/// let one = reactor::UnixDatagram::from_std(&rt, unnamed)?;
+/// let other = rt.bind_unix_datagram(&name)?;
+/// rt.block_on(async {
+///     one.send_to("hello", other.local_addr()?).await.0?;
+///     let datagram = other.recv_from().await?;
+///     assert_eq!((&*datagram.bytes, datagram.from.is_unnamed()), (&b"hello"[..], true));
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub type UnixDatagram = executor::UnixDatagram<DatagramPort>;
+
+/// For Unix streams, which [`listen_unix`](Net::listen_unix), [`connect_unix`](Net::connect_unix) and
+/// [`unix_pair`](Net::unix_pair) make. These are the types for TCP by other names: once it is connected, a Unix stream differs
+/// only in its addresses.
+pub use crate::net::{TcpListener as UnixListener, TcpStream as UnixStream};
+
 impl Net for Reactor {
     type Port = DatagramPort;
     type Acceptor = ListenSocket;
-
-    fn try_connect_unix(&self, path: &Path) -> io::Result<OwnedFd> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-        socket.connect(&SockAddr::unix(path)?)?;
-        Ok(socket.into())
-    }
 
     fn pipe_end(&self, fd: OwnedFd) -> io::Result<StreamSocket> {
         let registration = AsyncFd::new(self, fd)?.registration;
@@ -51,17 +67,10 @@ impl Net for Reactor {
     }
 }
 
-/// What is behind a [`UdpSocket`].
+/// What is behind a [`UdpSocket`] and a [`UnixDatagram`].
 #[derive(Debug)]
 pub struct DatagramPort {
     registration: Registration,
-}
-
-impl DatagramPort {
-    fn try_recv(&self, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (len, from) = self.registration.reactor().context.sys.recv_from(self.as_fd(), room)?;
-        Ok((len, as_inet(&from)?))
-    }
 }
 
 impl Port for DatagramPort {
@@ -73,25 +82,31 @@ impl Port for DatagramPort {
         Ok(DatagramPort { registration: Registration::new(reactor, fd)? })
     }
 
-    async fn recv(&self) -> io::Result<Datagram<Chunk>> {
+    async fn recv(&self) -> io::Result<Datagram<Chunk, SockAddr>> {
+        let context = &self.registration.reactor().context;
         let recv = || {
-            let mut chunk = self.registration.reactor().context.pool.lend()?;
-            let (len, from) = self.try_recv(&mut chunk.space()[..LENT_DATAGRAM])?;
+            let mut chunk = context.pool.lend()?;
+            let (len, from) = context.sys.recv_from(self.as_fd(), &mut chunk.space()[..LENT_DATAGRAM])?;
             Ok(Datagram { bytes: chunk.filled(len.min(LENT_DATAGRAM)), len, from })
         };
         self.registration.io(Direction::Read, recv).await
     }
 
-    async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<(usize, SocketAddr), B> {
-        let room = buf.bytes_mut();
-        let result = self.registration.io(Direction::Read, || self.try_recv(room)).await;
+    async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<(usize, SockAddr), B> {
+        let (sys, room) = (&self.registration.reactor().context.sys, buf.bytes_mut());
+        let result = self.registration.io(Direction::Read, || sys.recv_from(self.as_fd(), room)).await;
         (result, buf)
     }
 
-    async fn send<B: IoBuf>(&self, buf: B, to: Option<SocketAddr>) -> BufResult<(), B> {
+    async fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> BufResult<(), B> {
         let sys = &self.registration.reactor().context.sys;
-        let send = || sys.send_to(self.as_fd(), buf.bytes(), to).map(drop);
-        (self.registration.io(Direction::Write, send).await, buf)
+        let is_unix = to.as_ref().is_some_and(SockAddr::is_unix);
+        let send = || match sys.send_to(self.as_fd(), buf.bytes(), to.as_ref()) {
+            // epoll would say at once that it is ready: see the text of `executor`'s `datagram.rs`.
+            Err(error) if is_unix && error.kind() == io::ErrorKind::WouldBlock => Ok(Err(error)),
+            result => result.map(|_| Ok(())),
+        };
+        (self.registration.io(Direction::Write, send).await.and_then(|sent| sent), buf)
     }
 
     async fn into_fd(self) -> io::Result<OwnedFd> {

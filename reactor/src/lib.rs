@@ -34,7 +34,7 @@
 //! The Reactor pattern's words, and where they live here. Event demultiplexer: epoll, `epoll.rs`.
 //! Dispatcher: `driver.rs`. Handle: the source, `source.rs`, which also holds everything that differs
 //! between [`Trigger::Level`] and [`Trigger::Edge`]. Event handler: the waker of the task that waits.
-//! `net.rs` makes TCP out of it, `datagram.rs` UDP, `process.rs` pipes, signals and children, `pool.rs` the memory that
+//! `net.rs` makes TCP out of it, `datagram.rs` datagrams, `process.rs` pipes, signals and children, `pool.rs` the memory that
 //! `recv` lends, `async_fd.rs` lets any pollable descriptor in, `fs.rs` is for files, which epoll can't watch, `cores.rs`
 //! puts a runtime on each of several cores.
 //!
@@ -90,7 +90,7 @@ use crate::epoll::{Epoll, Sys};
 use crate::pool::Pool;
 
 pub use crate::async_fd::AsyncFd;
-pub use crate::datagram::{DatagramPort, UdpSocket};
+pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;

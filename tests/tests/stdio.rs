@@ -149,10 +149,15 @@ fn output_that_nobody_takes_is_left<E: Engine>() {
     let rt = E::build(Config { shutdown_deadline: ms(50), ..Config::default() }).unwrap();
     let handle = rt.clone();
     let mut stdout = rt.stdout();
-    rt.spawn(async move { drop(stdout.write_all(vec![b'x'; 300_000]).await) }).detach();
+    rt.spawn(async move {
+        // It has the first of the pipe's sixteen pages to itself, so that no later piece ends where the pipe is full: the
+        // one that fills it stays.
+        stdout.write_all("x").await.0.unwrap();
+        drop(stdout.write_all(vec![b'x'; 300_000]).await);
+    })
+    .detach();
     rt.block_on(async {
-        // As many pieces as the pipe takes, and one more that stays.
-        while rustix::io::ioctl_fionread(&reader).unwrap() < 1 << 16 || rt.stats().blocking.jobs_now == 0 {
+        while rustix::io::ioctl_fionread(&reader).unwrap() < 1 + 15 * 4096 {
             rt.sleep(ms(1)).await;
         }
     });

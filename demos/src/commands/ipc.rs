@@ -15,7 +15,7 @@ use crate::output;
 /// How often everything is measured: the medians of the passes show how restless the machine is.
 const PASSES: usize = 5;
 
-/// Compares six ways for processes to talk: how long a message of 64 bytes and its answer take.
+/// Compares seven ways for processes to talk: how long a message of 64 bytes and its answer take.
 ///
 /// Each way is measured between two threads and between two processes, and those that have a descriptor to wait for
 /// with a task of each engine at the near end, too. With --answer this process is the far end for a program of yours: it

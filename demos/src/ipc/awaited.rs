@@ -11,14 +11,14 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Context;
-use executor::{RandomAccess, Runtime};
+use executor::{Net, RandomAccess, UnixDatagram};
 use hdrhistogram::Histogram;
 use proactor::{File, Proactor};
 use reactor::{AsyncFd, Direction, Reactor, Trigger};
 
 use super::latency::{IN_A_ROW, Partner, Place, WARM_UP, check, histogram, record};
 use super::shared_memory::{Halves, NEWS};
-use super::{Channel, Descriptors, LAST, MESSAGE, Message, Way, message};
+use super::{Channel, Descriptors, LAST, MESSAGE, Message, Way, message, whole};
 use crate::engine::{self, Engine};
 
 /// Whether a task can wait for this.
@@ -27,7 +27,7 @@ pub fn can_await(way: Way) -> bool {
 }
 
 /// A runtime that can read and write any descriptor.
-trait Descriptive: Runtime {
+trait Descriptive: Net {
     type Io;
 
     fn adopt(&self, descriptor: OwnedFd) -> io::Result<Self::Io>;
@@ -118,55 +118,64 @@ async fn converse<R: Descriptive>(rt: &R, near: Descriptors, time: Duration) -> 
 }
 
 /// The near end.
-struct Near<R: Descriptive> {
-    reads: R::Io,
-    sends: Sends<R>,
-}
-
-enum Sends<R: Descriptive> {
-    /// The message itself.
-    Bytes(R::Io),
-    /// The news that it lies in the memory, to an eventfd. That never waits: it adds to a counter. (io_uring would
-    /// have a worker thread write it, which takes ten times as long as all the rest.)
-    News(Halves, OwnedFd),
+enum Near<R: Descriptive> {
+    Stream {
+        reads: R::Io,
+        writes: R::Io,
+    },
+    /// The news that a message lies in the memory goes to an eventfd. That never waits: it adds to a counter. (io_uring
+    /// would have a worker thread write it, which takes ten times as long as all the rest.)
+    Memory {
+        halves: Halves,
+        reads: R::Io,
+        writes: OwnedFd,
+    },
+    Datagrams(UnixDatagram<R::Port>),
 }
 
 impl<R: Descriptive> Near<R> {
     fn new(rt: &R, near: Descriptors) -> io::Result<Near<R>> {
-        let sends = match near.halves {
-            None => Sends::Bytes(rt.adopt(near.writes)?),
-            Some(halves) => Sends::News(halves, near.writes),
-        };
-        Ok(Near { reads: rt.adopt(near.reads)?, sends })
+        Ok(match near {
+            Descriptors::Stream { reads, writes } => {
+                Near::Stream { reads: rt.adopt(reads)?, writes: rt.adopt(writes)? }
+            }
+            Descriptors::Memory { halves, reads, writes } => Near::Memory { halves, reads: rt.adopt(reads)?, writes },
+            Descriptors::Datagrams(socket) => Near::Datagrams(UnixDatagram::from_std(rt, socket)?),
+        })
     }
 
     async fn send(&mut self, message: &Message) -> io::Result<()> {
-        match &mut self.sends {
-            Sends::Bytes(io) => {
+        match self {
+            Near::Stream { writes, .. } => {
                 let mut written = 0;
                 while written < MESSAGE {
-                    written += R::write(io, message[written..].to_vec()).await?;
+                    written += R::write(writes, message[written..].to_vec()).await?;
                 }
+                Ok(())
             }
-            Sends::News(halves, event) => {
+            Near::Memory { halves, writes, .. } => {
                 halves.put(message);
-                rustix::io::write(event, &NEWS)?;
+                rustix::io::write(writes, &NEWS)?;
+                Ok(())
             }
+            Near::Datagrams(socket) => socket.send(message.to_vec()).await.0,
         }
-        Ok(())
     }
 
     async fn receive(&mut self) -> io::Result<Message> {
-        let mut message = [0; MESSAGE];
-        match &self.sends {
-            Sends::Bytes(_) => fill::<R>(&mut self.reads, &mut message).await?,
-            Sends::News(halves, _) => {
-                // How often there was news.
-                fill::<R>(&mut self.reads, &mut [0; 8]).await?;
-                message = halves.take();
+        match self {
+            Near::Stream { reads, .. } => {
+                let mut message = [0; MESSAGE];
+                fill::<R>(reads, &mut message).await?;
+                Ok(message)
             }
+            Near::Memory { halves, reads, .. } => {
+                // How often there was news.
+                fill::<R>(reads, &mut [0; 8]).await?;
+                Ok(halves.take())
+            }
+            Near::Datagrams(socket) => whole(&socket.recv().await?),
         }
-        Ok(message)
     }
 }
 

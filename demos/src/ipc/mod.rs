@@ -1,4 +1,4 @@
-//! Six ways for two processes on one machine to talk, each with the same message. Shows what each takes to set up,
+//! Seven ways for two processes on one machine to talk, each with the same message. Shows what each takes to set up,
 //! and how long a message and its answer are on the way.
 //!
 //! ```text
@@ -14,6 +14,7 @@
 //! | `pipe.rs` | two pipes, one for each direction | the read returns | inherits the descriptors |
 //! | `named_pipe.rs` | two pipes with names in a folder | the read returns | opens the names |
 //! | `unix_socket.rs` | a pair of stream sockets, both directions in one | the read returns | inherits the descriptor |
+//! | `unix_datagram.rs` | a pair of datagram sockets, which keep messages apart | the receive returns | inherits the descriptor |
 //! | `shared_memory.rs` | memory that both have, no copy by the kernel | an eventfd | a name, and two inherited descriptors |
 //! | `message_queue.rs` | two POSIX queues, which keep messages apart | the receive returns | opens the names |
 //! | `signal.rs` | signals, which say nothing but their number | the signal itself | needs the other's process id |
@@ -29,10 +30,12 @@ mod named_pipe;
 mod pipe;
 pub mod shared_memory;
 pub mod signal;
+mod unix_datagram;
 mod unix_socket;
 
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 
 use clap::ValueEnum;
 use rustix::process::Pid;
@@ -84,11 +87,13 @@ pub trait End {
 }
 
 /// An end for a runtime: what becomes readable when a message comes, and what is written to send one.
-pub struct Descriptors {
-    pub reads: OwnedFd,
-    pub writes: OwnedFd,
-    /// Where the message itself is, if not in what is read and written.
-    pub halves: Option<Halves>,
+pub enum Descriptors {
+    /// The bytes of the messages, one after the other.
+    Stream { reads: OwnedFd, writes: OwnedFd },
+    /// The news that there is a message in the memory.
+    Memory { halves: Halves, reads: OwnedFd, writes: OwnedFd },
+    /// The messages, one at a time.
+    Datagrams(UnixDatagram),
 }
 
 /// What the far end is made from: what a process can be given by whoever starts it.
@@ -138,6 +143,8 @@ pub enum Way {
     NamedPipe,
     /// a pair of Unix stream sockets
     UnixSocket,
+    /// a pair of Unix datagram sockets
+    UnixDatagram,
     /// shared memory, and an eventfd for each direction
     SharedMemory,
     /// two POSIX message queues
@@ -153,6 +160,7 @@ impl Way {
             Way::Pipe => "pipe",
             Way::NamedPipe => "named-pipe",
             Way::UnixSocket => "unix-socket",
+            Way::UnixDatagram => "unix-datagram",
             Way::SharedMemory => "shared-memory",
             Way::MessageQueue => "message-queue",
             Way::Signal => "signal",
@@ -170,6 +178,7 @@ impl Way {
             Way::Pipe => pipe::open(),
             Way::NamedPipe => named_pipe::open(),
             Way::UnixSocket => unix_socket::open(),
+            Way::UnixDatagram => unix_datagram::open(),
             Way::SharedMemory => shared_memory::open(),
             Way::MessageQueue => message_queue::open(),
             Way::Signal => signal::open(),
@@ -182,6 +191,7 @@ impl Way {
             Way::Pipe => pipe::join(far),
             Way::NamedPipe => named_pipe::join(&far.name),
             Way::UnixSocket => unix_socket::join(far),
+            Way::UnixDatagram => unix_datagram::join(far),
             Way::SharedMemory => shared_memory::join(far),
             Way::MessageQueue => message_queue::join(&far.name),
             Way::Signal => signal::join(&far.name),
@@ -217,6 +227,12 @@ fn read_message(stream: &mut impl Read) -> io::Result<Option<Message>> {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The message that came in one piece.
+fn whole(piece: &[u8]) -> io::Result<Message> {
+    let text = format!("a message has {MESSAGE} bytes, and not {}", piece.len());
+    piece.try_into().map_err(|_| io::Error::new(ErrorKind::InvalidData, text))
 }
 
 /// A descriptor that the far end has to be given.

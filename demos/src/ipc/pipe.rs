@@ -41,6 +41,6 @@ impl<R: Read + Into<OwnedFd>, W: Write + Into<OwnedFd>> End for Pipe<R, W> {
     }
 
     fn into_descriptors(self: Box<Self>) -> Option<Descriptors> {
-        Some(Descriptors { reads: self.reader.into(), writes: self.writer.into(), halves: None })
+        Some(Descriptors::Stream { reads: self.reader.into(), writes: self.writer.into() })
     }
 }

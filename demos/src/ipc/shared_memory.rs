@@ -90,7 +90,7 @@ impl End for Shared {
 
     fn into_descriptors(self: Box<Self>) -> Option<Descriptors> {
         let Shared { halves, wakes, awaits } = *self;
-        Some(Descriptors { reads: awaits, writes: wakes, halves: Some(halves) })
+        Some(Descriptors::Memory { halves, reads: awaits, writes: wakes })
     }
 }
 

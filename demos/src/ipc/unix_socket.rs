@@ -4,7 +4,7 @@
 //! See it: `demos ipc --way unix-socket`.
 //!
 //! Beyond what a pipe can do, it hands descriptors to other processes and tells who is at the other end (process, user).
-//! As a datagram socket it keeps messages apart; this one is a stream.
+//! This one is a stream; `unix_datagram.rs` has the kind that keeps messages apart.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -34,6 +34,6 @@ impl End for Socket {
 
     fn into_descriptors(self: Box<Self>) -> Option<Descriptors> {
         let writes = self.0.try_clone().ok()?;
-        Some(Descriptors { reads: self.0.into(), writes: writes.into(), halves: None })
+        Some(Descriptors::Stream { reads: self.0.into(), writes: writes.into() })
     }
 }

@@ -6,9 +6,10 @@ use std::process::Command;
 
 use crate::process::{Demos, client, demos, engines, has_client};
 
-const WAYS: [&str; 6] = ["pipe", "named-pipe", "unix-socket", "shared-memory", "message-queue", "signal"];
+const WAYS: [&str; 7] =
+    ["pipe", "named-pipe", "unix-socket", "unix-datagram", "shared-memory", "message-queue", "signal"];
 /// Those that a task can await.
-const AWAITED: [&str; 4] = ["pipe", "named-pipe", "unix-socket", "shared-memory"];
+const AWAITED: [&str; 5] = ["pipe", "named-pipe", "unix-socket", "unix-datagram", "shared-memory"];
 
 #[test]
 fn every_way_is_measured_between_threads_processes_and_with_every_engine() {

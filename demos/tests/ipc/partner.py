@@ -64,6 +64,13 @@ def unix_socket():
     converse(process, here.sendall, lambda: exactly(here.recv))
 
 
+def unix_datagram():
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    process = start(stdin=there)
+    # More room than for a message: one that is longer would show.
+    converse(process, here.send, lambda: here.recv(1000))
+
+
 def shared():
     memory = shared_memory.SharedMemory(create=True, size=128)
     there, back = os.eventfd(0), os.eventfd(0)
@@ -127,6 +134,7 @@ WAYS = {
     "pipe": pipe,
     "named-pipe": named_pipe,
     "unix-socket": unix_socket,
+    "unix-datagram": unix_datagram,
     "shared-memory": shared,
     "message-queue": message_queue,
     "signal": signals,

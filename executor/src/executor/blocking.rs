@@ -79,6 +79,8 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads, and what waits for one.
 pub(crate) struct Pool {
+    /// The threads' name.
+    name: &'static str,
     config: BlockingConfig,
     state: Mutex<State>,
     /// There is work, or there will be none any more.
@@ -103,8 +105,8 @@ struct State {
 }
 
 impl Pool {
-    pub(crate) fn new(config: BlockingConfig) -> Arc<Pool> {
-        Arc::new(Pool { config, state: Mutex::default(), work: Condvar::new(), ended: Condvar::new() })
+    pub(crate) fn new(name: &'static str, config: BlockingConfig) -> Arc<Pool> {
+        Arc::new(Pool { name, config, state: Mutex::default(), work: Condvar::new(), ended: Condvar::new() })
     }
 
     /// Queues a job, and sees to it that a thread comes for it. Gives it back if it is refused.
@@ -118,7 +120,7 @@ impl Pool {
             self.work.notify_one();
         } else if state.threads < self.config.max_threads.max(1) {
             let pool = Arc::clone(self);
-            let started = thread::Builder::new().name("blocking".to_owned()).spawn(move || pool.serve());
+            let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || pool.serve());
             state.threads += usize::from(started.is_ok());
             // Where no more threads can be had, the job waits for one of those that are there.
             if state.threads == 0 {
@@ -194,7 +196,7 @@ impl Pool {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -218,7 +220,7 @@ impl<T> Drop for Delivery<T> {
 }
 
 /// Waits for a job. Dropping it withdraws the job, unless that has begun.
-struct Blocking<T> {
+pub(super) struct Blocking<T> {
     pool: Arc<Pool>,
     slot: Arc<Mutex<Slot<T>>>,
     /// `None`: the job was refused.
@@ -226,7 +228,7 @@ struct Blocking<T> {
 }
 
 impl<T: Send + 'static> Blocking<T> {
-    fn start(pool: &Arc<Pool>, job: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+    pub(super) fn start(pool: &Arc<Pool>, job: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
         let slot = Arc::new(Mutex::new(Slot { outcome: None, waker: None }));
         let delivery = Delivery(Arc::clone(&slot));
         let submitted = pool.submit(Box::new(move || {

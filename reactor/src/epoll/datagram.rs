@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
 use socket2::{SockAddr, SockRef};
@@ -22,11 +21,11 @@ impl Sys {
     }
 
     /// Sends a datagram, to where the socket is connected to if nothing is said. Never raises SIGPIPE.
-    pub(crate) fn send_to(&self, fd: BorrowedFd<'_>, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<usize> {
+    pub(crate) fn send_to(&self, fd: BorrowedFd<'_>, bytes: &[u8], to: Option<&SockAddr>) -> io::Result<usize> {
         self.seam.pass(Call::Send as usize)?;
         let socket = SockRef::from(&fd);
         match to {
-            Some(to) => socket.send_to_with_flags(bytes, &to.into(), libc::MSG_NOSIGNAL),
+            Some(to) => socket.send_to_with_flags(bytes, to, libc::MSG_NOSIGNAL),
             None => socket.send_with_flags(bytes, libc::MSG_NOSIGNAL),
         }
     }
