@@ -33,10 +33,11 @@ use crate::engine::Engine;
     version,
     after_help = "\
 Examples:
-  demos                        compare the engines on this machine (about 15 s)
-  demos echo                   an echo server on the default engine
-  demos http --on reactor-edge an HTTP server on an edge-triggered reactor
-  demos doctor                 which engines can run here, and what to do about those that can't"
+  demos                          compare the engines on this machine (about 15 s)
+  demos echo                     an echo server on the default engine
+  demos http --on reactor-edge   an HTTP server on an edge-triggered reactor
+  demos models                   the ladder from one client at a time to the runtimes (about 80 s)
+  demos doctor                   which engines can run here, and what to do about those that can't"
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -1,5 +1,10 @@
 //! `demos compare`: every engine under the same load, on the same machine, at the same time.
 //!
+//! ```sh
+//! demos compare                                 # the table, in 15 seconds
+//! demos compare --seconds 60 --html report.html # longer, and as a picture
+//! ```
+//!
 //! For each engine an echo server and an HTTP server run in processes of their own, started from this
 //! binary. One client, always on the same engine, loads one server at a time. Machines speed up and
 //! slow down from second to second, so the engines take turns in short rounds (A B C, B C A, ...), and

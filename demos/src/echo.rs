@@ -1,5 +1,10 @@
 //! The echo server: what comes in goes out, until the peer has said all.
 //!
+//! ```sh
+//! demos echo --on reactor-level                 # then: nc 127.0.0.1 8080
+//! demos echo --client 127.0.0.1:8080            # or this, in another terminal
+//! ```
+//!
 //! This is the smallest program that shows how the two kinds of runtime meet. `recv` lends a chunk of
 //! memory that holds bytes; `write_all` takes the chunk and owns it until the last byte is sent. Under
 //! a reactor the chunk is filled when the socket is ready; under a proactor the kernel has filled it

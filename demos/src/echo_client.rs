@@ -1,4 +1,4 @@
-//! `demos echo --client`: stdin to the server, what comes back to stdout.
+//! `demos echo --client HOST:PORT`: stdin to the server, what comes back to stdout.
 //!
 //! Three parties: a thread reads stdin, because that blocks; a task sends; the main future receives.
 //! They meet in a mailbox of a few pieces, so a slow server slows the reading of stdin.

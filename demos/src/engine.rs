@@ -81,8 +81,7 @@ pub struct Ended<T> {
     pub stats: Stats,
 }
 
-/// Runs one program on each core, as `make` makes it on the worker's thread, with the helper of the
-/// engine's crate. A program that fails ends the others.
+/// Runs one program on each core, as `make` makes it on the worker's thread. A program that fails ends the others.
 pub fn run_on_each_core<T, P, M>(
     engine: Option<Engine>,
     workers: NonZeroUsize,
@@ -97,10 +96,7 @@ where
         let (output, stats) = run_as(Some(worker), engine, make(worker)?)?;
         Ok(Ended { core: worker.core(), output: output?, stats })
     };
-    match engine.unwrap_or(Engine::Proactor) {
-        Engine::ReactorLevel | Engine::ReactorEdge => reactor::run_on_each_core(workers, main),
-        Engine::Proactor => proactor::run_on_each_core(workers, main),
-    }
+    executor::run_on_each_core(workers, main)
 }
 
 fn run_as<P: Program>(

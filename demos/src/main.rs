@@ -6,11 +6,12 @@
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server`, `workers`, `signals`, `limits`, `output` | what the server commands share |
 //! | `commands` | the demonstrations' parts that have to do with the command line |
-//! | `echo_client` | `demos echo --client` |
+//! | `echo_client` | `demos echo --client HOST:PORT` |
 //! | `compare`, `child`, `cores`, `control`, `client`, `measure`, `report`, `page` | `demos compare`: runs servers, drives them, shows what came of it |
 //! | `models` | `demos models`, `demos web`: the ladder of I/O models, and what came of each rung |
 //! | `ipc` | `demos ipc`: seven ways for processes to talk |
 //! | `doctor` | `demos doctor`: what this machine offers |
+//! | `documents` | a test: what documents tell a reader to type is understood |
 
 // What has to talk to the kernel without a library between says so in its own file.
 #![deny(unsafe_code)]
@@ -23,6 +24,8 @@ mod compare;
 mod control;
 mod cores;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod echo_client;
 mod engine;
 mod ipc;

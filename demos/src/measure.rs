@@ -49,6 +49,13 @@ pub const SCENARIOS: [Scenario; 7] = [
     Scenario { name: "HTTP, 64 connections, depth 16", service: HTTP, connections: 64, depth: 16 },
 ];
 
+/// What has to be said of figures if this is a debug build.
+pub fn build_note() -> Option<&'static str> {
+    let note = "This is a debug build, in which our own code takes several times as long as it should: measure with \
+                `cargo run --release`.";
+    cfg!(debug_assertions).then_some(note)
+}
+
 /// The figures of a run, or the medians of several.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {

@@ -8,10 +8,14 @@ use demos::plot::grouped;
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
-use crate::measure::{Figures, SCENARIOS, median};
+use crate::measure::{Figures, SCENARIOS, build_note, median};
 
 /// A machine on which others take less than this part of the time counts as quiet.
 const QUIET: f64 = 0.05;
+
+/// What to try after this.
+const NEXT: &str = "Next: `demos compare --seconds 60 --html compare.html` draws it; `demos models` shows what comes before \
+                    these engines.";
 
 /// All figures.
 #[derive(Debug, Default)]
@@ -77,7 +81,7 @@ impl Report {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        format!("{table}\n{}", self.note())
+        format!("{table}\n{}\n{NEXT}", self.note())
     }
 
     /// How it was measured, and what that means.
@@ -89,17 +93,18 @@ impl Report {
         };
         let disturbed = match self.disturbed() {
             Some(part) if part > QUIET => format!(
-                " Other programs took the processors away for {:.0} % of the time: compare server CPU and counts, \
-                 which hold, rather than requests/s and latency.",
+                " Other programs took the processors away for {:.0} % of the time: compare server CPU and polls, \
+                 which suffer less, rather than requests/s and latency.",
                 part * 100.0
             ),
             _ => String::new(),
         };
+        let build = build_note().map_or_else(String::new, |note| format!(" {note}"));
         format!(
             "{} answers, every byte checked. Medians of {} rounds; {cores}. Server CPU, calls, polls \
              and wakes are per request, ratios to the first column; depth is the number of requests a \
              connection sends at once. Connections wait for their answers, so requests/s show the slower of \
-             server and client, and server CPU the server alone.{disturbed}",
+             server and client, and server CPU the server alone.{disturbed}{build}",
             grouped(self.answers as f64),
             self.rounds
         )
@@ -150,6 +155,7 @@ impl Report {
             "answers_checked": self.answers,
             "pinned": self.is_pinned,
             "disturbed": self.disturbed(),
+            "debug_build": cfg!(debug_assertions),
             "scenarios": scenarios.collect::<Vec<_>>(),
             "idle": idle.collect::<Vec<_>>(),
             "missing": missing.collect::<Vec<_>>(),

@@ -3,6 +3,7 @@
 //! that runs here.
 
 mod blocking;
+mod browser;
 mod chat;
 mod crowd;
 mod dht;
@@ -27,7 +28,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use process::{Demos, client, connect, demos, engines, has_client};
+use process::{Demos, admits_its_build, client, connect, demos, engines, has_client};
 use rustix::process::Signal;
 
 const SERVICES: [&str; 2] = ["echo", "http"];
@@ -85,7 +86,9 @@ fn bad_options_are_refused_with_their_remedy() {
         ("blocking --tick 0", 2, "not in 1..=1000"),
         ("queue --capacity 0", 2, "not in 1.."),
         ("queue --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
-        ("chat --queue 0", 2, "--queue"),
+        ("framing serve --codec fixed --len 16777217", 2, "from 1 to 16777216"),
+        ("chat --queue 0", 2, "not in 1..=10000"),
+        ("chat --line 0", 2, "from 1 to 16777216"),
         ("chat --when-full wait", 2, "drop-oldest, close"),
         ("chat --workers 2", 2, "unexpected argument"),
         ("echo --client nowhere", 1, "give HOST:PORT"),
@@ -369,6 +372,9 @@ fn compare_measures_every_engine_that_runs() {
     for engine in expected {
         assert!(ended.stdout.contains(&engine), "{}", ended.stdout);
     }
+    admits_its_build(&ended.stdout);
+    admits_its_build(&html);
+    assert_eq!(report["debug_build"], cfg!(debug_assertions));
 }
 
 /// The page needs nothing from elsewhere, and shows every engine in every scenario.

@@ -17,20 +17,50 @@ use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::remote::RemoteHandle;
+use crate::sync::lock;
 use crate::table::{Key, Table};
 
-/// Runs `main` on so many threads at once, each kept on one core, and returns what they returned, in the
-/// order of their numbers. Each builds a runtime of its own and runs it with [`Worker::block_on`].
+/// Runs `main` on so many threads at once, each kept on one of the cores this process may use, in turn (more workers than
+/// cores: it starts over), and returns what they returned, in the order of their numbers. Each builds a runtime of its
+/// own and runs it with [`Worker::block_on`].
 ///
-/// `pin` keeps the calling thread on one core: it is told the worker's number, and returns the core's.
-/// `reactor` and `proactor` have this function with a `pin` that takes the cores the process is allowed
-/// in turn, and starts over when there are more workers than cores.
+/// ```no_run
+/// use executor::{ListenOptions, Listener, Reader, Runtime, Stream, Worker, Writer};
+///
+/// async fn echo<S: Stream>(mut stream: S) -> std::io::Result<()> {
+///     loop {
+///         let chunk = stream.recv().await?;
+///         if executor::IoBuf::bytes(&chunk).is_empty() {
+///             return Ok(());
+///         }
+///         stream.write_all(chunk).await.0?;
+///     }
+/// }
+///
+/// /// `new` is `reactor::Reactor::new`, say.
+/// fn serve<R: Runtime>(new: impl Fn() -> std::io::Result<R> + Sync) -> std::io::Result<()> {
+///     executor::run_on_each_core(std::thread::available_parallelism()?, |worker: &Worker| -> std::io::Result<()> {
+///         let rt = new()?;
+///         worker.block_on(&rt, async {
+///             let options = ListenOptions { reuse_port: true, ..ListenOptions::default() };
+///             let mut listener = rt.listen(([127, 0, 0, 1], 7000).into(), &options)?;
+///             loop {
+///                 let stream = listener.accept().await?;
+///                 rt.spawn(echo(stream)).detach();
+///             }
+///         })
+///     })?;
+///     Ok(())
+/// }
+/// ```
 ///
 /// A worker that returns `Ok` leaves the others running. To end all, call [`StopHandle::stop`]. A thread
 /// that a worker starts is kept on the same core.
@@ -53,13 +83,41 @@ use crate::table::{Key, Table};
 ///   connections without any error. Bind the port once without it to find out.
 ///
 /// # Errors
-/// The first error in time, of a `main`, of `pin`, or of starting a thread; it has stopped the other
-/// workers, and they have ended.
+/// The first error in time, of a `main`, of sched_setaffinity(2), or of starting a thread; it has stopped the other
+/// workers, and they have ended. Where a thread may not be kept on a core, or there are more than 1,024 of them, call
+/// [`run_workers`].
 ///
 /// # Panics
 /// If a `main` panics: the panic stops the others, and goes on here when they have ended. A worker that
 /// does not end when it is stopped keeps this waiting.
-pub fn run_on_each_core<T, E, P, M>(workers: NonZeroUsize, pin: P, main: M) -> Result<Vec<T>, E>
+pub fn run_on_each_core<T, E, M>(workers: NonZeroUsize, main: M) -> Result<Vec<T>, E>
+where
+    T: Send,
+    E: From<io::Error> + Send,
+    M: Fn(&Worker) -> Result<T, E> + Sync,
+{
+    run_workers(workers, pin, main)
+}
+
+/// Keeps this thread on one of the cores it may use now, and says on which: the one at place `number`, counting round.
+fn pin(number: usize) -> io::Result<usize> {
+    let allowed = sched_getaffinity(None)?;
+    let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+    let (core, mut one) = (allowed[number % allowed.len()], CpuSet::new());
+    one.set(core);
+    sched_setaffinity(None, &one)?;
+    Ok(core)
+}
+
+/// [`run_on_each_core`], with a `pin` of the caller's that keeps the calling thread on one core, or doesn't: it is told the
+/// worker's number, and returns the core's.
+///
+/// # Errors
+/// As [`run_on_each_core`], and those of `pin`.
+///
+/// # Panics
+/// As [`run_on_each_core`].
+pub fn run_workers<T, E, P, M>(workers: NonZeroUsize, pin: P, main: M) -> Result<Vec<T>, E>
 where
     T: Send,
     E: From<io::Error> + Send,
@@ -69,7 +127,7 @@ where
     let (stop, first) = (StopHandle::default(), Mutex::new(None));
     // The first is the cause. What fails after it fails most likely because of it.
     let fail = |failure| {
-        first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        lock(&first).get_or_insert(failure);
         stop.stop();
     };
     let work = |number| {
@@ -155,21 +213,17 @@ impl StopHandle {
     /// Asks every worker to end: completes every `stopped()` of the runtimes that their
     /// [`Worker::block_on`] runs, now and later.
     pub fn stop(&self) {
-        let mut runtimes = self.lock();
+        let mut runtimes = lock(&self.runtimes);
         runtimes.are_stopped = true;
         runtimes.running.iter().for_each(|(_, runtime)| runtime.stop());
     }
 
     fn reach(&self, runtime: RemoteHandle) -> Running<'_> {
-        let mut runtimes = self.lock();
+        let mut runtimes = lock(&self.runtimes);
         if runtimes.are_stopped {
             runtime.stop();
         }
         Running { stop: self, key: runtimes.running.insert(runtime) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Runtimes> {
-        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,6 +241,6 @@ struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        drop(self.stop.lock().running.remove(self.key));
+        drop(lock(&self.stop.runtimes).running.remove(self.key));
     }
 }

@@ -405,6 +405,8 @@ impl<D: Driver> Shared<D> {
         }
     }
 
+    // A part of the loop, for those who watch and for those who don't: see `stall.rs`.
+    #[inline(always)]
     fn poll_task(&self, key: Key) {
         let Some(task) = self.tasks.borrow().get(key).map(Rc::clone) else {
             self.counts.borrow_mut().wakes_stale += 1;

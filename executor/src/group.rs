@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use futures_task::ArcWake;
 
+use crate::sync::lock;
 use crate::table::{Key, Table};
 use crate::task::{JoinError, JoinHandle};
 
@@ -30,10 +31,6 @@ pub struct JoinSet<T> {
 struct Ended {
     keys: VecDeque<Key>,
     waiting: Option<Waker>,
-}
-
-fn lock(ended: &Mutex<Ended>) -> MutexGuard<'_, Ended> {
-    ended.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a member wakes when it ends.

@@ -140,7 +140,7 @@ pub use table::{Key, Table};
 pub use {
     buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
     copy::{copy, copy_bidirectional},
-    cores::{StopHandle, Worker, run_on_each_core},
+    cores::{StopHandle, Worker, run_on_each_core, run_workers},
     datagram::{Address, Datagram, DatagramSocket, LENT_DATAGRAM, Port, UdpSocket, UnixDatagram},
     driver::{Driver, Fired, Unpark, WaitSlot},
     executor::blocking::{BlockingConfig, BlockingStats},

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::executor::stall::Site;
 use crate::queue::Inbox;
+use crate::sync::lock;
 use crate::task::{AbortHandle, JoinHandle};
 
 type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -89,7 +90,7 @@ enum Progress {
 impl RemoteTask {
     /// Has the runtime drop the task when its turn comes, or never start it.
     pub fn abort(&self) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = lock(&self.progress);
         match &*progress {
             Progress::Spawned(task) => task.abort(),
             Progress::Posted | Progress::Aborted => *progress = Progress::Aborted,
@@ -110,7 +111,7 @@ impl RemoteSpawn {
     pub(crate) fn start(self, spawn: impl FnOnce(LocalFuture, Site) -> JoinHandle<()>) {
         let make = self.make;
         let handle = spawn(Box::pin(async move { make().await }), self.site);
-        let mut progress = self.task.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = lock(&self.task.progress);
         if matches!(*progress, Progress::Aborted) {
             handle.abort();
         }

@@ -8,3 +8,8 @@ pub(crate) use loom::sync::{Mutex, atomic};
 pub(crate) use shuttle::sync::{Mutex, atomic};
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::sync::{Mutex, atomic};
+
+/// Locks what is never left halfway, also if somebody panicked with the lock.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

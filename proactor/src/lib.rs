@@ -70,7 +70,6 @@
 //! Linux 5.11 or later. What newer ones add is probed and used: see [`Feature`].
 
 mod calls;
-mod cores;
 mod datagram;
 mod driver;
 #[cfg(feature = "faults")]
@@ -93,17 +92,17 @@ use crate::op::Operations;
 use crate::pool::Pool;
 
 pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+pub use crate::driver::UringDriver;
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::process::{PipeReader, PipeWriter, Signals};
 pub use crate::setup::{Builder, Feature, Features, Gate, SetupError};
-pub use crate::{cores::run_on_each_core, driver::UringDriver};
 pub use executor::{
     AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Files,
     Interval, IoBuf, IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Net,
     PanicPayload, RandomAccess, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice, SpawnError, Stall, StallWatch,
-    Stats, Stdin, Stdout, StopHandle, Stream, Worker, Writer, copy, copy_bidirectional, yield_now,
+    Stats, Stdin, Stdout, StopHandle, Stream, Worker, Writer, copy, copy_bidirectional, run_on_each_core, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};
@@ -120,7 +119,7 @@ pub(crate) struct Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("pool", &self.pool).field("seam", &self.seam).finish_non_exhaustive()
+        f.debug_struct("Context").field("seam", &self.seam).finish_non_exhaustive()
     }
 }
 

@@ -244,10 +244,10 @@ impl StreamSocket {
     }
 
     /// A send of the whole, or of some.
-    fn sending(&self, buffer: Buffer, gather: Option<Box<Gather>>, whole: bool, is_kept: bool) -> Kind {
+    fn sending(&self, buffer: Buffer, whole: bool, is_kept: bool) -> Kind {
         let socket = Rc::clone(self.hold.socket());
         let is_quiet = whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
-        Kind::Send { socket, buffer, gather, sent: 0, whole, is_quiet, is_kept }
+        Kind::Send { socket, buffer, sent: 0, whole, is_quiet, is_kept }
     }
 }
 
@@ -296,15 +296,12 @@ impl Connection for StreamSocket {
     }
 
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        let kind = move |buf| self.sending(Buffer::to_send(buf), None, whole, true);
+        let kind = move |buf| self.sending(Buffer::to_send(buf), whole, true);
         self.hold.context.transfer(buf, |buf| buf.bytes().len(), kind)
     }
 
     fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
-        let kind = |bufs| {
-            let (buffer, gather) = Gather::stow(bufs);
-            self.sending(buffer, Some(gather), true, true)
-        };
+        let kind = |bufs| self.sending(Gather::stow(bufs), true, true);
         self.hold.context.transfer(bufs, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), kind)
     }
 
@@ -313,7 +310,7 @@ impl Connection for StreamSocket {
         let (mut buf, mut ticket) = (Some(buf), None);
         poll_fn(move |cx| {
             if let Some(buf) = buf.take().filter(|buf| !buf.bytes().is_empty()) {
-                let kind = self.sending(Buffer::to_send(buf), None, true, false);
+                let kind = self.sending(Buffer::to_send(buf), true, false);
                 ticket = Some(self.hold.context.start(kind).map_err(|(error, _)| error)?);
             }
             let Some(ticket) = &mut ticket else { return Poll::Ready(Ok(())) };

@@ -212,12 +212,13 @@ impl<T> Incoming<T> {
 pub(crate) enum Buffer {
     Chunk(Chunk),
     Vec(Vec<u8>),
-    /// One that is put on the heap, or several (see [`Gather`]).
+    /// One that is put on the heap; or several, which `gather` knows.
     /// `Rc`, because moving a `Box` would promise the compiler that nobody else uses its memory.
     Other {
         owner: Rc<dyn Any>,
         start: *mut u8,
         len: usize,
+        gather: Option<Box<Gather>>,
     },
 }
 
@@ -228,7 +229,7 @@ impl Buffer {
             let owner = Rc::new(other);
             let bytes = owner.bytes();
             let (start, len) = (bytes.as_ptr().cast_mut(), bytes.len());
-            Buffer::Other { owner, start, len }
+            Buffer::Other { owner, start, len, gather: None }
         })
     }
 
@@ -238,7 +239,7 @@ impl Buffer {
             let mut owner = Rc::new(other);
             let bytes = Rc::get_mut(&mut owner).expect("just made").bytes_mut();
             let (start, len) = (bytes.as_mut_ptr(), bytes.len());
-            Buffer::Other { owner, start, len }
+            Buffer::Other { owner, start, len, gather: None }
         })
     }
 
@@ -291,15 +292,7 @@ pub(crate) enum Kind {
     Read { socket: Rc<Socket<Chunk>>, buffer: Buffer },
     /// Sends. If `whole`, goes on until all is sent; see the module's text for `is_quiet`. If not `is_kept`,
     /// the buffer is dropped and the slot freed when all is sent.
-    Send {
-        socket: Rc<Socket<Chunk>>,
-        buffer: Buffer,
-        gather: Option<Box<Gather>>,
-        sent: usize,
-        whole: bool,
-        is_quiet: bool,
-        is_kept: bool,
-    },
+    Send { socket: Rc<Socket<Chunk>>, buffer: Buffer, sent: usize, whole: bool, is_quiet: bool, is_kept: bool },
     /// Connects. The address lies on the heap.
     Connect { socket: Rc<Socket<Chunk>>, addr: Box<SockAddr> },
     /// Receives datagrams, again and again or once.
@@ -330,7 +323,7 @@ impl Kind {
             }
             Kind::Read { socket, buffer } => socket.receive(buffer.place()),
             Kind::Send { socket, buffer, sent, .. } if socket.is_pipe.get() => socket.write(buffer.place(), *sent),
-            Kind::Send { socket, buffer, gather, sent, whole, is_quiet, .. } => {
+            Kind::Send { socket, buffer, sent, whole, is_quiet, .. } => {
                 let (start, len) = buffer.place();
                 let whole = if *whole { libc::MSG_WAITALL } else { 0 };
                 let (quiet, skip) = match is_quiet {
@@ -338,9 +331,11 @@ impl Kind {
                     false => (0, squeue::Flags::empty()),
                 };
                 let (fd, flags) = (socket.entry_fd(), libc::MSG_NOSIGNAL | whole | quiet);
-                let rest = match gather {
-                    Some(gather) => opcode::SendMsg::new(fd, gather.after(*sent)).flags(flags.unsigned_abs()).build(),
-                    None => opcode::Send::new(fd, start.wrapping_add(*sent), clamp(len - *sent)).flags(flags).build(),
+                let rest = match buffer {
+                    Buffer::Other { gather: Some(gather), .. } => {
+                        opcode::SendMsg::new(fd, gather.after(*sent)).flags(flags.unsigned_abs()).build()
+                    }
+                    _ => opcode::Send::new(fd, start.wrapping_add(*sent), clamp(len - *sent)).flags(flags).build(),
                 };
                 rest.flags(skip)
             }

@@ -89,12 +89,6 @@ impl Pool {
     }
 }
 
-impl fmt::Debug for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("made", &self.made).field("lent", &self.lent).finish()
-    }
-}
-
 /// Bytes that were received, in memory the runtime lends. It goes home when this is dropped, also when
 /// the runtime is gone by then.
 ///

@@ -66,7 +66,6 @@
 
 mod async_fd;
 mod calls;
-mod cores;
 mod datagram;
 mod driver;
 mod epoll;
@@ -91,17 +90,17 @@ use crate::pool::Pool;
 
 pub use crate::async_fd::AsyncFd;
 pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+pub use crate::driver::EpollDriver;
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
 pub use crate::process::{PipeReader, PipeWriter, Signals};
 pub use crate::source::Direction;
-pub use crate::{cores::run_on_each_core, driver::EpollDriver};
 pub use executor::{
     AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Files,
     Interval, IoBuf, IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Net,
     PanicPayload, RandomAccess, Reader, RemoteHandle, RemoteTask, Runtime, Sleep, Slice, SpawnError, Stall, StallWatch,
-    Stats, Stdin, Stdout, StopHandle, Stream, Worker, Writer, copy, copy_bidirectional, yield_now,
+    Stats, Stdin, Stdout, StopHandle, Stream, Worker, Writer, copy, copy_bidirectional, run_on_each_core, yield_now,
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};

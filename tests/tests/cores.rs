@@ -13,44 +13,9 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use executor::{Config, ListenOptions, Listener, Reader, Runtime, StopHandle, Worker, Writer};
+use executor::{Config, ListenOptions, Listener, Reader, Runtime, StopHandle, Worker, Writer, run_on_each_core};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use tests::{Engine, ProactorFull, ReactorEdge, ReactorLevel, Suite, ms, on_every_engine, open_fds, panics};
-
-/// The function of the engine's crate, which both name alike.
-trait OnEachCore: Engine {
-    fn run_on_each_core<T: Send>(
-        workers: NonZeroUsize,
-        main: impl Fn(&Worker) -> io::Result<T> + Sync,
-    ) -> io::Result<Vec<T>>;
-}
-
-impl OnEachCore for ReactorLevel {
-    fn run_on_each_core<T: Send>(
-        workers: NonZeroUsize,
-        main: impl Fn(&Worker) -> io::Result<T> + Sync,
-    ) -> io::Result<Vec<T>> {
-        reactor::run_on_each_core(workers, main)
-    }
-}
-
-impl OnEachCore for ReactorEdge {
-    fn run_on_each_core<T: Send>(
-        workers: NonZeroUsize,
-        main: impl Fn(&Worker) -> io::Result<T> + Sync,
-    ) -> io::Result<Vec<T>> {
-        reactor::run_on_each_core(workers, main)
-    }
-}
-
-impl OnEachCore for ProactorFull {
-    fn run_on_each_core<T: Send>(
-        workers: NonZeroUsize,
-        main: impl Fn(&Worker) -> io::Result<T> + Sync,
-    ) -> io::Result<Vec<T>> {
-        proactor::run_on_each_core(workers, main)
-    }
-}
+use tests::{Engine, ReactorEdge, Suite, ms, on_every_engine, open_fds, panics};
 
 fn count(workers: usize) -> NonZeroUsize {
     NonZeroUsize::new(workers).expect("not 0")
@@ -75,10 +40,10 @@ fn cores_of_this_thread() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect()
 }
 
-fn each_worker_has_a_thread_and_a_core<E: OnEachCore>() {
+fn each_worker_has_a_thread_and_a_core<E: Engine>() {
     const WORKERS: usize = 5;
     let (allowed, fds) = (cores_of_this_thread(), open_fds());
-    let workers = E::run_on_each_core(count(WORKERS), |worker| {
+    let workers = run_on_each_core(count(WORKERS), |worker| {
         on_a_runtime::<E, _>(worker, async |rt| {
             rt.sleep(ms(1)).await;
             assert_eq!(cores_of_this_thread(), [worker.core()]);
@@ -99,19 +64,19 @@ fn each_worker_has_a_thread_and_a_core<E: OnEachCore>() {
     assert_eq!(open_fds(), fds);
 }
 
-fn only_cores_that_are_allowed_are_taken<E: OnEachCore>() {
+fn only_cores_that_are_allowed_are_taken() {
     let last = *cores_of_this_thread().last().unwrap();
     let mut only = CpuSet::new();
     only.set(last);
     sched_setaffinity(None, &only).unwrap();
-    let cores = E::run_on_each_core(count(3), |worker| Ok(worker.core())).unwrap();
+    let cores = run_on_each_core(count(3), |worker| io::Result::Ok(worker.core())).unwrap();
     assert_eq!(cores, [last; 3]);
 }
 
-fn a_stop_from_any_thread_reaches_all<E: OnEachCore>() {
+fn a_stop_from_any_thread_reaches_all<E: Engine>() {
     let fds = open_fds();
     let kept: Mutex<Option<StopHandle>> = Mutex::default();
-    let stopped = E::run_on_each_core(count(4), |worker| {
+    let stopped = run_on_each_core(count(4), |worker| {
         if worker.number() == 2 {
             let stop = worker.stop_handle();
             *kept.lock().unwrap() = Some(stop.clone());
@@ -127,8 +92,8 @@ fn a_stop_from_any_thread_reaches_all<E: OnEachCore>() {
     kept.into_inner().unwrap().unwrap().stop();
 }
 
-fn a_stop_is_remembered_for_those_who_come_late<E: OnEachCore>() {
-    let stopped = E::run_on_each_core(count(3), |worker| {
+fn a_stop_is_remembered_for_those_who_come_late<E: Engine>() {
+    let stopped = run_on_each_core(count(3), |worker| {
         worker.stop_handle().stop();
         wait::<E>(worker)?;
         // Another runtime on the same worker.
@@ -137,9 +102,9 @@ fn a_stop_is_remembered_for_those_who_come_late<E: OnEachCore>() {
     assert_eq!(stopped.unwrap(), [0, 1, 2]);
 }
 
-fn a_worker_that_ends_well_stops_nobody<E: OnEachCore>() {
+fn a_worker_that_ends_well_stops_nobody<E: Engine>() {
     let others = AtomicUsize::new(0);
-    let ended = E::run_on_each_core(count(3), |worker| {
+    let ended = run_on_each_core(count(3), |worker| {
         if worker.number() == 0 {
             return Ok(0);
         }
@@ -152,9 +117,9 @@ fn a_worker_that_ends_well_stops_nobody<E: OnEachCore>() {
     assert_eq!((ended.unwrap(), others.into_inner()), (vec![0, 1, 2], 2));
 }
 
-fn the_first_error_stops_the_others_and_is_returned<E: OnEachCore>() {
+fn the_first_error_stops_the_others_and_is_returned<E: Engine>() {
     let ended = AtomicUsize::new(0);
-    let result = E::run_on_each_core(count(4), |worker| {
+    let result = run_on_each_core(count(4), |worker| {
         if worker.number() == 3 {
             return on_a_runtime::<E, _>(worker, async |rt| {
                 rt.sleep(ms(20)).await;
@@ -169,11 +134,11 @@ fn the_first_error_stops_the_others_and_is_returned<E: OnEachCore>() {
     assert_eq!(ended.into_inner(), 3);
 }
 
-fn a_panic_stops_the_others_and_goes_through<E: OnEachCore>() {
+fn a_panic_stops_the_others_and_goes_through<E: Engine>() {
     for is_running in [false, true] {
         let (ended, fds) = (AtomicUsize::new(0), open_fds());
         let text = panics(|| {
-            let _ = E::run_on_each_core(count(4), |worker| {
+            let _ = run_on_each_core(count(4), |worker| {
                 if worker.number() == 1 {
                     assert!(is_running, "before it has a runtime");
                     return on_a_runtime::<E, _>(worker, async |rt| {
@@ -192,14 +157,14 @@ fn a_panic_stops_the_others_and_goes_through<E: OnEachCore>() {
 }
 
 /// What a server does, by hand: a listener for each worker, on one port.
-fn workers_share_a_port<E: OnEachCore>() {
+fn workers_share_a_port<E: Engine>() {
     const CONNECTIONS: usize = 60;
     let reserved = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     reserved.set_reuse_port(true).unwrap();
     reserved.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = reserved.local_addr().unwrap().as_socket().unwrap();
     let (ready, client) = (AtomicUsize::new(0), Mutex::new(None));
-    let served = E::run_on_each_core(count(3), |worker| {
+    let served = run_on_each_core(count(3), |worker| {
         on_a_runtime::<E, _>(worker, async |rt| {
             let options = ListenOptions { reuse_port: true, ..ListenOptions::default() };
             let mut listener = rt.listen(address, &options)?;
@@ -242,7 +207,7 @@ fn talk(address: SocketAddr, connections: usize, stop: &StopHandle) {
 
 fn an_error_of_the_pin_is_an_error_of_the_worker() {
     let pin = |number| if number == 1 { Err(io::Error::other("no such core")) } else { Ok(number) };
-    let result: io::Result<Vec<()>> = executor::run_on_each_core(count(3), pin, |worker| {
+    let result: io::Result<Vec<()>> = executor::run_workers(count(3), pin, |worker| {
         assert_ne!(worker.number(), 1);
         wait::<ReactorEdge>(worker).map(drop)
     });
@@ -254,7 +219,6 @@ fn main() -> ExitCode {
     on_every_engine!(
         suite,
         each_worker_has_a_thread_and_a_core,
-        only_cores_that_are_allowed_are_taken,
         a_stop_from_any_thread_reaches_all,
         a_stop_is_remembered_for_those_who_come_late,
         a_worker_that_ends_well_stops_nobody,
@@ -262,6 +226,7 @@ fn main() -> ExitCode {
         a_panic_stops_the_others_and_goes_through,
         workers_share_a_port,
     );
+    suite.add_plain("only_cores_that_are_allowed_are_taken", only_cores_that_are_allowed_are_taken);
     suite.add_plain("an_error_of_the_pin_is_an_error_of_the_worker", an_error_of_the_pin_is_an_error_of_the_worker);
     suite.run()
 }

@@ -34,6 +34,8 @@ mod tests;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::framing::length;
+
 pub use guest::connection;
 pub use room::Room;
 
@@ -53,15 +55,15 @@ pub enum WhenFull {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Chat")]
 pub struct ChatArgs {
-    /// Lines that wait for each client at most
-    #[arg(long, value_name = "LINES", default_value = "64")]
-    pub queue: NonZeroUsize,
+    /// Lines that wait for each client at most, 10,000 at most
+    #[arg(long, value_name = "LINES", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub queue: u16,
 
     /// What becomes of a client whose queue stays full
     #[arg(long, value_name = "WHAT", value_enum, default_value = "drop-oldest")]
     pub when_full: WhenFull,
 
     /// Bytes of a line at most; longer ones end their connection
-    #[arg(long, value_name = "BYTES", default_value = "1024")]
+    #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = length)]
     pub line: NonZeroUsize,
 }

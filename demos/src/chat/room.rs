@@ -57,7 +57,7 @@ impl Room {
         if self.members.borrow().contains_key(name) {
             return None;
         }
-        let (queue, lines) = async_channel::bounded(self.args.queue.get());
+        let (queue, lines) = async_channel::bounded(self.args.queue.into());
         let member = Rc::new(Member {
             name: name.to_owned(),
             queue,

@@ -11,9 +11,8 @@ use crate::framing::{Delimiter, Frames};
 
 const NAMES: [&str; 5] = ["ann", "bob", "cal", "dee", "eve"];
 
-fn args(queue: usize, when_full: WhenFull) -> ChatArgs {
-    let number = |number| NonZeroUsize::new(number).unwrap();
-    ChatArgs { queue: number(queue), when_full, line: number(100) }
+fn args(queue: u16, when_full: WhenFull) -> ChatArgs {
+    ChatArgs { queue, when_full, line: NonZeroUsize::new(100).unwrap() }
 }
 
 /// A client of the room.
@@ -190,7 +189,7 @@ fn many_slow_clients_cost_no_more_than_one() {
 
 /// Everybody says numbered lines, and reads all the time: nobody misses one, and each hears each other's in order.
 async fn crowd(sim: &Sim, mut random: Rng) {
-    let room = Room::new(args(random.usize(1..20), random.choice([WhenFull::DropOldest, WhenFull::Close]).unwrap()));
+    let room = Room::new(args(random.u16(1..20), random.choice([WhenFull::DropOldest, WhenFull::Close]).unwrap()));
     let lines = random.usize(1..60);
     let mut clients = Vec::new();
     for name in NAMES {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use demos::dht::{Figures, Plan, Routing, Trial};
@@ -11,7 +11,7 @@ use executor::{Files, Net};
 
 use crate::cli::{EngineArgs, address, seconds};
 use crate::engine::{self, Program};
-use crate::{limits, output, server, signals};
+use crate::{limits, output, signals};
 
 /// Who has the key? Look-ups in a ring of nodes over UDP, iterative and recursive, with and without dead nodes.
 ///
@@ -34,7 +34,7 @@ pub struct DhtArgs {
     #[command(flatten)]
     ring: RingArgs,
 
-    /// Nodes that die before the second half of the table. Default: a tenth.
+    /// Nodes that die before the second part of the table; in the third one the others have noticed. Default: a tenth.
     #[arg(long, value_name = "NUMBER")]
     dead: Option<usize>,
 
@@ -93,7 +93,11 @@ struct ServeArgs {
 pub fn run(args: DhtArgs) -> anyhow::Result<()> {
     limits::raise_open_files();
     if let Some(DhtCommand::Serve(args)) = args.command {
-        server::check_reach(args.listen, false).context("a ring has no other way to keep strangers out")?;
+        ensure!(
+            args.listen.ip().is_loopback(),
+            "{} can be reached from other machines, and a ring trusts whoever talks to it: listen on 127.0.0.1 or [::1]",
+            args.listen
+        );
         return engine::run(args.ring.engine.on, Serving(args))?.0;
     }
     let dead = args.dead.unwrap_or((args.ring.nodes / 10) as usize);
@@ -110,7 +114,9 @@ impl RingArgs {
 }
 
 /// What to do about a ring that can't be made.
-const FEWER: &str = "cannot make the ring; try fewer nodes with --nodes, or another address";
+const FEWER: &str = "cannot make the ring; try fewer nodes with --nodes";
+const ELSEWHERE: &str =
+    "cannot make the ring; try another address with --listen ADDR:PORT (0: any free port), or fewer nodes";
 
 struct Serving(ServeArgs);
 
@@ -120,7 +126,7 @@ impl Program for Serving {
     async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<()> {
         let remote = rt.remote();
         signals::stop_on_signals(move || remote.stop()).context("cannot watch for signals")?;
-        let trial = Trial::new(&rt, self.0.ring.plan(0, 0), self.0.listen).context(FEWER)?;
+        let trial = Trial::new(&rt, self.0.ring.plan(0, 0), self.0.listen).context(ELSEWHERE)?;
         output::print(&format!("listening on {} ({})", trial.first(), rt.engine()))?;
         rt.stopped().await;
         trial.end().await.context("a node failed")
@@ -142,14 +148,21 @@ impl Program for Measuring {
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_header(HEADER);
-        for dead in [0, dead] {
+        let mut repair = None;
+        for (dead, is_repaired) in [(0, false), (dead, false), (dead, true)] {
+            trial.kill(dead);
+            if is_repaired {
+                repair = Some(trial.repair().await);
+            }
             for routing in Routing::ALL {
                 trial.kill(dead);
                 let figures = trial.run(routing).await;
+                let dead = if is_repaired { format!("{dead}, repaired") } else { dead.to_string() };
                 table.add_row(row(routing, dead, &figures));
             }
         }
-        output::print(&explained(&table, &plan, rt.engine()))?;
+        let repair = repair.unwrap_or_default() as f64 / (plan.nodes - dead) as f64;
+        output::print(&explained(&table, &plan, repair, rt.engine()))?;
         rt.stop();
         trial.end().await.context("a node failed")
     }
@@ -169,12 +182,12 @@ const HEADER: [&str; 11] = [
     "dead met\nby others",
 ];
 
-fn row(routing: Routing, dead: usize, figures: &Figures) -> Vec<Cell> {
+fn row(routing: Routing, dead: String, figures: &Figures) -> Vec<Cell> {
     let each = |total: u64, of: u64| format!("{:.1}", total as f64 / of.max(1) as f64);
     let ms = |part| format!("{:.1}", figures.time(part) as f64 / 1000.0);
     let cells = [
         routing.name().to_owned(),
-        dead.to_string(),
+        dead,
         format!("{} of {}", figures.right, figures.lookups),
         figures.wrong.to_string(),
         each(figures.messages, figures.lookups),
@@ -189,7 +202,8 @@ fn row(routing: Routing, dead: usize, figures: &Figures) -> Vec<Cell> {
     cells.into_iter().enumerate().map(|(place, text)| Cell::new(text).set_alignment(alignment(place))).collect()
 }
 
-fn explained(table: &Table, plan: &Plan, engine: &str) -> String {
+/// `repair`: messages for each node that lived.
+fn explained(table: &Table, plan: &Plan, repair: f64, engine: &str) -> String {
     let Plan { nodes, lookups, delay, timeout, .. } = plan;
     format!(
         "A ring of {nodes} nodes on {engine}; {lookups} look-ups for each line, each datagram {delay:?} on its way, a node \
@@ -198,8 +212,10 @@ fn explained(table: &Table, plan: &Plan, engine: &str) -> String {
          the\ntime for each; a recursive one half the time, for the answer comes straight from the owner. When nodes have \
          died, the\niterative asker meets them itself, waits for each, and knows them from then on (\"dead met by askers\"). \
          In the recursive\nway those in between meet them, and the asker learns nothing. Blindly passed on, a look-up ends \
-         at the first dead node:\nthe asker waits in vain, and some are never found.\n\
-         Try next: `demos dht --dead {}`, or `--delay 0.05`.",
-        nodes / 2
+         at the first dead node:\nthe asker waits in vain, and some are never found. At last each node looks up anew whom it \
+         has to know,\nwith {repair:.0} messages, and the dead cost nothing any more (\"repaired\"). \"wrong\" are answers \
+         that name another node than the\none that has the key.\n\
+         Try next: `demos dht --nodes {nodes} --dead {}`, or `--delay 0.05`.",
+        (nodes / 2).min(nodes - 2)
     )
 }

@@ -11,12 +11,13 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use demos::files::{Arrival, Folder, Inbox, Sender, Step, receive};
-use executor::{Files, Net, Stream};
+use executor::{Files, Net, Runtime, Stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{EngineArgs, ServerArgs, seconds};
 use crate::engine::{self, Program};
-use crate::{output, server};
+use crate::output;
+use crate::server::{self, Host};
 
 /// Sends files to another machine, or receives them.
 ///
@@ -78,7 +79,8 @@ struct SendArgs {
 ///
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and a line for each file, and serves until SIGINT or
 /// SIGTERM. What has come of a file whose connection broke is kept in the folder, under a name that begins with a
-/// dot and ends with .part; nothing takes it away but the rest of that file, or you.
+/// dot and ends with .part, for as long as it takes until the rest of that file comes. At the beginning and at the end it
+/// says how many there are, and how to take them away.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -121,18 +123,49 @@ fn receive_files(args: &ReceiveArgs) -> anyhow::Result<()> {
     let folder = Folder::open(&args.folder, args.overwrite)
         .with_context(|| format!("cannot use {}: give a folder that exists with --folder", args.folder.display()))?;
     let inbox = Inbox { folder, max_size: args.max_size, patience: args.patience };
-    server::run(args.engine.on, &args.server, Receiver { inbox })
+    server::run(args.engine.on, &args.server, Receiver { inbox, path: args.folder.clone() })
 }
 
 struct Receiver {
     inbox: Inbox,
+    path: PathBuf,
 }
 
-impl server::Service for Receiver {
+impl Host for Receiver {
+    type Shared<R: Runtime> = Receiver;
+    /// Its own, that of a file, and for a moment that of the folder.
+    const DESCRIPTORS: usize = 3;
+
+    fn share<R: Runtime>(self, _: &R) -> Rc<Receiver> {
+        if let Some(unfinished) = self.unfinished() {
+            // Nobody may read it any more; the files come all the same.
+            let _ = output::print(&unfinished);
+        }
+        Rc::new(self)
+    }
+
     async fn connection<R: Net + Files>(receiver: Rc<Self>, rt: R, stream: R::Stream) {
         let peer = stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |address| address.to_string());
         // What concerns a file is reported; of a connection without any there is nothing to say.
         let _ = receive(rt, stream, &receiver.inbox, |arrival| report(&peer, arrival)).await;
+    }
+
+    fn summary<R: Runtime>(receiver: &Receiver) -> Option<String> {
+        receiver.unfinished()
+    }
+}
+
+impl Receiver {
+    /// How much has come of files that are not finished, and what can be done about them; if there are any.
+    fn unfinished(&self) -> Option<String> {
+        // A folder that can't be listed is no trouble of the receiver's, which knows its files by name.
+        let (files, bytes) = self.inbox.folder.unfinished().ok()?;
+        let parts = self.path.join(".*.part");
+        let line = format!(
+            "unfinished files={files} bytes={bytes}: they go on when they are sent again; to be rid of them delete {}",
+            parts.display()
+        );
+        (files > 0).then_some(line)
     }
 }
 

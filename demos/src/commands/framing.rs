@@ -57,7 +57,7 @@ struct ServeArgs {
     codec: Method,
 
     /// Bytes of a message at most; with `fixed`, of each message.
-    #[arg(long, value_name = "BYTES", default_value = "1024")]
+    #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = framing::length)]
     len: NonZeroUsize,
 
     #[command(flatten)]
@@ -160,7 +160,7 @@ impl Program for Show {
         output::print(&format!(
             "\n4. A length is a peer's word: a header of ff ff ff ff is refused before any memory is taken for it.\n   \
              {refusal}\n\nLook at: who says NO, and what `fixed` sends. How many receives it takes differs from run to \
-             run.\nNext: demos framing serve --codec none, then --codec delimiter; the code is in demos/src/framing/."
+             run.\nNext: `demos framing serve --codec none`, then `--codec delimiter`; the code is in demos/src/framing/."
         ))
     }
 }

@@ -10,6 +10,7 @@ use crate::cli::seconds;
 use crate::engine::Engine;
 use crate::ipc::latency::{self, Place, READY, Watch};
 use crate::ipc::{Way, answer, awaited, signal};
+use crate::measure::build_note;
 use crate::output;
 
 /// How often everything is measured: the medians of the passes show how restless the machine is.
@@ -75,7 +76,8 @@ pub fn run(args: &IpcArgs) -> anyhow::Result<()> {
             row.measure(time);
         }
     }
-    output::print(&table(&rows))
+    output::print(&table(&rows))?;
+    build_note().map_or(Ok(()), output::print)
 }
 
 fn unusable(way: Way, error: &std::io::Error) -> anyhow::Error {

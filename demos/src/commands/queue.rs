@@ -52,6 +52,9 @@ pub fn run(args: QueueArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The part of its time for which somebody may be held up without anybody speaking of it.
+const HARDLY: f64 = 0.1;
+
 struct QueueProgram<'a> {
     plan: &'a Plan,
 }
@@ -89,24 +92,31 @@ fn text(engine: &str, plan: &Plan, record: &Record) -> String {
     )
 }
 
-/// When somebody had put in or taken out its last item.
+/// When somebody had put in its last item, or had seen that none comes any more.
 fn last(record: &Record, actor: Actor) -> Duration {
-    record.events.iter().rfind(|event| event.actor == actor).map_or(Duration::ZERO, |event| event.at)
+    record.waits(actor).last().map_or(Duration::ZERO, |(at, _)| at)
 }
 
 /// Who waited, and what to try next.
 fn verdict(plan: &Plan, record: &Record) -> &'static str {
-    let waited = |is_asked: fn(Actor) -> bool| -> Duration {
-        plan.actors().filter(|actor| is_asked(*actor)).map(|actor| record.of(actor).1).sum()
+    // The part of their time.
+    let held_up = |is_asked: fn(&Actor) -> bool| -> f64 {
+        let asked = || plan.actors().filter(is_asked);
+        let waited: Duration = asked().map(|actor| record.of(actor).1).sum();
+        let time: Duration = asked().map(|actor| last(record, actor)).sum();
+        waited.as_secs_f64() / time.as_secs_f64().max(f64::MIN_POSITIVE)
     };
-    let producers = waited(|actor| matches!(actor, Actor::Producer(_)));
-    let consumers = waited(|actor| matches!(actor, Actor::Consumer(_)));
-    if producers > consumers {
+    let producers = held_up(|actor| matches!(actor, Actor::Producer(_)));
+    let consumers = held_up(|actor| matches!(actor, Actor::Consumer(_)));
+    if producers.max(consumers) < HARDLY {
+        "Hardly anybody is held up.\nWhat comes faster than it goes lies in the queue, which is memory.\n\
+         Next: `demos queue --capacity 8` (who waits now?), `demos queue --capacity 1000 --items 100` (how many then?)."
+    } else if producers > consumers {
         "The producers are held up: that is back-pressure.\n\
-         Next: demos queue --consumers 8 (who waits now?), demos queue --capacity 1000 (and where are the items?)."
+         Next: `demos queue --consumers 8` (who waits now?), `demos queue --capacity 1000` (and where are the items?)."
     } else {
         "The consumers wait for items, and the queue is short.\n\
-         Next: demos queue --consumers 1 --capacity 8 (who waits now?), demos queue --produce 1."
+         Next: `demos queue --consumers 1 --capacity 8` (who waits now?), `demos queue --produce 1`."
     }
 }
 

@@ -151,6 +151,7 @@ impl Program for Show {
     type Output = anyhow::Result<()>;
 
     async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<()> {
+        output::print(&format!("Remote procedure calls on {}: client and server are in this process.", rt.engine()))?;
         let first = OnceCell::new();
         let tell = move |scene| {
             // Nobody reads it any more: no reason to stop.
@@ -163,8 +164,9 @@ impl Program for Show {
         rpc::show(&rt, self.only_steps, tell).await.context("a call that ought to succeed")?;
         if !self.only_steps {
             output::print(
-                "\nLook at steps 3 to 4 and 8 to 9: they are the network, and most of the time.\nNext: `demos rpc serve --trace` in one window and `demos rpc call 127.0.0.1:8080 Hello.SayHello \
-                 '{\"name\": \"Ada\"}' --trace` in another.",
+                "\nLook at steps 3 to 4 and 8 to 9: they are the network, and most of the time.\nNext: `demos rpc serve --trace` \
+                 in one window and `demos rpc call 127.0.0.1:8080 Hello.SayHello '{\"name\": \"Ada\"}' --trace` in \
+                 another;\nthe code is in demos/src/rpc/.",
             )?;
         }
         Ok(())

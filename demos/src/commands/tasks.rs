@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::cli::EngineArgs;
 use crate::engine::{self, Engine, Program};
+use crate::measure::build_note;
 use crate::{limits, output};
 
 /// Measures tasks (coroutines) against threads and processes: to make one, to keep one, to switch.
@@ -128,9 +129,7 @@ fn compare(args: &TasksArgs) -> anyhow::Result<()> {
     let processes = in_a_process(&["--measure", "processes", "--processes", &args.processes.to_string()])?;
     subjects.push(Subject { name: "process".to_owned(), kind: Kind::Peer, figures: processes });
     notes.extend(subjects.iter().filter_map(|subject| subject.figures.shortage.clone()));
-    if cfg!(debug_assertions) {
-        notes.push("built without optimisation, so tasks look worse than they are: use cargo run --release".to_owned());
-    }
+    notes.extend(build_note().map(|note| note.trim_end_matches('.').to_owned()));
     let (table, lesson) = (table(&subjects), lesson(&subjects));
     output::print(&format!("{}\n\n{lesson}", table.terminal()))?;
     notes.iter().try_for_each(|note| output::print(&format!("Note: {note}.")))?;
@@ -251,7 +250,7 @@ fn lesson(subjects: &[Subject]) -> String {
          {} bytes for a thread that waits, {:.0} times that. Its megabytes ({}) are address space.\n          \
          The claim: 2 KiB against megabytes.\n\
          Look at:  `among all`, the switch when all are woken: a crowd no longer fits into the caches. What a task does costs what it costs anywhere.\n\
-         Next:     demos tasks --threads 10000, demos tasks --html tasks.html; the code is in demos/src/tasks/.",
+         Next:     `demos tasks --threads 10000`, `demos tasks --html tasks.html`; the code is in demos/src/tasks/.",
         grouped(task.switch_ns),
         grouped(thread.switch_ns),
         thread.switch_ns / task.switch_ns,

@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use demos::mailbox::{Sender, mailbox};
 use demos::udp::{Client, LONGEST_DATAGRAM, Loss, Patience, Served, Unanswered, serve};
-use executor::{Files, Net};
+use executor::{Files, Net, Runtime};
+use futures_lite::future::{or, pending};
 use hdrhistogram::Histogram;
 
 use crate::cli::{EngineArgs, address, seconds};
@@ -18,6 +19,8 @@ use crate::{output, server, signals};
 
 /// Lines that may wait for the server.
 const LINES: usize = 4;
+/// How long it may be silent before the user is told.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Bytes of a line at most; a longer one is taken for two.
 const LONGEST_LINE: u64 = 1 << 20;
 /// The longest time that is told from a longer one, in microseconds.
@@ -83,8 +86,9 @@ struct ServeArgs {
 
 /// Sends each line of stdin to a server, and prints the answers.
 ///
-/// Long lines are sent in pieces. At the end it says on stderr what it took. The exit code is 0 if every line has
-/// been answered as a whole.
+/// Long lines are sent in pieces. At the end it says on stderr what it took: questions that were answered, datagrams
+/// sent, times it waited in vain (timeouts), answers that came when it had one already (late), and how long an answer
+/// took, in microseconds. The exit code is 0 if every line has been answered as a whole.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -175,13 +179,14 @@ impl Program for Asking {
         let mut client = Client::new(&rt, server, patience).with_context(|| format!("cannot send to {server}"))?;
         let (stdin, mut lines) = mailbox(LINES);
         thread::Builder::new().name("stdin".to_owned()).spawn(move || read_lines(&stdin))?;
+        let mut complained = false;
         let mut times = Histogram::<u64>::new_with_max(LONGEST_US, 3).context("the histogram's bounds are wrong")?;
         while let Some(line) = lines.receive().await {
             let mut answer = Vec::with_capacity(line.len() + 1);
             // An empty line is a question, too.
             for piece in line.chunks(args.piece as usize).chain(line.is_empty().then_some(&[][..])) {
                 let asked = rt.now();
-                match client.ask(piece).await {
+                match or(client.ask(piece), complain(&rt, &patience, &mut complained)).await {
                     Ok(piece) => answer.extend(piece),
                     Err(unanswered) => bail!("{unanswered}{}; {}", hint(&unanswered), client.outcome),
                 }
@@ -196,6 +201,17 @@ impl Program for Asking {
         eprintln!("{} p50_us={} p99_us={}", client.outcome, time(0.5), time(0.99));
         Ok(())
     }
+}
+
+/// Says once that no answer comes, for it may take long until it is given up. It never ends: somebody else does.
+async fn complain<R: Runtime, T>(rt: &R, patience: &Patience, complained: &mut bool) -> T {
+    rt.sleep(SILENCE).await;
+    if !*complained {
+        *complained = true;
+        let longest = patience.longest().as_secs_f64();
+        eprintln!("no answer for {SILENCE:?}; asking again, for {longest:.1} s at most (--timeout, --retries)");
+    }
+    pending().await
 }
 
 fn hint(unanswered: &Unanswered) -> &'static str {

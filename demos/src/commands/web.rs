@@ -1,4 +1,12 @@
-//! `demos web`: the one-page server.
+//! `demos web`: the one-page server, from one client at a time to the runtimes. Shows that the page is the same whoever
+//! serves it, and that it says who did.
+//!
+//! ```sh
+//! demos web --on blocking                       # then: curl http://127.0.0.1:8080/
+//! demos web --on reactor-edge                   # or any other rung that `demos models list` names
+//! ```
+//!
+//! What is served is in `models/service.rs`, and who serves it in the rungs' files beside it.
 
 use clap::Args;
 

@@ -4,7 +4,7 @@ use executor::Net;
 
 use super::message::{Lookup, Message};
 use super::node::{MOST_HOPS, Node};
-use super::ring::{Contact, Id, Next};
+use super::ring::{Contact, Id, Knowledge, Next, SUCCESSORS, distance};
 
 /// How often a recursive look-up is begun.
 const ATTEMPTS: usize = 3;
@@ -59,6 +59,29 @@ pub async fn lookup<R: Net>(node: &Node<R>, key: Id, routing: Routing) -> Answer
         Routing::Recursive => recursive(node, key, true).await,
         Routing::Blind => recursive(node, key, false).await,
     }
+}
+
+/// Looks up anew whom this node has to know: its successors, each as the owner of what comes after the one before, and its
+/// fingers beyond them. The dead are found out on the way, and forgotten. In the paper each node does a bit of this every
+/// now and then.
+pub async fn repair<R: Net>(node: &Node<R>) {
+    let me = node.me;
+    let mut successors: Vec<Contact> = Vec::new();
+    while successors.len() < SUCCESSORS {
+        let last = successors.last().map_or(me.id, |last| last.id);
+        match iterative(node, last.wrapping_add(1)).await.owner {
+            Some(next) if next != me && !successors.contains(&next) => successors.push(next),
+            // Once around; or all that it knew are dead.
+            _ => break,
+        }
+    }
+    let Some(last) = successors.last() else { return };
+    let reach = distance(me.id, last.id);
+    let mut fingers = Vec::new();
+    for step in (0..Id::BITS).map(|bit| 1 << bit).filter(|step| *step > reach) {
+        fingers.extend(iterative(node, me.id.wrapping_add(step)).await.owner);
+    }
+    node.knowledge.replace(Knowledge::new(me, successors, fingers));
 }
 
 /// Asks one node after the other who is nearer. The first step is to look into its own tables.

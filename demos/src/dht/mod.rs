@@ -24,8 +24,9 @@
 //! | recursive | the node before it, which takes the next best | nothing, but that it took longer |
 //! | blind | nobody | that no answer came; it tries another first step, perhaps with the same end |
 //!
-//! What is left out of the paper: joining, and the repair of fingers. All nodes are there when the ring is made, and who
-//! dies stays in the others' tables, because what happens then is what is to be seen.
+//! Who dies stays in the others' tables, because what happens then is what is to be seen; until all that live look up anew
+//! whom they have to know, and all is as before. What is left out of the paper: joining. All nodes are there when the ring
+//! is made.
 //!
 //! | file | what it is |
 //! |---|---|

@@ -40,7 +40,7 @@ pub struct Node<R: Net> {
     pub rt: R,
     pub me: Contact,
     pub world: Rc<World>,
-    pub knowledge: Knowledge,
+    pub knowledge: RefCell<Knowledge>,
     pub replies: Replies,
     /// Those it has found dead.
     pub dead: RefCell<BTreeSet<Id>>,
@@ -57,7 +57,7 @@ impl<R: Net> Node<R> {
             rt: rt.clone(),
             me,
             world: Rc::clone(world),
-            knowledge: Knowledge::settled(me, ring),
+            knowledge: RefCell::new(Knowledge::settled(me, ring)),
             replies: Replies::default(),
             dead: RefCell::default(),
             lives: Cell::new(true),
@@ -98,7 +98,7 @@ impl<R: Net> Node<R> {
         match message {
             Message::Step { token, key, avoid } => {
                 let avoid = self.dead.borrow().iter().copied().chain(avoid).collect();
-                let answer = match self.knowledge.next(key, &avoid) {
+                let answer = match self.knowledge.borrow().next(key, &avoid) {
                     Next::Closer(nodes) => Message::Closer { token, nodes },
                     Next::Owner(nodes) => Message::Owner { token, nodes },
                 };
@@ -128,7 +128,7 @@ impl<R: Net> Node<R> {
 
     /// What it knows itself about where to go.
     pub fn own_next(&self, key: Id) -> Next {
-        self.knowledge.next(key, &self.dead.borrow())
+        self.knowledge.borrow().next(key, &self.dead.borrow())
     }
 
     /// Whether it has found this one dead.

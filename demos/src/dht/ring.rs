@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 pub type Id = u64;
 
 /// How many of its successors a node knows: so many minus one may die at once and the ring still holds.
-const SUCCESSORS: usize = 8;
+pub const SUCCESSORS: usize = 8;
 /// The most nodes that are named in an answer.
 const NAMED: usize = 6;
 
@@ -29,7 +29,7 @@ pub fn id_of(name: &str) -> Id {
 }
 
 /// How far it is from one place to the other, the only way round there is.
-fn distance(from: Id, to: Id) -> u64 {
+pub fn distance(from: Id, to: Id) -> u64 {
     to.wrapping_sub(from)
 }
 
@@ -59,6 +59,11 @@ impl Knowledge {
         let successors: Vec<Contact> =
             (0..SUCCESSORS.min(ring.len() - 1)).map(|next| ring[(place + next) % ring.len()]).collect();
         let fingers = (0..Id::BITS).map(|bit| owner(ring, me.id.wrapping_add(1 << bit)));
+        Knowledge::new(me, successors, fingers)
+    }
+
+    /// What a node knows that has these successors, in order, and these fingers.
+    pub fn new(me: Contact, successors: Vec<Contact>, fingers: impl IntoIterator<Item = Contact>) -> Knowledge {
         let mut known: Vec<Contact> = successors.iter().copied().chain(fingers).filter(|node| *node != me).collect();
         known.sort_by_key(|node| distance(me.id, node.id));
         known.dedup();

@@ -4,14 +4,16 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_lock::Semaphore;
 use executor::{JoinHandle, Net};
 use fastrand::Rng;
 
-use super::lookup::{Routing, lookup};
+use super::lookup::{Answer, Routing, lookup, repair};
 use super::node::{Node, World};
-use super::ring::{Contact, Id, id_of, owner};
+use super::ring::{Contact, id_of, owner};
 
 /// Look-ups under way at a time.
 const AT_A_TIME: usize = 32;
@@ -107,44 +109,45 @@ impl<R: Net> Trial<R> {
         }
     }
 
+    /// Has all nodes that live find out anew whom they have to know, at the same time. Returns how many datagrams it took.
+    pub async fn repair(&self) -> u64 {
+        self.world.messages.set(0);
+        let living = self.nodes.iter().filter(|node| node.lives.get()).cloned();
+        let repairs: Vec<_> = living.map(|node| self.rt.spawn(async move { repair(&node).await })).collect();
+        for repair in repairs {
+            // It can't be aborted, and what panics in it is reported.
+            let _ = repair.await;
+        }
+        self.quieten().await;
+        self.world.messages.get()
+    }
+
     /// Looks keys up, each from a node that lives, and some at a time.
     pub async fn run(&self, routing: Routing) -> Figures {
-        let living: Rc<Vec<Rc<Node<R>>>> =
-            Rc::new(self.nodes.iter().filter(|node| node.lives.get()).cloned().collect());
+        let living: Vec<_> = self.nodes.iter().filter(|node| node.lives.get()).collect();
         let mut ring: Vec<Contact> = living.iter().map(|node| node.me).collect();
         ring.sort_by_key(|contact| contact.id);
         self.world.messages.set(0);
         self.world.learned_on_the_way.set(0);
         let mut random = Rng::with_seed(self.plan.seed + 1);
-        let questions: Vec<(usize, Id)> =
-            (0..self.plan.lookups).map(|_| (random.usize(..living.len()), random.u64(..))).collect();
-        let (left, figures) = (Rc::new(RefCell::new(questions)), Rc::new(RefCell::new(Figures::default())));
-        let ring = Rc::new(ring);
-        let askers: Vec<_> = (0..AT_A_TIME)
-            .map(|_| {
-                let (rt, living, ring) = (self.rt.clone(), Rc::clone(&living), Rc::clone(&ring));
-                let (left, figures) = (Rc::clone(&left), Rc::clone(&figures));
-                self.rt.spawn(async move {
-                    loop {
-                        let Some((asker, key)) = left.borrow_mut().pop() else { return };
-                        let begun = rt.now();
-                        let answer = lookup(&living[asker], key, routing).await;
-                        let took = u64::try_from((rt.now() - begun).as_micros()).unwrap_or(u64::MAX);
-                        let mut figures = figures.borrow_mut();
-                        figures.lookups += 1;
-                        figures.right += u64::from(answer.owner == Some(owner(&ring, key)));
-                        figures.wrong += u64::from(answer.owner.is_some_and(|found| found != owner(&ring, key)));
-                        figures.hops += u64::from(answer.hops);
-                        figures.times.push(took);
-                        figures.timeouts += answer.timeouts;
-                        figures.learned_by_askers += answer.learned;
-                    }
-                })
-            })
-            .collect();
-        for asker in askers {
-            // It can't be aborted, and what panics in it is reported.
-            let _ = asker.await;
+        let (ring, figures) = (Rc::new(ring), Rc::new(RefCell::new(Figures::default())));
+        // A task for each look-up, and as many of them at a time as there are permits.
+        let permits = Arc::new(Semaphore::new(AT_A_TIME));
+        for _ in 0..self.plan.lookups {
+            let (asker, key) = (Rc::clone(living[random.usize(..living.len())]), random.u64(..));
+            let (rt, ring, figures) = (self.rt.clone(), Rc::clone(&ring), Rc::clone(&figures));
+            let permit = permits.acquire_arc().await;
+            let looking = async move {
+                let begun = rt.now();
+                let answer = lookup(&asker, key, routing).await;
+                figures.borrow_mut().add(&answer, owner(&ring, key), rt.now() - begun);
+                drop(permit);
+            };
+            self.rt.spawn(looking).detach();
+        }
+        // Who has all permits knows that nobody else has one: all look-ups have ended.
+        for _ in 0..AT_A_TIME {
+            permits.acquire().await.forget();
         }
         self.quieten().await;
         let mut figures = figures.take();
@@ -176,6 +179,17 @@ impl<R: Net> Trial<R> {
 }
 
 impl Figures {
+    /// Adds a look-up, which ought to have found `owner`.
+    fn add(&mut self, answer: &Answer, owner: Contact, took: Duration) {
+        self.lookups += 1;
+        self.right += u64::from(answer.owner == Some(owner));
+        self.wrong += u64::from(answer.owner.is_some_and(|found| found != owner));
+        self.hops += u64::from(answer.hops);
+        self.times.push(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.timeouts += answer.timeouts;
+        self.learned_by_askers += answer.learned;
+    }
+
     /// This part of the times is not above it, in microseconds.
     pub fn time(&self, part: f64) -> u64 {
         let place = (self.times.len() as f64 * part) as usize;

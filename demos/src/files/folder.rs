@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    self, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat, renameat,
+    self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat, renameat,
     renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
@@ -131,6 +131,28 @@ impl Folder {
     pub fn discard(&self, partial: &Name) {
         // If that fails, the next one who offers this file finds it, and is told that its digest is wrong.
         let _ = unlinkat(&self.folder, partial.0.as_str(), AtFlags::empty());
+    }
+
+    /// How many files are in the making or were left in it, and how many bytes they have.
+    ///
+    /// # Errors
+    /// Those of reading the folder.
+    pub fn unfinished(&self) -> io::Result<(u64, u64)> {
+        let (mut files, mut bytes) = (0, 0);
+        for entry in Dir::read_from(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if !(name.starts_with(b".") && name.ends_with(b".part")) {
+                continue;
+            }
+            // It may be finished by now.
+            let Ok(found) = statat(&self.folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
+                files += 1;
+                bytes += u64::try_from(found.st_size).unwrap_or(0);
+            }
+        }
+        Ok((files, bytes))
     }
 
     /// The folder itself, to bring its names to the disk.
@@ -294,6 +316,7 @@ mod tests {
         assert!(folder.begin(&offer("a")).is_err_and(|refusal| refusal.again));
         rustix::io::write(&first, b"abc").unwrap();
         drop(first);
+        assert_eq!(folder.unfinished().unwrap(), (1, 3));
         let again = folder.begin(&offer("a")).unwrap();
         assert_eq!(again.length, 3);
         // More than there is of it.
@@ -301,6 +324,7 @@ mod tests {
         drop(again);
         assert_eq!(folder.begin(&offer("a")).unwrap().length, 0);
         folder.publish(&name, &offer("a")).unwrap();
+        assert_eq!(folder.unfinished().unwrap(), (0, 0));
         assert_eq!((place.text("a").as_str(), folder.begin(&offer("a")).unwrap().length), ("", 0));
     }
 }

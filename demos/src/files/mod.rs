@@ -2,7 +2,7 @@
 //! what a receiver must not believe, and files on both kinds of runtime.
 //!
 //! ```text
-//! demos files receive --folder /tmp/in --listen 127.0.0.1:7070
+//! mkdir -p /tmp/in; demos files receive --folder /tmp/in --listen 127.0.0.1:7070
 //! demos files send Cargo.lock README.md --to 127.0.0.1:7070
 //! ```
 //!
@@ -22,7 +22,8 @@
 //!
 //! **A broken connection** loses nothing that has arrived: it stays in a file in the making, whose name holds the
 //! digest of the whole. Who offers the same file again is told from where to go on. At the end the digest of all, what
-//! was there before included, must be the one that was offered.
+//! was there before included, must be the one that was offered. Nobody can know whether the rest will come, so such a
+//! file stays until it does, or until somebody deletes it; the receiver says how many there are.
 //!
 //! **The receiver believes nothing**: the name must be a plain one, the size within a limit, and each message short.
 //! What it may do to its folder is in `folder.rs`. It holds one block of each file, however large that is.

@@ -30,12 +30,25 @@ mod show;
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 pub use codecs::{Delimiter, Fixed, Method, Prefix, Unframed, Width};
 pub use frames::{FrameWriter, Frames};
 pub use server::connection;
 pub use show::{Seen, Traffic, transfer};
+
+/// The most bytes that a message may be allowed to have, for each is in memory as a whole.
+const LONGEST: usize = 1 << 24;
+
+/// Parses how many bytes a message may have.
+///
+/// # Errors
+/// What to give instead.
+pub fn length(text: &str) -> Result<NonZeroUsize, String> {
+    let length = text.parse().ok().filter(|length: &NonZeroUsize| length.get() <= LONGEST);
+    length.ok_or_else(|| format!("give a number of bytes from 1 to {LONGEST}"))
+}
 
 /// A way to say where messages end.
 pub trait Codec: 'static {

@@ -1,5 +1,10 @@
 //! An HTTP/1.1 server, written once for every engine.
 //!
+//! ```sh
+//! demos http --on proactor --root .             # then: curl http://127.0.0.1:8080/json
+//! demos http --on reactor-edge --workers 4      # the same on four cores
+//! ```
+//!
 //! [`connection`] serves one connection of a [`Site`]; whoever accepts them spawns one task for each.
 //!
 //! # Reading order

@@ -11,6 +11,11 @@
 //! Processor time, switches and memory are the kernel's figures, of all threads and children. System calls are counted by
 //! the rungs themselves, each where it makes one: a look from outside (ptrace) would slow a server down so much that it
 //! made other calls. What the standard library does beside, such as a lock that has to wait, is not among them.
+//!
+//! Calls that wait are as many as there are turns of the loop, and a turn serves all who came since the last: on one
+//! connection an echo costs the runtime `proactor` exactly two (one brings the message, one has the answer sent), with
+//! 64 that are all asking anything from 1.4 down to 0.05 was seen. Client and server fall into step, now with few
+//! messages on the way at a time, now with many, and stay so for a while; the same holds for `demos compare`.
 
 use std::rc::Rc;
 use std::time::Duration;

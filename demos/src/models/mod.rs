@@ -1,5 +1,10 @@
 //! The ladder of I/O models: the same two servers as every step of the way from "one client at a time" to the runtimes.
 //!
+//! ```sh
+//! demos models --html models.html               # all of them in one table and a picture
+//! demos models serve blocking                   # one alone; then, twice: nc 127.0.0.1 8080
+//! ```
+//!
 //! Each rung is a file that can be read in a minute, opens with what it shows and how to see it, and names the next.
 //! What they have in common is in these:
 //!

@@ -44,7 +44,8 @@ pub fn html(report: &Report) -> anyhow::Result<String> {
     );
     page.plots(&curves(report, SCALING)?);
     page.section("The families");
-    for (title, names) in FAMILIES {
+    let is_measured = |names: &[&str]| report.rows.iter().any(|row| names.contains(&row.rung.name));
+    for (title, names) in FAMILIES.into_iter().filter(|(_, names)| is_measured(names)) {
         page.heading(title);
         page.plots(&curves(report, names)?);
     }

@@ -10,7 +10,8 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::sync::mpsc::{Receiver, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -25,21 +26,26 @@ const STACK: usize = 256 * 1024;
 
 pub fn run(hall: &Hall) -> io::Result<()> {
     let _listener = hall.stop.watch(hall.listener.clone());
-    // As many may wait as are served.
-    let (queue, waiting) = sync_channel::<TcpStream>(hall.limit);
+    // As many may wait as are served. How full the queue is doesn't tell: who has just come is in it for a moment, although
+    // a thread is free.
+    let (inside, most) = (AtomicUsize::new(0), 2 * hall.limit);
+    let (queue, waiting) = sync_channel::<TcpStream>(most);
     let waiting = Mutex::new(waiting);
     thread::scope(|scope| {
         // When this function returns, the queue is closed, and the workers end.
         let queue = queue;
         for _ in 0..hall.limit {
             hall.counters.call(Call::Clone);
-            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || work(hall, &waiting))?;
+            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || work(hall, &waiting, &inside))?;
         }
         hall.ready()?;
         while !hall.stop.is_asked() {
             let Guest::Welcome(stream) = hall.accept(0, SocketFlags::empty())? else { continue };
-            if let Err(TrySendError::Full(stream)) = queue.try_send(stream) {
+            if inside.load(Ordering::Relaxed) == most {
                 hall.refuse(&stream, &format!("{0} clients are served, and {0} wait already", hall.limit));
+            } else {
+                inside.fetch_add(1, Ordering::Relaxed);
+                queue.send(stream).map_err(io::Error::other)?;
             }
         }
         Ok(())
@@ -47,7 +53,7 @@ pub fn run(hall: &Hall) -> io::Result<()> {
 }
 
 /// Serves one client after the other.
-fn work(hall: &Hall, waiting: &Mutex<Receiver<TcpStream>>) {
+fn work(hall: &Hall, waiting: &Mutex<Receiver<TcpStream>>, inside: &AtomicUsize) {
     loop {
         // In a statement of its own: the lock is given back before the conversation begins.
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -55,5 +61,6 @@ fn work(hall: &Hall, waiting: &Mutex<Receiver<TcpStream>>) {
         let stream = Arc::new(stream);
         let _watched = hall.stop.watch(stream.clone());
         let _ = talk(hall, &stream);
+        inside.fetch_sub(1, Ordering::Relaxed);
     }
 }

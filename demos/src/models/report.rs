@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Rung;
 use super::measure::LOAD;
-use crate::measure::Figures;
+use crate::measure::{Figures, build_note};
 
 /// Points of the curve that a terminal has room for.
 const SHOWN: [usize; 4] = [1, 64, 1_000, 10_000];
@@ -129,8 +129,8 @@ impl Report {
         let cores = if self.is_pinned { "on one processor, the client on another" } else { "beside the client" };
         let disturbed = match self.disturbed() {
             Some(part) if part > QUIET => format!(
-                " Other programs took the client's processor away for {:.0} % of the time: compare CPU, calls and \
-                 bytes, which hold, rather than answers per second and latency.",
+                " Other programs took the client's processor away for {:.0} % of the time: compare CPU and bytes, \
+                 which suffer less, rather than answers per second and latency.",
                 part * 100.0
             ),
             _ => String::new(),
@@ -143,7 +143,11 @@ impl Report {
                 beyond.join(" and ")
             ),
         };
-        format!("{} answers, every byte checked; each server {cores}.{beyond}{disturbed}", grouped(self.answers as f64))
+        let build = build_note().map_or_else(String::new, |note| format!(" {note}"));
+        format!(
+            "{} answers, every byte checked; each server {cores}.{beyond}{disturbed}{build}",
+            grouped(self.answers as f64)
+        )
     }
 
     /// What the columns hold, and in which units.
@@ -154,7 +158,9 @@ impl Report {
         [
             &load,
             "echo/s: echoes per second. CPU ns: processor time of the server for each, in nanoseconds.",
-            "calls, switches: system calls and context switches of the server for each echo.",
+            "calls, switches: system calls and context switches of the server for each echo. A call that waits serves all who \
+             came meanwhile. How many that are hangs on how client and server fall into step, not on the model: what comes \
+             on top of receiving and sending, and all of it with io_uring, may be several times as much in the next run.",
             "p50, p99: the time to the answer that a half, and all but one in a hundred, stay below.",
             "page/s: pages per second, with the web server instead of the echo.",
             "idle bytes: memory that a connection takes which says nothing, without the kernel's own.",
@@ -242,6 +248,7 @@ impl Report {
             "answers_checked": self.answers,
             "pinned": self.is_pinned,
             "disturbed": self.disturbed(),
+            "debug_build": cfg!(debug_assertions),
             "models": rows.collect::<Vec<_>>(),
             "missing": missing.collect::<Vec<_>>(),
         })

@@ -69,7 +69,11 @@ impl Axis {
     fn ticks_within(&self, range: &Range<f64>, few_decades: f64) -> Vec<f64> {
         let step = match self {
             Axis::Linear(_) => round_step((range.end - range.start) / TICKS),
-            Axis::Log(_) if range.end - range.start < few_decades => return log_ticks(range, &[1.0, 2.0, 5.0]),
+            Axis::Log(_) if range.end - range.start < few_decades => {
+                let ticks = log_ticks(range, &[1.0, 2.0, 5.0]);
+                // A single number is no scale.
+                return if ticks.len() > 2 { ticks } else { log_ticks(range, &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0]) };
+            }
             Axis::Log(_) => return log_ticks(range, &[1.0]),
             Axis::Nines(_) => 1.0,
         };
@@ -193,6 +197,8 @@ mod tests {
         assert_eq!(log.ticks(&(0.9..2.3)), [1.0, 2.0]);
         let labels: Vec<_> = log.ticks_upright(&(0.9..2.3)).into_iter().map(|tick| log.label(tick)).collect();
         assert_eq!(labels, ["10", "20", "50", "100"]);
+        let labels: Vec<_> = log.ticks_upright(&(4.4..4.98)).into_iter().map(|tick| log.label(tick)).collect();
+        assert_eq!(labels, ["30k", "50k", "70k"]);
         assert_eq!(log.ticks(&(-0.1..4.1)), [0.0, 1.0, 2.0, 3.0, 4.0]);
         let nines = Axis::Nines(String::new());
         let labels: Vec<_> = nines.ticks(&(0.0..3.9)).into_iter().map(|tick| nines.label(tick)).collect();

@@ -36,13 +36,15 @@ impl Page {
 
     /// A paragraph. What comes before the first section stands above the list of sections.
     pub fn text(&mut self, text: &str) {
-        self.add(format_args!("<p>{}</p>\n", escaped(text)));
+        self.add(format_args!("<p>{}</p>\n", prose(text)));
     }
 
-    /// A list.
+    /// A list, if there is something to list.
     pub fn list(&mut self, items: impl IntoIterator<Item = impl AsRef<str>>) {
-        let items: String = items.into_iter().map(|item| format!("<li>{}</li>\n", escaped(item.as_ref()))).collect();
-        self.add(format_args!("<ul>\n{items}</ul>\n"));
+        let items: String = items.into_iter().map(|item| format!("<li>{}</li>\n", prose(item.as_ref()))).collect();
+        if !items.is_empty() {
+            self.add(format_args!("<ul>\n{items}</ul>\n"));
+        }
     }
 
     /// What the colours of bars mean.
@@ -135,6 +137,19 @@ fn colour(rgb: plotters::style::RGBColor) -> String {
     format!("#{:02X}{:02X}{:02X}", rgb.0, rgb.1, rgb.2)
 }
 
+/// Text in which something may be quoted `like this`.
+fn prose(text: &str) -> String {
+    let text = escaped(text);
+    let parts: Vec<_> = text.split('`').collect();
+    if parts.len() % 2 == 0 {
+        return text;
+    }
+    let part = |(place, part): (usize, &&str)| {
+        if place % 2 == 0 { (*part).to_owned() } else { format!("<code>{part}</code>") }
+    };
+    parts.iter().enumerate().map(part).collect()
+}
+
 /// Text as it stands in HTML, attributes included.
 fn escaped(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
@@ -190,6 +205,12 @@ mod tests {
         assert_eq!(html.matches("<svg ").count(), 2);
         // The title of the page, the list of sections, its heading; each plot's caption, title and label ...
         assert!(html.matches("&lt;b&gt;").count() > 20, "{html}");
+    }
+
+    #[test]
+    fn what_is_quoted_is_set_apart() {
+        assert_eq!(prose("try `a <b>`, or `c`"), "try <code>a &lt;b&gt;</code>, or <code>c</code>");
+        assert_eq!(prose("`a` and ` alone"), "`a` and ` alone");
     }
 
     #[test]

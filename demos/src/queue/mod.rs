@@ -88,21 +88,41 @@ pub struct Event {
     pub depth: usize,
 }
 
+/// A consumer has waited for an item, and none came any more.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// When, since the beginning.
+    pub at: Duration,
+    /// Who it was.
+    pub actor: Actor,
+    /// How long it had waited.
+    pub waited: Duration,
+}
+
 /// All that happened.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// In the order in which it happened.
     pub events: Vec<Event>,
+    /// One for each consumer.
+    pub ends: Vec<End>,
     /// When all was done.
     pub ended: Duration,
 }
 
 impl Record {
-    /// How many items somebody has put in or taken out, and how long the queue has held it up for that.
+    /// How many items somebody has put in or taken out, and how long the queue has held it up.
     #[must_use]
     pub fn of(&self, actor: Actor) -> (usize, Duration) {
-        let own = || self.events.iter().filter(|event| event.actor == actor);
-        (own().count(), own().map(|event| event.waited).sum())
+        let items = self.events.iter().filter(|event| event.actor == actor).count();
+        (items, self.waits(actor).map(|(_, waited)| waited).sum())
+    }
+
+    /// The waits of somebody, in their order: when each was over, and how long it took, which may be no time at all.
+    pub fn waits(&self, actor: Actor) -> impl Iterator<Item = (Duration, Duration)> {
+        let events = self.events.iter().map(|event| (event.actor, event.at, event.waited));
+        let all = events.chain(self.ends.iter().map(|end| (end.actor, end.at, end.waited)));
+        all.filter(move |wait| wait.0 == actor).map(|(_, at, waited)| (at, waited))
     }
 
     /// The most items that were ever in the queue.
@@ -124,6 +144,7 @@ struct Log<R> {
     rt: R,
     start: Instant,
     events: RefCell<Vec<Event>>,
+    ends: RefCell<Vec<End>>,
 }
 
 impl<R: Runtime> Log<R> {
@@ -132,6 +153,11 @@ impl<R: Runtime> Log<R> {
         let event = Event { at: now - self.start, actor, item, waited: now - since, depth };
         self.events.borrow_mut().push(event);
     }
+
+    fn end(&self, actor: Actor, since: Instant) {
+        let now = self.rt.now();
+        self.ends.borrow_mut().push(End { at: now - self.start, actor, waited: now - since });
+    }
 }
 
 /// Does what is planned, to the last item.
@@ -139,7 +165,7 @@ impl<R: Runtime> Log<R> {
 /// # Errors
 /// A task that could not run to its end.
 pub async fn run<R: Runtime>(rt: &R, plan: &Plan) -> Result<Record, JoinError> {
-    let log = Rc::new(Log { rt: rt.clone(), start: rt.now(), events: RefCell::default() });
+    let log = Rc::new(Log { rt: rt.clone(), start: rt.now(), events: RefCell::default(), ends: RefCell::default() });
     let (sender, receiver) = bounded(plan.capacity as usize);
     let mut tasks = Vec::new();
     for number in 0..plan.producers {
@@ -154,7 +180,7 @@ pub async fn run<R: Runtime>(rt: &R, plan: &Plan) -> Result<Record, JoinError> {
         task.await?;
     }
     let ended = rt.now() - log.start;
-    Ok(Record { events: log.events.take(), ended })
+    Ok(Record { events: log.events.take(), ends: log.ends.take(), ended })
 }
 
 async fn produce<R: Runtime>(log: Rc<Log<R>>, plan: Plan, producer: u16, queue: Sender<Item>) {
@@ -172,7 +198,7 @@ async fn produce<R: Runtime>(log: Rc<Log<R>>, plan: Plan, producer: u16, queue: 
 async fn consume<R: Runtime>(log: Rc<Log<R>>, plan: Plan, consumer: u16, queue: Receiver<Item>) {
     loop {
         let since = log.rt.now();
-        let Ok(item) = queue.recv().await else { return };
+        let Ok(item) = queue.recv().await else { return log.end(Actor::Consumer(consumer), since) };
         log.write(Actor::Consumer(consumer), item, since, queue.len());
         log.rt.sleep(Duration::from_millis(plan.consume)).await;
     }
@@ -246,6 +272,19 @@ mod tests {
         check(&plan, &record);
         assert_eq!((record.of(Actor::Producer(0)).1, record.deepest()), (ms(0), 1));
         assert!(record.of(Actor::Consumer(0)).1 + record.of(Actor::Consumer(1)).1 > ms(80));
+        sim.finish();
+    }
+
+    #[test]
+    fn a_consumer_without_an_item_has_waited_all_the_time() {
+        let sim = Sim::calm(0);
+        let plan = plan(1, 3, 8, 2, 10, 5);
+        let record = sim.block_on(run(&sim, &plan)).unwrap();
+        check(&plan, &record);
+        // The queue ends with the last item, after 20 ms; who has taken that one, after the work on it.
+        let mut waited: Vec<_> = (0..3).map(|number| record.of(Actor::Consumer(number))).collect();
+        waited.sort();
+        assert_eq!(waited, [(0, ms(20)), (1, ms(15)), (1, ms(20))]);
         sim.finish();
     }
 

@@ -35,19 +35,19 @@ fn column(record: &Record, at: Duration) -> usize {
     (column as usize).min(WIDTH - 1)
 }
 
-/// When somebody worked and when the queue held it up, until its last item.
+/// When somebody worked and when the queue held it up, to its end.
 fn activity(record: &Record, actor: Actor) -> String {
     let mut cells = [' '; WIDTH];
     let mut free_since = Duration::ZERO;
-    for event in record.events.iter().filter(|event| event.actor == actor) {
-        let blocked_since = event.at.saturating_sub(event.waited);
+    for (at, waited) in record.waits(actor) {
+        let blocked_since = at.saturating_sub(waited);
         cells[column(record, free_since)..=column(record, blocked_since)].fill(WORKS);
         // A wait shows if it takes a whole column.
-        let (from, to) = (column(record, blocked_since) + 1, column(record, event.at));
+        let (from, to) = (column(record, blocked_since) + 1, column(record, at));
         if from < to {
             cells[from..to].fill(WAITS);
         }
-        free_since = event.at;
+        free_since = at;
     }
     cells.iter().collect()
 }

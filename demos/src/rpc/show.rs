@@ -58,7 +58,7 @@ pub async fn show<R: Runtime>(rt: &R, only_steps: bool, tell: impl Fn(Scene) + '
     tell(Scene::Line(said(&late)));
     let counts = hello.count().await?;
     tell(Scene::Line(format!(
-        "the server: {} calls begun, {} done, {} cancelled",
+        "the server: {} greetings begun, {} done, {} cancelled",
         counts.begun, counts.done, counts.cancelled
     )));
     Ok(())

@@ -21,6 +21,21 @@ pub struct Patience {
     pub retries: u32,
 }
 
+impl Patience {
+    /// How long to wait the so-many-th time, counted from 0.
+    fn time(&self, attempt: u32) -> Duration {
+        self.first * 2u32.pow(attempt.min(DOUBLINGS))
+    }
+
+    /// How long it takes until a question is given up.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        let doubling: Duration = (0..=self.retries.min(DOUBLINGS)).map(|attempt| self.time(attempt)).sum();
+        let further = self.time(DOUBLINGS).saturating_mul(self.retries.saturating_sub(DOUBLINGS));
+        doubling.saturating_add(further)
+    }
+}
+
 /// What it took so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -104,8 +119,7 @@ impl<R: Net> Client<R> {
             if attempt > 0 {
                 self.outcome.timeouts += 1;
             }
-            let time = self.patience.first * 2u32.pow(attempt.min(DOUBLINGS));
-            let deadline = self.rt.now() + time;
+            let deadline = self.rt.now() + self.patience.time(attempt);
             self.outcome.sent += 1;
             match self.socket.send(question.clone()).await.0 {
                 Ok(()) => {}

@@ -134,12 +134,18 @@ fn a_receiver_that_is_killed_and_started_again_gets_the_rest() {
         wait_until(|| fs::metadata(&partial).is_ok_and(|file| file.len() == BREAK as u64));
         receiver.signal(Signal::KILL);
         assert_eq!(receiver.end().stdout, "", "{engine}");
+        // Who only looks is told what is there, at the beginning and at the end.
+        let receiver = place.receiver(&engine, "");
+        receiver.address();
+        let said = end(receiver);
+        let unfinished = format!("unfinished files=1 bytes={BREAK}: ");
+        assert!(said.matches(&unfinished).count() == 2 && said.contains("/in/.*.part"), "{engine}: {said}");
         let receiver = place.receiver(&engine, "");
         let sent = place.send(&engine, receiver.address(), "a").end();
         let carried = format!(" carried={} offers=1 ", SIZE - BREAK);
         assert!(sent.status.success() && sent.stdout.contains(&carried), "{engine}: {sent:?}");
         assert!(fs::read(place.0.join("in/a")).unwrap() == content, "{engine}: another content");
-        end(receiver);
+        assert_eq!(end(receiver).matches("unfinished ").count(), 1, "{engine}");
     }
 }
 

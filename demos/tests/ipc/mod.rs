@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use crate::process::{Demos, client, demos, engines, has_client};
+use crate::process::{Demos, admits_its_build, client, demos, engines, has_client};
 
 const WAYS: [&str; 7] =
     ["pipe", "named-pipe", "unix-socket", "unix-datagram", "shared-memory", "message-queue", "signal"];
@@ -27,6 +27,7 @@ fn every_way_is_measured_between_threads_processes_and_with_every_engine() {
             assert!(figures[0] > 0.0 && figures[1] >= figures[0], "{row}");
         }
     }
+    admits_its_build(&ended.stdout);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
-use crate::process::{Demos, Ended, PATIENCE, client, connect, demos, has_client};
+use crate::process::{Demos, Ended, PATIENCE, admits_its_build, client, connect, demos, has_client};
 use crate::{end_of, exchange};
 
 /// Rungs that serve clients one by one, or by threads that are bounded: others wait there.
@@ -304,6 +304,22 @@ fn a_pool_serves_as_many_as_it_has_threads_and_lets_as_many_wait() {
     end("pool", server, Signal::TERM);
 }
 
+#[test]
+fn who_comes_while_a_thread_is_free_is_not_refused_however_many_come_at_once() {
+    for _ in 0..20 {
+        let server = start("pool", "--max-connections 2");
+        let address = server.address();
+        let mut clients: Vec<_> = (0..5).map(|_| connect(address)).collect();
+        // They are let in in their order.
+        let refusal = String::from_utf8(end_of(&mut clients.pop().unwrap())).unwrap();
+        assert_eq!(refusal, "refused: 2 clients are served, and 2 wait already\n");
+        for mut client in clients {
+            exchange(&mut client);
+        }
+        end("pool", server, Signal::TERM);
+    }
+}
+
 /// Nothing comes for a moment.
 fn is_silent(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -476,6 +492,9 @@ fn the_comparison_shows_every_rung_it_was_asked_for() {
         let name = model["model"].as_str().unwrap();
         assert!(ended.stdout.contains(&format!("│ {name} ")) && html.contains(name), "{name}");
     }
+    admits_its_build(&ended.stdout);
+    admits_its_build(&html);
+    assert!(!html.contains("No figures."), "a family that was not asked for has a heading");
     assert!(html.matches("<svg ").count() > 8 && !html.replace("http://www.w3.org/2000/svg", "").contains("://"));
 }
 

@@ -164,13 +164,18 @@ impl Drop for Demos {
 /// Whether a program that nobody here wrote is there to test against, such as `nc`. A test goes without those that
 /// are missing, and says so; with DEMOS_TESTS_NEED_CLIENTS in the environment, as `.ci/run` sets it, it fails.
 pub fn has_client(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let is_there = is_installed(program);
     if !is_there {
         assert!(std::env::var_os("DEMOS_TESTS_NEED_CLIENTS").is_none(), "{program} is missing: install it");
         eprintln!("not tested against {program}: it is not installed");
     }
     is_there
+}
+
+/// Whether there is a program of this name.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// Runs such a program to its end, with this on its stdin.
@@ -191,6 +196,11 @@ fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
 /// Runs to its end.
 pub fn demos(arguments: &str) -> Ended {
     Demos::start(arguments).end()
+}
+
+/// Figures of a debug build mean little: a command that measures says so, and only then.
+pub fn admits_its_build(shown: &str) {
+    assert_eq!(shown.contains("debug build"), cfg!(debug_assertions), "{shown}");
 }
 
 /// A connection on which nothing takes longer than [`PATIENCE`].

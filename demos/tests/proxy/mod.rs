@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::process::{Demos, PATIENCE, client, connect, demos, engines, has_client};
+use crate::process::{Demos, PATIENCE, admits_its_build, client, connect, demos, engines, has_client};
 use crate::{end_of, exchange};
 use label::Label;
 
@@ -408,4 +408,5 @@ fn it_is_compared_with_what_is_installed() {
         let count = rows.iter().filter(|row| row.contains(rival)).count();
         assert_eq!(count, if is_missing { 0 } else { kinds }, "{}", ended.stdout);
     }
+    admits_its_build(&ended.stdout);
 }

@@ -10,12 +10,23 @@ fn who_is_held_up_is_seen() {
         for (options, held_up, word) in [
             ("--produce 0 --consume 40 --items 2 --capacity 1", "producer 1", "back-pressure"),
             ("--produce 40 --consume 0 --items 3 --capacity 4", "consumer 1", "consumers wait"),
+            // Most of them never get an item: they have waited all the same.
+            ("--produce 40 --consume 0 --items 3 --capacity 4 --consumers 16", "consumer 16", "consumers wait"),
         ] {
             let shown = demos(&format!("queue --on {engine} {options}"));
             assert!(shown.status.success() && shown.stdout.contains(word), "{engine}: {shown:?}");
             let line = shown.stdout.lines().find(|line| line.starts_with(held_up)).expect("a line for everybody");
             assert!(line.contains("###"), "{engine}: {}", shown.stdout);
         }
+    }
+}
+
+#[test]
+fn a_queue_with_room_for_all_holds_nobody_up_and_says_where_the_items_are() {
+    for engine in engines() {
+        let shown = demos(&format!("queue --on {engine} --produce 1 --consume 20 --items 10 --capacity 1000"));
+        assert!(shown.status.success() && shown.stdout.contains("which is memory"), "{engine}: {shown:?}");
+        assert!(!shown.stdout.contains("back-pressure") && !shown.stdout.contains("consumers wait"), "{shown:?}");
     }
 }
 

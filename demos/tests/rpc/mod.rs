@@ -83,7 +83,7 @@ fn the_show_tells_of_order_errors_and_the_cancel() {
         for words in ["UnknownMethod", "BadArguments", "Failed: who is there?", "Panicked", "no reply within 20ms"] {
             place(words);
         }
-        place("5 calls begun, 4 done, 1 cancelled");
+        place("5 greetings begun, 4 done, 1 cancelled");
     }
 }
 

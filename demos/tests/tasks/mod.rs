@@ -1,6 +1,6 @@
 //! `demos tasks`: what it prints and draws, and how it takes a system that gives less than it asks for.
 
-use crate::process::{Demos, demos, engines};
+use crate::process::{Demos, admits_its_build, demos, engines};
 
 #[test]
 fn every_kind_is_measured_and_drawn_beside_the_claims() {
@@ -25,6 +25,8 @@ fn every_kind_is_measured_and_drawn_beside_the_claims() {
         shown.stdout.contains("The claim: 120 ns against 3,500") && shown.stdout.contains("megabytes"),
         "{shown:?}"
     );
+    admits_its_build(&shown.stdout);
+    admits_its_build(&page);
     assert_eq!(page.matches("<svg ").count(), 3);
 }
 

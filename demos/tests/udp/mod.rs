@@ -140,6 +140,23 @@ fn a_client_without_a_server_gives_up_and_says_so() {
 }
 
 #[test]
+fn a_client_that_has_to_wait_says_so_and_for_how_long() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let options = format!("{} --timeout 0.5 --retries 1", silent.local_addr().unwrap());
+    // Side by side: all they do is wait.
+    let clients: Vec<_> =
+        engines().iter().map(|engine| Demos::feed(&format!("udp ask {options} --on {engine}"), b"hello\n")).collect();
+    for client in clients {
+        let ended = client.end();
+        let lines: Vec<_> = ended.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{ended:?}");
+        // Once half a second, and once twice as long.
+        assert_eq!(lines[0], "no answer for 1s; asking again, for 1.5 s at most (--timeout, --retries)");
+        assert!(lines[1].contains("asked 2 times"), "{ended:?}");
+    }
+}
+
+#[test]
 fn options_without_sense_are_refused() {
     let cases = [
         ("udp serve --drop 2", 2, "from 0 to 1"),

@@ -28,13 +28,14 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Executor, Phase, Shared, closed};
 use crate::driver::Driver;
+use crate::sync::lock;
 use crate::task::{JoinError, JoinHandle};
 
 /// The limits of a runtime's threads for blocking calls. They are started when needed.
@@ -194,10 +195,6 @@ impl Pool {
         let State { threads, jobs, abandoned, .. } = *lock(&self.state);
         BlockingStats { threads_now: threads as u64, jobs_now: jobs as u64, abandoned: abandoned as u64 }
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where a job's result meets the one who waits for it.

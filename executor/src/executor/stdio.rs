@@ -16,10 +16,11 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use super::Executor;
-use super::blocking::{Blocking, BlockingConfig, Pool, lock};
+use super::blocking::{Blocking, BlockingConfig, Pool};
 use crate::buf::{BufResult, IoBuf, IoBufMut};
 use crate::driver::Driver;
 use crate::runtime::{Reader, Writer};
+use crate::sync::lock;
 
 /// Bytes of one read or write at most.
 const MOST: usize = 32 * 1024;

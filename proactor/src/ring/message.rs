@@ -66,13 +66,13 @@ pub(crate) struct Gather {
 
 impl Gather {
     /// Puts the buffers where they will not move.
-    pub(crate) fn stow<B: IoBuf>(bufs: Vec<B>) -> (Buffer, Box<Gather>) {
+    pub(crate) fn stow<B: IoBuf>(bufs: Vec<B>) -> Buffer {
         let owner = Rc::new(bufs);
         let bytes = owner.iter().map(IoBuf::bytes);
         let part = |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let parts: Vec<_> = bytes.map(part).collect();
         let (start, len) = (std::ptr::null_mut(), parts.iter().map(|part| part.iov_len).sum());
-        (Buffer::Other { owner, start, len }, Box::new(Gather { parts, message: None }))
+        Buffer::Other { owner, start, len, gather: Some(Box::new(Gather { parts, message: None })) }
     }
 
     /// The header for what comes after the first `sent` bytes, as much of it as the kernel takes at once.

@@ -18,7 +18,7 @@ use super::rivals::{Rival, Running};
 use crate::child::Server;
 use crate::client::{self, Dialogue, EchoDialogue, HttpDialogue, Tally};
 use crate::engine::{self, Engine};
-use crate::measure::median;
+use crate::measure::{build_note, median};
 use crate::{limits, output};
 
 const SERVERS: usize = 2;
@@ -92,10 +92,12 @@ pub fn run(time: Duration) -> anyhow::Result<()> {
     output::print(&format!(
         "{CONNECTIONS} clients in a closed loop, {SERVERS} servers (`demos http` and `demos echo` on reactor-edge), medians of \
          {ROUNDS} rounds of {:.2} s each.\nLook at the processor time: clients, proxy and servers share this machine, so the \
-         requests per second are those of all three together.\nNext: the same servers with your own load, such as \
+         requests per second are those of all three together.\nnginx is measured with HTTP only: most are built without the \
+         module that moves plain bytes.\nNext: the same servers with your own load, such as \
          `wrk -c 64 -d 5 http://127.0.0.1:8080/plaintext`.",
         slot.as_secs_f64()
-    ))
+    ))?;
+    build_note().map_or(Ok(()), output::print)
 }
 
 /// Measures all contenders with one kind of traffic.
