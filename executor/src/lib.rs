@@ -131,6 +131,7 @@ mod table;
 mod task;
 mod tcp;
 mod timer;
+mod wake_fd;
 
 #[cfg(feature = "faults")]
 pub use live::live_headers;
@@ -159,4 +160,5 @@ pub use {
     task::{AbortHandle, JoinError, JoinHandle, PanicPayload, panic_text},
     tcp::{Acceptor, Connection, ReadHalf, TcpListener, TcpStream, WriteHalf},
     timer::{Elapsed, Interval, MissedTickBehavior, Sleep},
+    wake_fd::WakeFd,
 };

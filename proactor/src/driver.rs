@@ -10,7 +10,7 @@ use executor::{Driver, DriverStats, Fired, Key, Unpark, closed};
 
 use crate::Context;
 use crate::op::{Operations, WAKE, count};
-use crate::ring::{Entered, Ring, WakeFd};
+use crate::ring::{Entered, Ring, WakeFds};
 use crate::setup::Feature;
 
 /// Enters in a row that the kernel refused for want of something, before we pause between them.
@@ -27,16 +27,16 @@ const OVERFLOW_FLUSHES: u32 = 16;
 /// [`Proactor`](crate::Proactor); all its doings are the runtime's.
 pub struct UringDriver {
     context: Rc<Context>,
-    wake_fd: Arc<WakeFd>,
-    /// Whether the ring watches `wake_fd`.
+    wake_fds: Arc<WakeFds>,
+    /// Whether the ring watches the first of `wake_fds`.
     is_wake_armed: bool,
     busy_streak: u32,
 }
 
 impl UringDriver {
     pub(crate) fn new(context: Rc<Context>) -> io::Result<UringDriver> {
-        let wake_fd = Arc::new(WakeFd::new(&context.seam)?);
-        Ok(UringDriver { context, wake_fd, is_wake_armed: false, busy_streak: 0 })
+        let wake_fds = Arc::new(WakeFds::new(&context.seam)?);
+        Ok(UringDriver { context, wake_fds, is_wake_armed: false, busy_streak: 0 })
     }
 
     /// Has the ring complete at each write to the eventfd. One request, which stays, and nobody has to
@@ -45,7 +45,7 @@ impl UringDriver {
     fn arm_wake(&mut self, operations: &mut Operations) {
         let Some(ring) = operations.ring.as_mut().filter(|_| !self.is_wake_armed) else { return };
         let is_multishot = self.context.features.has(Feature::MultishotPoll);
-        self.is_wake_armed = ring.poll(self.wake_fd.as_fd(), is_multishot, WAKE.to_u64());
+        self.is_wake_armed = ring.poll(self.wake_fds.as_fd(), is_multishot, WAKE.to_u64());
     }
 
     fn reap(&mut self, operations: &mut Operations, fired: &mut Fired) {
@@ -59,7 +59,7 @@ impl UringDriver {
             if Key::from_u64(completion.user_data) == WAKE {
                 self.is_wake_armed = completion.is_more();
                 if !self.is_wake_armed {
-                    self.wake_fd.clear(seam);
+                    self.wake_fds.clear(seam);
                 }
             } else {
                 operations.complete(completion, fired);
@@ -110,11 +110,11 @@ impl Driver for UringDriver {
         }
         operations.end_quiet(fired);
         // What this turn has dealt with need not end a foreign loop's sleep. What came meanwhile must.
-        if self.wake_fd.clear_outer(seam)
+        if self.wake_fds.clear_outer(seam)
             && let Some(ring) = operations.ring.as_mut()
             && (ring.has_completions() || ring.has_business())
         {
-            self.wake_fd.write_outer();
+            self.wake_fds.write_outer();
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Driver for UringDriver {
         }
         // The kernel takes a ring down in the background, and would report that to a foreign loop.
         if let Some(ring) = operations.ring.take() {
-            self.wake_fd.forget_outer(&ring, &self.context.seam);
+            self.wake_fds.forget_outer(&ring, &self.context.seam);
         }
         drop(self.context.pool.retire());
         drained
@@ -156,18 +156,18 @@ impl Driver for UringDriver {
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
-        Arc::clone(&self.wake_fd) as Arc<dyn Unpark>
+        Arc::clone(&self.wake_fds) as Arc<dyn Unpark>
     }
 
     fn as_fd(&mut self) -> io::Result<BorrowedFd<'_>> {
         let operations = self.context.operations.borrow();
-        self.wake_fd.outer(operations.ring.as_ref().ok_or_else(closed)?, &self.context.seam)
+        self.wake_fds.outer(operations.ring.as_ref().ok_or_else(closed)?, &self.context.seam)
     }
 
     fn stats(&self) -> DriverStats {
         let operations = self.context.operations.borrow();
         let mut stats = operations.stats.clone();
-        stats.system_calls = self.context.seam.counts(("write", self.wake_fd.writes()));
+        stats.system_calls = self.context.seam.counts(("write", self.wake_fds.writes()));
         stats.accept_pauses = self.context.accept_pauses.get();
         stats.chunks_lent_now = self.context.pool.lent();
         stats.pool_bytes_now = self.context.pool.bytes();

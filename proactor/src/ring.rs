@@ -13,10 +13,10 @@ pub(crate) mod setup;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use executor::{Seam, Unpark};
+use executor::{Seam, Unpark, WakeFd};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use crate::calls::Call;
@@ -288,46 +288,24 @@ impl BufferRing {
     }
 }
 
-fn eventfd(seam: &Seam) -> io::Result<OwnedFd> {
-    seam.pass(Call::Eventfd2 as usize)?;
-    // SAFETY: no memory of ours is involved.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just made this descriptor, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Takes an eventfd's count, if there is any.
-fn read(seam: &Seam, fd: &OwnedFd) {
-    if seam.pass(Call::Read as usize).is_ok() {
-        let mut count = 0u64;
-        // SAFETY: eight bytes of `count` are written during the call. It fails only if there is nothing
-        // to take.
-        unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
-    }
-}
-
 /// The eventfd that ends the ring's sleep, and the one that ends a foreign loop's.
 ///
 /// They can't be one: the ring writes to the second at each completion, and completes at each write to
 /// the first.
 #[derive(Debug)]
-pub(crate) struct WakeFd {
-    inner: OwnedFd,
-    outer: OnceLock<OwnedFd>,
-    writes: AtomicU64,
+pub(crate) struct WakeFds {
+    inner: WakeFd,
+    outer: OnceLock<WakeFd>,
 }
 
-impl WakeFd {
-    pub(crate) fn new(seam: &Seam) -> io::Result<WakeFd> {
-        Ok(WakeFd { inner: eventfd(seam)?, outer: OnceLock::new(), writes: AtomicU64::new(0) })
+impl WakeFds {
+    pub(crate) fn new(seam: &Seam) -> io::Result<WakeFds> {
+        Ok(WakeFds { inner: eventfd(seam)?, outer: OnceLock::new() })
     }
 
-    /// The system calls made here: other threads can't reach the seam.
+    /// The system calls made to wake.
     pub(crate) fn writes(&self) -> u64 {
-        self.writes.load(Ordering::Relaxed)
+        self.inner.writes() + self.outer.get().map_or(0, WakeFd::writes)
     }
 
     /// The foreign loop's, made at the first call and registered with the ring.
@@ -342,13 +320,12 @@ impl WakeFd {
 
     /// Makes the ring's unreadable until the next wake.
     pub(crate) fn clear(&self, seam: &Seam) {
-        read(seam, &self.inner);
+        clear(seam, &self.inner);
     }
 
     /// Makes the foreign loop's unreadable until the next completion. Returns whether there is one.
     pub(crate) fn clear_outer(&self, seam: &Seam) -> bool {
-        let outer = self.outer.get();
-        outer.inspect(|outer| read(seam, outer)).is_some()
+        self.outer.get().inspect(|outer| clear(seam, outer)).is_some()
     }
 
     /// The end of the runtime: the foreign loop's is never readable again.
@@ -360,29 +337,30 @@ impl WakeFd {
 
     /// Ends the foreign loop's sleep.
     pub(crate) fn write_outer(&self) {
-        if let Some(outer) = self.outer.get() {
-            self.write(outer);
-        }
-    }
-
-    fn write(&self, fd: &OwnedFd) {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        let one = 1u64;
-        // SAFETY: the eight bytes of `one` are read during the call. It can fail only on a full
-        // counter, which is a wake already.
-        unsafe { libc::write(fd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+        self.outer.get().into_iter().for_each(WakeFd::unpark);
     }
 }
 
-impl AsFd for WakeFd {
+fn eventfd(seam: &Seam) -> io::Result<WakeFd> {
+    seam.pass(Call::Eventfd2 as usize)?;
+    WakeFd::new()
+}
+
+fn clear(seam: &Seam, fd: &WakeFd) {
+    if seam.pass(Call::Read as usize).is_ok() {
+        fd.clear();
+    }
+}
+
+impl AsFd for WakeFds {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
     }
 }
 
-impl Unpark for WakeFd {
+impl Unpark for WakeFds {
     fn unpark(&self) {
-        self.write(&self.inner);
+        self.inner.unpark();
         self.write_outer();
     }
 }

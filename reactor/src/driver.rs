@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use executor::{Driver, DriverStats, Fired, Key, Table, Unpark, closed};
+use executor::{Driver, DriverStats, Fired, Key, Table, Unpark, WakeFd, closed};
 
 use crate::Context;
-use crate::epoll::{Epoll, Events, Mask, WakeFd};
+use crate::calls::Call;
+use crate::epoll::{Epoll, Events, Mask};
 use crate::source::Source;
 
 /// The name of the wake-up event among the sources' keys.
@@ -34,7 +35,9 @@ pub struct EpollDriver {
 
 impl EpollDriver {
     pub(crate) fn new(epoll: Epoll, context: Rc<Context>) -> io::Result<EpollDriver> {
-        let wake_fd = Arc::new(WakeFd::new(&context.sys)?);
+        context.sys.seam().pass(Call::Eventfd2 as usize)?;
+        let wake_fd = Arc::new(WakeFd::new()?);
+        // Edge-triggered, so nobody has to read it: each write is a new edge. (Its counter would be full after 2^64.)
         epoll.add(&context.sys, wake_fd.as_fd(), WAKE, Mask::READ.and(Mask::EDGE))?;
         let (batch, sources, dirty) = (Events::new(), Table::default(), Vec::new());
         Ok(EpollDriver { epoll, batch, wake_fd, context, sources, dirty, events: 0, stale_events: 0 })

@@ -1,5 +1,4 @@
-//! The system calls of this crate, in one place: epoll itself, the eventfd that ends its sleep, and
-//! the socket calls that must carry flags of their own.
+//! The system calls of this crate, in one place: epoll itself, and the socket calls that must carry flags of their own.
 //!
 //! All unsafe code of the crate is here. Every call passes the [`Seam`], which counts it and, under
 //! test, may fail, shorten or delay it. What socket2 and std do safely is left to them.
@@ -10,11 +9,10 @@ mod faults;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use executor::{Key, Seam, Unpark};
+use executor::{Key, Seam};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::calls::{Call, NAMES};
@@ -262,44 +260,5 @@ impl Epoll {
         let (memory, room) = (events.memory.as_mut_ptr(), EVENTS_PER_WAIT as libc::c_int);
         // SAFETY: `memory` has room for that many.
         check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), memory, room, timeout) })
-    }
-}
-
-/// The eventfd that ends an epoll's sleep. It is watched edge-triggered, so nobody has to read it: each
-/// write is a new edge. (Its counter would be full after 2^64 writes.)
-#[derive(Debug)]
-pub(crate) struct WakeFd {
-    fd: OwnedFd,
-    writes: AtomicU64,
-}
-
-impl WakeFd {
-    pub(crate) fn new(sys: &Sys) -> io::Result<WakeFd> {
-        sys.seam.pass(Call::Eventfd2 as usize)?;
-        // SAFETY: no memory of ours is involved.
-        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: the kernel just made this descriptor, and nobody else knows it.
-        Ok(WakeFd { fd: unsafe { OwnedFd::from_raw_fd(fd) }, writes: AtomicU64::new(0) })
-    }
-
-    /// The system calls made here: other threads can't reach the seam.
-    pub(crate) fn writes(&self) -> u64 {
-        self.writes.load(Ordering::Relaxed)
-    }
-}
-
-impl AsFd for WakeFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl Unpark for WakeFd {
-    fn unpark(&self) {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        let one = 1u64;
-        // SAFETY: the eight bytes of `one` are read during the call. It can fail only on a full
-        // counter, which is a wake already.
-        unsafe { libc::write(self.fd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
     }
 }

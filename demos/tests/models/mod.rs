@@ -3,7 +3,7 @@
 //! Method: the built binary, rung by rung, with clients that nobody here wrote (nc, curl, python's sockets) where they are
 //! installed, and hostile ones of our own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
@@ -441,17 +441,21 @@ fn the_calls_are_counted_rightly() {
 }
 
 /// How often a call stands in a trace, without those of the thread that waits for signals, which is the first that the
-/// program starts, and without those that a signal had the kernel make anew.
+/// program starts, and without those that a signal had the kernel make anew. (One that ended the process had not.)
 fn traced(trace: &str, call: &str) -> usize {
     let lines = trace.lines().filter_map(|line| line.split_once(' ')).map(|(thread, line)| (thread, line.trim_start()));
     // Its number is what the first clone returns.
     let is_clone = |line: &str| line.starts_with("clone") || line.starts_with("<... clone");
     let mut started = lines.clone().filter(|(_, line)| is_clone(line)).filter_map(|(_, line)| line.rsplit_once(" = "));
     let waits_for_signals = started.next().map(|(_, thread)| thread);
-    let lines = lines.filter(|(thread, _)| Some(*thread) != waits_for_signals).map(|(_, line)| line);
+    let killed = lines.clone().filter(|(_, line)| line.starts_with("+++ killed")).map(|(thread, _)| thread);
+    let killed: BTreeSet<_> = killed.collect();
+    let lines = lines.filter(|(thread, _)| Some(*thread) != waits_for_signals);
     // A signal's handler sends one byte to that thread, on whatever thread it runs.
-    let lines = lines.filter(|line| !line.contains("\"X\", 1, "));
-    let begun = lines.clone().filter(|line| line.strip_prefix(call).is_some_and(|rest| rest.starts_with('('))).count();
+    let lines = lines.filter(|(_, line)| !line.contains("\"X\", 1, "));
+    let is_begun = |line: &str| line.strip_prefix(call).is_some_and(|rest| rest.starts_with('('));
+    let begun = lines.clone().filter(|(_, line)| is_begun(line)).count();
+    let lines = lines.filter(|(thread, _)| !killed.contains(thread)).map(|(_, line)| line);
     let resumed = format!("<... {call} resumed>");
     let is_of_call = |line: &&str| line.starts_with(&format!("{call}(")) || line.starts_with(&resumed);
     begun - lines.filter(is_of_call).filter(|line| line.contains("ERESTARTSYS")).count()
