@@ -70,6 +70,8 @@
 //! | [`recv_from`](DatagramSocket::recv_from), [`recv`](DatagramSocket::recv) | no datagram |
 //! | [`read_from`](DatagramSocket::read_from) | no datagram, only the buffer |
 //! | [`send_to`](DatagramSocket::send_to), [`send`](DatagramSocket::send) | whether the datagram, a whole one, is sent |
+//! | [`next`](Signals::next) | no signal |
+//! | [`wait_for_exit`](Net::wait_for_exit) | nothing; the child goes on |
 //! | [`connect`](Runtime::connect), [`connect_unix`](Net::connect_unix) | the attempt |
 //! | [`copy`], while it writes | the chunk that is written, and the writing side |
 //! | [`copy_bidirectional`] | both streams, which are its own |
@@ -93,7 +95,7 @@
 //! # Reading order
 //!
 //! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`,
-//! `net.rs`, `datagram.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
+//! `net.rs`, `datagram.rs`, `pipe.rs`, `signals.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
 //! `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
 //! the place where tests get between a driver and the kernel.
 
@@ -112,6 +114,7 @@ mod files;
 mod group;
 mod live;
 mod net;
+mod pipe;
 mod queue;
 #[cfg(all(test, any(loom, shuttle)))]
 mod queue_loom;
@@ -121,6 +124,7 @@ mod radix;
 mod remote;
 mod runtime;
 mod seam;
+mod signals;
 mod stats;
 mod sync;
 mod table;
@@ -147,9 +151,11 @@ pub use {
     files::{Files, RandomAccess},
     group::JoinSet,
     net::Net,
+    pipe::PipeWriter,
     remote::{RemoteHandle, RemoteTask, SpawnError},
     runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},
     seam::Seam,
+    signals::Signals,
     stats::{DriverStats, Stats},
     task::{AbortHandle, JoinError, JoinHandle, PanicPayload, panic_text},
     tcp::{Acceptor, Connection, ReadHalf, TcpListener, TcpStream, WriteHalf},

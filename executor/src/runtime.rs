@@ -163,8 +163,8 @@ pub trait Writer: 'static {
     /// Writes some of the buffer, and says how much.
     ///
     /// # Errors
-    /// Those of send(2); `BrokenPipe` after an earlier write was dropped midway. Nothing here ever
-    /// raises SIGPIPE.
+    /// Those of send(2); `BrokenPipe` after an earlier write was dropped midway. Nothing here
+    /// raises SIGPIPE, but for [pipes](crate::Net::pipe_writer).
     ///
     /// # Cancel safety
     /// Dropping this future before its first poll does nothing. Dropping it while it waits breaks the writing side,

@@ -69,7 +69,7 @@ pub struct DriverStats {
     pub overflow_flushes: Option<u64>,
     /// Completion only: times an operation had to wait because the completion queue had no room.
     pub operations_deferred: Option<u64>,
-    /// Completion only: receives that went to memory of their own because the pool was empty.
+    /// Completion only: receives that went to memory of their own, because the pool was empty or it was a pipe.
     pub pool_misses: Option<u64>,
 }
 

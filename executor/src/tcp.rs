@@ -344,7 +344,7 @@ impl<C: Connection> Stream for TcpStream<C> {
 /// The reading side of a stream.
 #[derive(Debug)]
 pub struct ReadHalf<C: Connection> {
-    connection: Rc<C>,
+    pub(crate) connection: Rc<C>,
 }
 
 impl<C: Connection> Reader for ReadHalf<C> {
@@ -372,11 +372,11 @@ impl<C: Connection> Drop for ReadHalf<C> {
 /// peer reads the end of the stream.
 #[derive(Debug)]
 pub struct WriteHalf<C: Connection> {
-    connection: Rc<C>,
+    pub(crate) connection: Rc<C>,
     /// A write was dropped while it was waited for: nothing may follow it, unless all of it went out.
-    is_broken: bool,
+    pub(crate) is_broken: bool,
     /// The halves are dropped together, by `close`.
-    is_closing: bool,
+    pub(crate) is_closing: bool,
 }
 
 impl<C: Connection> WriteHalf<C> {

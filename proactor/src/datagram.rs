@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use executor::{BufResult, Datagram, Fired, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port, allocate};
+use executor::{BufResult, Connection, Datagram, Fired, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port, allocate};
 use io_uring::{opcode, squeue};
 use socket2::{Domain, SockAddr, SockRef};
 
@@ -18,7 +18,7 @@ use crate::op::{Buffer, Kind, Socket};
 use crate::pool::{CHUNK_SIZE, Chunk, Pool};
 use crate::ring::message::{Message, NAME_SIZE, sockaddr};
 use crate::ring::{BufferRing, Completion};
-use crate::{Context, Feature, ListenSocket, Proactor};
+use crate::{Context, Feature, ListenSocket, Proactor, StreamSocket};
 
 /// A UDP socket.
 ///
@@ -73,6 +73,17 @@ pub use crate::net::{TcpListener as UnixListener, TcpStream as UnixStream};
 impl Net for Proactor {
     type Port = DatagramPort;
     type Acceptor = ListenSocket;
+
+    fn pipe_end(&self, fd: OwnedFd) -> io::Result<StreamSocket> {
+        let stream = StreamSocket::from_std(self, fd.into())?;
+        stream.hold.socket().is_pipe.set(true);
+        Ok(stream)
+    }
+
+    async fn when_readable<T>(&self, fd: OwnedFd, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.context.start(Kind::Poll(fd)).map_err(|(error, _)| error)?.await.0?;
+        call()
+    }
 }
 
 /// Datagrams that may lie undelivered on a socket. With as many, its receive is stopped until they are taken; what

@@ -167,11 +167,7 @@ impl Driver for UringDriver {
     fn stats(&self) -> DriverStats {
         let operations = self.context.operations.borrow();
         let mut stats = operations.stats.clone();
-        stats.system_calls = self.context.seam.counts();
-        let wake_writes = self.wake_fds.writes();
-        if wake_writes > 0 {
-            stats.system_calls.push(("write", wake_writes));
-        }
+        stats.system_calls = self.context.seam.counts(("write", self.wake_fds.writes()));
         stats.chunks_lent_now = self.context.pool.lent();
         stats.pool_bytes_now = self.context.pool.bytes();
         stats.operations_now = Some(operations.in_kernel as u64);

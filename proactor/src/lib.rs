@@ -39,8 +39,8 @@
 //! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
 //! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
 //! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
-//! memory that `recv` lends, `datagram.rs` is for datagrams, `fs.rs` for files, `setup.rs` finds out what the kernel can do, `cores.rs` puts a
-//! runtime on each of several cores.
+//! memory that `recv` lends, `datagram.rs` is for datagrams, `process.rs` for pipes, signals and children, `fs.rs` for files,
+//! `setup.rs` finds out what the kernel can do, `cores.rs` puts a runtime on each of several cores.
 //!
 //! # Threads
 //!
@@ -78,6 +78,7 @@ mod fs;
 mod net;
 mod op;
 mod pool;
+mod process;
 mod ring;
 mod setup;
 
@@ -95,6 +96,7 @@ pub use crate::driver::UringDriver;
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
+pub use crate::process::{PipeReader, PipeWriter, Signals};
 pub use crate::setup::{Builder, Feature, Features, Gate, SetupError};
 pub use executor::{
     AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Files,

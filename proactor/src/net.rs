@@ -225,7 +225,7 @@ impl AsFd for ListenSocket {
 /// What is behind a [`TcpStream`].
 #[derive(Debug)]
 pub struct StreamSocket {
-    hold: Hold<Chunk>,
+    pub(crate) hold: Hold<Chunk>,
 }
 
 impl StreamSocket {
@@ -240,7 +240,7 @@ impl StreamSocket {
     /// A send of the whole, or of some.
     fn sending(&self, buffer: Buffer, whole: bool, is_kept: bool) -> Kind {
         let socket = Rc::clone(self.hold.socket());
-        let is_quiet = whole && self.hold.context.features.has(Feature::QuietSend);
+        let is_quiet = whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
         Kind::Send { socket, buffer, sent: 0, whole, is_quiet, is_kept }
     }
 }

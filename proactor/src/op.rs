@@ -65,7 +65,7 @@ use crate::Context;
 use crate::datagram::{Receive, Send};
 use crate::fs::FileRequest;
 use crate::pool::{CHUNK_SIZE, Chunk, MISS_SIZE, Pool};
-use crate::ring::{BufferRing, Completion, Ring, accepted, message::Gather};
+use crate::ring::{BufferRing, Completion, READABLE, Ring, accepted, message::Gather};
 use crate::setup::{Feature, Features};
 
 /// Chunks that may lie undelivered on a stream. With as many, its receive is stopped until they are
@@ -84,6 +84,8 @@ pub(crate) struct Socket<T> {
     pub(crate) incoming: Incoming<T>,
     /// A send that nobody waits for any more isn't over, or did not send the whole of its buffer.
     pub(crate) is_cut: Cell<bool>,
+    /// It is no socket: a pipe's end, a terminal ...
+    pub(crate) is_pipe: Cell<bool>,
 }
 
 /// What an operation brought and nobody has asked for yet, and who waits for it.
@@ -116,7 +118,7 @@ impl<T> Socket<T> {
             is_released: Cell::default(),
             waiting: WaitSlot::default(),
         };
-        Rc::new(Socket { fd, incoming, is_cut: Cell::default() })
+        Rc::new(Socket { fd, incoming, is_cut: Cell::default(), is_pipe: Cell::default() })
     }
 
     pub(crate) fn entry_fd(&self) -> types::Fd {
@@ -297,6 +299,8 @@ pub(crate) enum Kind {
     Datagrams(Receive),
     /// Sends a datagram.
     SendMessage(Send),
+    /// Waits until a descriptor is readable.
+    Poll(OwnedFd),
     /// Reads from a file, writes to it, or has it brought to the disk.
     File(FileRequest),
 }
@@ -308,7 +312,7 @@ impl Kind {
             Kind::RecvMultishot { socket } => opcode::RecvMulti::new(socket.entry_fd(), BufferRing::GROUP).build(),
             Kind::RecvOnce { socket, memory } => {
                 let memory = memory.as_mut().expect("not filled yet");
-                opcode::Recv::new(socket.entry_fd(), memory.as_mut_ptr(), clamp(memory.len())).build()
+                socket.receive((memory.as_mut_ptr(), memory.len()))
             }
             Kind::Accept { socket, is_multishot: true } => {
                 opcode::AcceptMulti::new(socket.entry_fd()).flags(libc::SOCK_CLOEXEC).build()
@@ -317,10 +321,8 @@ impl Kind {
                 let (no_addr, no_len) = (std::ptr::null_mut(), std::ptr::null_mut());
                 opcode::Accept::new(socket.entry_fd(), no_addr, no_len).flags(libc::SOCK_CLOEXEC).build()
             }
-            Kind::Read { socket, buffer } => {
-                let (start, len) = buffer.place();
-                opcode::Recv::new(socket.entry_fd(), start, clamp(len)).build()
-            }
+            Kind::Read { socket, buffer } => socket.receive(buffer.place()),
+            Kind::Send { socket, buffer, sent, .. } if socket.is_pipe.get() => socket.write(buffer.place(), *sent),
             Kind::Send { socket, buffer, sent, whole, is_quiet, .. } => {
                 let (start, len) = buffer.place();
                 let whole = if *whole { libc::MSG_WAITALL } else { 0 };
@@ -342,6 +344,7 @@ impl Kind {
             }
             Kind::Datagrams(receive) => receive.entry(),
             Kind::SendMessage(send) => send.entry(),
+            Kind::Poll(fd) => opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), READABLE).build(),
             Kind::File(request) => request.entry(),
         }
     }
@@ -817,14 +820,15 @@ impl Context {
     /// something to receive into, else once. For want of memory that has failed when this returns.
     pub(crate) fn fill_stream(&self, socket: &Rc<Socket<Chunk>>) {
         let mut operations = self.operations.borrow_mut();
-        let again = operations.features.has(Feature::MultishotRecv) && self.pool.has_room();
+        let can_repeat = operations.features.has(Feature::MultishotRecv) && !socket.is_pipe.get();
+        let again = can_repeat && self.pool.has_room();
         let socket_of_operation = Rc::clone(socket);
         let kind = if again {
             Kind::RecvMultishot { socket: socket_of_operation }
         } else {
             count(&mut operations.stats.pool_misses);
-            // Where there is no pool at all, a receive may as well be of a chunk's size.
-            let size = if operations.features.has(Feature::MultishotRecv) { MISS_SIZE } else { CHUNK_SIZE };
+            // Where nothing is received out of a pool, a receive may as well be of a chunk's size.
+            let size = if can_repeat { MISS_SIZE } else { CHUNK_SIZE };
             let Ok(memory) = allocate(size) else {
                 socket.incoming.end.set(Some(-libc::ENOMEM));
                 return;

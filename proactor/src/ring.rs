@@ -28,6 +28,9 @@ const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
 
+/// What a poll waits for.
+pub(crate) const READABLE: u32 = libc::POLLIN.unsigned_abs() as u32;
+
 /// `struct io_uring_getevents_arg`.
 #[repr(C)]
 struct GetEventsArg {
@@ -101,8 +104,7 @@ impl Ring {
 
     /// Watches until the descriptor is readable; again and again if `is_multishot`.
     pub(crate) fn poll(&mut self, fd: BorrowedFd<'_>, is_multishot: bool, name: u64) -> bool {
-        let readable = u32::from(libc::POLLIN.unsigned_abs());
-        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), readable);
+        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), READABLE);
         self.push_plain(entry.multi(is_multishot).build(), name)
     }
 

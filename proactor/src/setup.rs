@@ -283,7 +283,7 @@ impl Builder {
 
     /// Has the kernel refuse, for as long as the runtime lives, all requests but those of sockets, sleeps
     /// and wakes: whoever takes the program over cannot have this ring open, read or write files. The
-    /// operations of a `File` fail with `PermissionDenied`.
+    /// operations of a `File` and of pipes fail with `PermissionDenied`.
     ///
     /// This binds only the runtime's own ring. A program that is to make no other needs a seccomp filter.
     pub fn sockets_only(mut self) -> Builder {

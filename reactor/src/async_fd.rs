@@ -27,7 +27,7 @@ use crate::source::{Direction, Registration};
 /// ```
 #[derive(Debug)]
 pub struct AsyncFd {
-    registration: Registration,
+    pub(crate) registration: Registration,
 }
 
 impl AsyncFd {

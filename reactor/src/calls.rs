@@ -18,6 +18,9 @@ pub(crate) enum Call {
     Connect,
     Shutdown,
     Close,
+    Read,
+    /// Other threads, which can't reach the seam, make it, too.
+    Write,
 }
 
 pub(crate) const NAMES: &[&str] = &[
@@ -36,4 +39,6 @@ pub(crate) const NAMES: &[&str] = &[
     "connect",
     "shutdown",
     "close",
+    "read",
+    "write",
 ];

@@ -8,7 +8,7 @@ use executor::{BufResult, Datagram, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port};
 use socket2::{SockAddr, SockRef};
 
 use crate::source::{Direction, Registration};
-use crate::{Chunk, ListenSocket, Reactor};
+use crate::{AsyncFd, Chunk, ListenSocket, Reactor, StreamSocket};
 
 /// A UDP socket.
 ///
@@ -55,6 +55,16 @@ pub use crate::net::{TcpListener as UnixListener, TcpStream as UnixStream};
 impl Net for Reactor {
     type Port = DatagramPort;
     type Acceptor = ListenSocket;
+
+    fn pipe_end(&self, fd: OwnedFd) -> io::Result<StreamSocket> {
+        let registration = AsyncFd::new(self, fd)?.registration;
+        registration.source().is_pipe.set(true);
+        Ok(StreamSocket { registration })
+    }
+
+    async fn when_readable<T>(&self, fd: OwnedFd, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        AsyncFd::new(self, fd)?.io(Direction::Read, |_| call()).await
+    }
 }
 
 /// What is behind a [`UdpSocket`] and a [`UnixDatagram`].

@@ -131,12 +131,8 @@ impl Driver for EpollDriver {
     }
 
     fn stats(&self) -> DriverStats {
-        let mut system_calls = self.context.sys.seam().counts();
-        if self.wake_fd.writes() > 0 {
-            system_calls.push(("write", self.wake_fd.writes()));
-        }
         DriverStats {
-            system_calls,
+            system_calls: self.context.sys.seam().counts(("write", self.wake_fd.writes())),
             events: self.events,
             chunks_lent_now: self.context.pool.lent(),
             pool_bytes_now: self.context.pool.bytes(),

@@ -7,7 +7,7 @@ mod datagram;
 #[cfg(feature = "faults")]
 mod faults;
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use executor::{Key, Seam};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::calls::{Call, NAMES};
+use crate::source::Source;
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -44,16 +45,21 @@ impl Sys {
         &self.seam
     }
 
-    pub(crate) fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Moved> {
-        let limit = self.seam.pass(Call::Recv as usize)?.min(buffer.len());
-        let count = (&*SockRef::from(&fd)).read(&mut buffer[..limit])?;
+    /// recv(2), or read(2) where there is no socket.
+    pub(crate) fn recv(&self, source: &Source, buffer: &mut [u8]) -> io::Result<Moved> {
+        let (mut file, is_pipe) = (&source.fd, source.is_pipe.get());
+        let limit = self.seam.pass(if is_pipe { Call::Read } else { Call::Recv } as usize)?.min(buffer.len());
+        let space = &mut buffer[..limit];
+        let count = if is_pipe { file.read(space)? } else { (&*SockRef::from(file)).read(space)? };
         Ok(Moved { count, is_short: count < limit })
     }
 
-    /// Never raises SIGPIPE.
-    pub(crate) fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Moved> {
-        let limit = self.seam.pass(Call::Send as usize)?.min(bytes.len());
-        let count = SockRef::from(&fd).send_with_flags(&bytes[..limit], libc::MSG_NOSIGNAL)?;
+    /// send(2), which never raises SIGPIPE, or write(2) where there is no socket.
+    pub(crate) fn send(&self, source: &Source, bytes: &[u8]) -> io::Result<Moved> {
+        let (mut file, is_pipe) = (&source.fd, source.is_pipe.get());
+        let limit = self.seam.pass(if is_pipe { Call::Write } else { Call::Send } as usize)?.min(bytes.len());
+        let (bytes, flags) = (&bytes[..limit], libc::MSG_NOSIGNAL);
+        let count = if is_pipe { file.write(bytes)? } else { SockRef::from(file).send_with_flags(bytes, flags)? };
         Ok(Moved { count, is_short: count < limit })
     }
 

@@ -34,8 +34,9 @@
 //! The Reactor pattern's words, and where they live here. Event demultiplexer: epoll, `epoll.rs`.
 //! Dispatcher: `driver.rs`. Handle: the source, `source.rs`, which also holds everything that differs
 //! between [`Trigger::Level`] and [`Trigger::Edge`]. Event handler: the waker of the task that waits.
-//! `net.rs` makes TCP out of it, `datagram.rs` datagrams, `pool.rs` the memory that `recv` lends, `async_fd.rs` lets any
-//! pollable descriptor in, `fs.rs` is for files, which epoll can't watch, `cores.rs` puts a runtime on each of several cores.
+//! `net.rs` makes TCP out of it, `datagram.rs` datagrams, `process.rs` pipes, signals and children, `pool.rs` the memory that
+//! `recv` lends, `async_fd.rs` lets any pollable descriptor in, `fs.rs` is for files, which epoll can't watch, `cores.rs`
+//! puts a runtime on each of several cores.
 //!
 //! # Threads
 //!
@@ -73,6 +74,7 @@ mod faults;
 mod fs;
 mod net;
 mod pool;
+mod process;
 mod source;
 
 use std::cell::Cell;
@@ -92,6 +94,7 @@ pub use crate::driver::EpollDriver;
 pub use crate::fs::File;
 pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use crate::pool::Chunk;
+pub use crate::process::{PipeReader, PipeWriter, Signals};
 pub use crate::source::Direction;
 pub use executor::{
     AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Files,

@@ -94,7 +94,7 @@ impl AsFd for ListenSocket {
 /// What is behind a [`TcpStream`].
 #[derive(Debug)]
 pub struct StreamSocket {
-    registration: Registration,
+    pub(crate) registration: Registration,
 }
 
 impl StreamSocket {
@@ -107,7 +107,7 @@ impl StreamSocket {
     }
 
     fn try_recv(&self, space: &mut [u8]) -> io::Result<usize> {
-        let received = self.sys().recv(self.as_fd(), space)?;
+        let received = self.sys().recv(self.registration.source(), space)?;
         if received.count > 0 && received.is_short {
             self.registration.source().was_short(Direction::Read);
         }
@@ -192,7 +192,7 @@ impl Connection for StreamSocket {
     }
 
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        let send = |buf: &B, sent| self.sys().send(self.as_fd(), &buf.bytes()[sent..]);
+        let send = |buf: &B, sent| self.sys().send(self.registration.source(), &buf.bytes()[sent..]);
         self.sending(buf, whole, |buf| buf.bytes().len(), send)
     }
 

@@ -25,7 +25,8 @@
 //! *Short*: a read or write that moved fewer bytes than it could has drained the socket, so the next
 //! try is spared: one system call per request. In level mode that is always right, because the kernel
 //! reports again what is still there. In edge mode it holds until an end, an error or urgent data was
-//! reported, for these may lie behind the short read and will not be reported again.
+//! reported, for these may lie behind the short read and will not be reported again. Of what is no socket it never
+//! holds.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -69,7 +70,8 @@ fn mask(directions: Directions) -> Mask {
 /// One watched descriptor. The driver's table has a reference, and the [`Registration`] the other.
 #[derive(Debug)]
 pub(crate) struct Source {
-    fd: OwnedFd,
+    /// Of any kind: a `File` reads and writes them all.
+    pub(crate) fd: std::fs::File,
     key: Key,
     trigger: Trigger,
     /// Directions in which a try is worthwhile.
@@ -80,6 +82,8 @@ pub(crate) struct Source {
     dirty: Cell<bool>,
     /// Edge: an end, an error or urgent data was reported; short reads prove nothing any more.
     ending: Cell<bool>,
+    /// It is no socket, and a short read never proves anything: a terminal gives a line at a time, whatever follows.
+    pub(crate) is_pipe: Cell<bool>,
     /// Successes in a row, per direction: see [`DRAIN_CAP`].
     streak: [Cell<u8>; 2],
     /// The error of an epoll_ctl made in the background, for whoever waits.
@@ -90,13 +94,14 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn new(fd: OwnedFd, key: Key, trigger: Trigger) -> Source {
         Source {
-            fd,
+            fd: fd.into(),
             key,
             trigger,
             ready: Cell::new(BOTH),
             armed: Cell::default(),
             dirty: Cell::new(false),
             ending: Cell::new(false),
+            is_pipe: Cell::new(false),
             streak: Default::default(),
             failure: Cell::new(None),
             waiting: Default::default(),
@@ -209,7 +214,7 @@ impl Source {
 
     /// A call moved fewer bytes than it had room for: the next one would block. See "Short" above.
     pub(crate) fn was_short(&self, direction: Direction) {
-        if self.trigger == Trigger::Level || !self.ending.get() {
+        if self.trigger == Trigger::Level || !(self.ending.get() || self.is_pipe.get()) {
             self.set_ready(direction, false);
         }
     }
@@ -266,7 +271,7 @@ impl Registration {
         // Closed: the driver forgot the source when it ended.
         let _ = self.reactor.driver(|driver| driver.deregister(&source));
         let source = Rc::into_inner(source).expect("the driver's reference is gone");
-        Some(source.fd)
+        Some(source.fd.into())
     }
 
     pub(crate) fn into_fd(mut self) -> OwnedFd {

@@ -25,7 +25,7 @@ const GROUPS: [(&str, u32); 15] = [
     ("K", 4),
     ("Y", 4),
     ("B", 6),
-    ("U", 4),
+    ("U", 7),
 ];
 /// How a verdict begins.
 const VERDICTS: [&str; 4] = ["holds", "in part: ", "not run: ", "open"];

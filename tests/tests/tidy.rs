@@ -56,10 +56,13 @@ const FURTHER: &[&str] = &[
     "executor/src/files.rs",
     "executor/src/live.rs",
     "executor/src/net.rs",
+    "executor/src/pipe.rs",
     "executor/src/seam.rs",
+    "executor/src/signals.rs",
     "proactor/src/calls.rs",
     "proactor/src/datagram.rs",
     "proactor/src/fs.rs",
+    "proactor/src/process.rs",
     "proactor/src/ring/message.rs",
     "proactor/src/ring/restrict.rs",
     "proactor/src/ring/setup.rs",
@@ -69,6 +72,7 @@ const FURTHER: &[&str] = &[
     "reactor/src/datagram.rs",
     "reactor/src/epoll/datagram.rs",
     "reactor/src/fs.rs",
+    "reactor/src/process.rs",
 ];
 /// What stands before code that only tests have. The core has one feature, `faults`, which no release build has.
 const FOR_TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(all(test", "#[cfg(feature ="];

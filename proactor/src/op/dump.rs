@@ -19,6 +19,7 @@ impl Operations {
                 Kind::Connect { socket, .. } => ("connects", socket.fd.as_raw_fd()),
                 Kind::Datagrams(receive) => ("receives datagrams", receive.socket.fd.as_raw_fd()),
                 Kind::SendMessage(send) => ("sends a datagram", send.socket.fd.as_raw_fd()),
+                Kind::Poll(fd) => ("waits until it is readable", fd.as_raw_fd()),
                 Kind::File(request) => (request.name(), request.fd()),
             };
             let waiter = if operation.waker.is_some() { "a task waits for it" } else { "no task waits for it itself" };
