@@ -1,5 +1,5 @@
 //! The core that the two runtimes share: tasks, wakes, time, buffers, and the traits a program is
-//! written against. It knows no kernel and contains no unsafe code.
+//! written against. It knows neither epoll nor io_uring, and contains no unsafe code.
 //!
 //! # A task, a turn, a wake
 //!
