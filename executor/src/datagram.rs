@@ -36,7 +36,7 @@ use crate::runtime::Runtime;
 
 /// Bytes of a datagram that fit the memory which [`recv_from`](DatagramSocket::recv_from) lends, on every engine: a
 /// proactor's chunk, less the place for the sender's address. Networks seldom carry more than 1,500, or 9,000.
-pub const LENT_DATAGRAM: usize = 16 * 1024 - 144;
+pub const LENT_DATAGRAM: usize = 32 * 1024 - 144;
 
 /// A datagram that was received.
 #[derive(Clone, Debug)]

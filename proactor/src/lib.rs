@@ -60,7 +60,7 @@
 //! # Fairness
 //!
 //! The [contract](executor#fairness) is the executor's. What is this runtime's own: a receive that repeats itself is
-//! stopped when four chunks (of 16 KiB) lie unread on a stream, and an accept when 64 connections do; what was under
+//! stopped when four chunks (of 32 KiB) lie unread on a stream, and an accept when 64 connections do; what was under
 //! way by then still arrives, up to some 70 chunks were seen. They are handed out without a turn in between, and no
 //! more come before the next one. All else is one operation, and so one turn, for each call. A turn takes at most as many
 //! completions as the queue holds.

@@ -64,7 +64,7 @@ use socket2::SockAddr;
 use crate::Context;
 use crate::datagram::{Receive, Send};
 use crate::fs::FileRequest;
-use crate::pool::{CHUNK_SIZE, Chunk, MISS_SIZE, Pool};
+use crate::pool::{Chunk, MISS_SIZE, OWN_SIZE, Pool};
 use crate::ring::{BufferRing, Completion, READABLE, Ring, accepted, message::Gather};
 use crate::setup::{Feature, Features};
 
@@ -827,8 +827,7 @@ impl Context {
             Kind::RecvMultishot { socket: socket_of_operation }
         } else {
             count(&mut operations.stats.pool_misses);
-            // Where nothing is received out of a pool, a receive may as well be of a chunk's size.
-            let size = if can_repeat { MISS_SIZE } else { CHUNK_SIZE };
+            let size = if can_repeat { MISS_SIZE } else { OWN_SIZE };
             let Ok(memory) = allocate(size) else {
                 socket.incoming.end.set(Some(-libc::ENOMEM));
                 return;

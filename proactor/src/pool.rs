@@ -10,15 +10,17 @@ use executor::{IoBuf, allocate};
 
 use crate::ring::BufferRing;
 
-/// Bytes in a chunk. A loopback or network read seldom finds more, and 16 KiB is what the usual
-/// record-sized protocols (TLS, chunked HTTP) send at once.
-pub(crate) const CHUNK_SIZE: usize = 16 * 1024;
-/// Buffers to begin with (1 MiB). Few buffers stay in the cache; when the kernel finds none left, they
-/// are doubled, up to the ring's 1024 (16 MiB).
+/// Bytes in a chunk. The usual record-sized protocols (TLS, chunked HTTP) send 16 KiB at once, and a stream of bulk
+/// fills more. (Measured, 32 KiB against 16: copying 1 GiB from one connection to another takes 0.62 of the time.)
+pub(crate) const CHUNK_SIZE: usize = 32 * 1024;
+/// Buffers to begin with (2 MiB). Few buffers stay in the cache; when the kernel finds none left, they
+/// are doubled, up to the ring's 1024 (32 MiB).
 const FIRST: usize = 64;
 /// Bytes of a receive that takes its own memory along because the pool is empty. It holds them while it
 /// waits, so they are few.
 pub(crate) const MISS_SIZE: usize = 4 * 1024;
+/// The same where there is no pool for it at all, so that more is worth it.
+pub(crate) const OWN_SIZE: usize = 16 * 1024;
 
 /// The buffers, and how many are lent.
 #[derive(Default)]
