@@ -137,7 +137,9 @@ mod tests {
                 let figures = figures.unwrap_or_else(|error| panic!("{} {benchmark}: {error:#}", runtime.name));
                 assert!(!figures.is_empty());
                 for Figure { name, values, .. } in figures {
-                    let is_sound = !values.is_empty() && values.iter().all(|value| value.is_finite() && *value >= 0.0);
+                    // What the process holds may shrink meanwhile: other tests run in it.
+                    let is_sound = |value: &f64| value.is_finite() && (*value >= 0.0 || name == "idle-bytes");
+                    let is_sound = !values.is_empty() && values.iter().all(is_sound);
                     assert!(is_sound, "{} {name}: {values:?}", runtime.name);
                 }
             }
