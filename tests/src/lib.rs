@@ -32,6 +32,7 @@
 mod bench;
 mod by_hand;
 mod conversation;
+pub mod datagrams;
 pub mod descriptors;
 mod engine;
 mod flat;

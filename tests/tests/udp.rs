@@ -15,7 +15,8 @@ use std::time::Duration;
 use executor::{IoBuf, LENT_DATAGRAM, Net, UdpSocket, yield_now};
 use tests::net::{Pattern, V4, V6};
 use tests::{
-    Bench, Engine, Suite, elsewhere, is_closed, ms, on_every_variant, poll_idle, poll_once, run, start_then_drop,
+    Bench, Engine, Suite, datagrams, elsewhere, is_closed, ms, on_every_variant, poll_idle, poll_once, run,
+    start_then_drop,
 };
 
 #[global_allocator]
@@ -83,18 +84,7 @@ fn what_is_cut_is_told<E: Engine>() {
         let pattern = Pattern::new(3);
         let (socket, addr, peer) = socket_and_peer::<E>(rt);
         let send = |len| assert_eq!(peer.send_to(&pattern.bytes(0, len), addr).unwrap(), len);
-        for len in [LENT_DATAGRAM + 1, LONGEST] {
-            send(len);
-            let datagram = socket.recv_from().await.unwrap();
-            assert_eq!((datagram.len, datagram.bytes.len(), datagram.is_cut()), (len, LENT_DATAGRAM, true));
-            pattern.check(0, datagram.bytes.bytes());
-            send(len);
-            let error = socket.recv().await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidData);
-            assert!(error.to_string().contains(&format!("{len} bytes")), "{error}");
-            send(5);
-            assert_eq!(socket.recv().await.unwrap().len(), 5);
-        }
+        datagrams::what_is_cut_is_told(&socket, &pattern, LONGEST, send).await;
         send(100);
         let (result, bytes) = socket.read_from(vec![0; 7]).await;
         assert_eq!(result.unwrap().0, 100);
@@ -182,39 +172,16 @@ fn a_refusal_is_told_and_passes<E: Engine>() {
     });
 }
 
-/// Futures are begun and dropped in every state, while datagrams come.
 fn dropped_futures_lose_none<E: Engine>() {
-    const MANY: u32 = 500;
     run::<E>(async |rt| {
         let (socket, addr, peer) = socket_and_peer::<E>(rt);
-        let mut random = fastrand::Rng::with_seed(4);
-        let (mut sent, mut received) = (0, 0);
-        while received < MANY {
-            while sent < MANY && sent - received < WINDOW && random.u8(..3) > 0 {
-                peer.send_to(&u32::to_le_bytes(sent), addr).unwrap();
-                sent += 1;
+        let send = |number: u32, received| {
+            number - received < WINDOW && {
+                peer.send_to(&number.to_le_bytes(), addr).unwrap();
+                true
             }
-            let is_lent = random.bool();
-            let mut lent = pin!(socket.recv_from());
-            let mut owned = pin!(socket.read_from(vec![0; if random.bool() { 8 } else { LONGEST }]));
-            let polls = if received < sent { random.u8(1..5) } else { 1 };
-            for _ in 0..polls {
-                let number = match is_lent {
-                    true => poll_once(&mut lent).await.map(|result| result.unwrap().bytes.to_vec()),
-                    false => poll_once(&mut owned).await.map(|(result, bytes)| bytes[..result.unwrap().0].to_vec()),
-                };
-                if let Some(number) = number {
-                    assert_eq!(number, received.to_le_bytes());
-                    received += 1;
-                    break;
-                }
-                if random.bool() {
-                    yield_now().await;
-                } else {
-                    rt.sleep(Duration::from_micros(50)).await;
-                }
-            }
-        }
+        };
+        datagrams::dropped_receives_lose_none(rt, &socket, LONGEST, send).await;
     });
 }
 

@@ -21,7 +21,7 @@ use executor::{LENT_DATAGRAM, Net, UnixDatagram, yield_now};
 use rustix::time::{ClockId, clock_gettime};
 use tests::net::Pattern;
 use tests::{
-    Bench, Engine, Suite, both, elsewhere, is_closed, ms, on_every_variant, poll_idle, poll_once, run, start_then_drop,
+    Bench, Engine, Suite, both, datagrams, elsewhere, is_closed, ms, on_every_variant, poll_idle, run, start_then_drop,
 };
 
 #[global_allocator]
@@ -120,18 +120,7 @@ fn what_is_cut_is_told<E: Engine>() {
         let socket = rt.bind_unix_datagram(&ours).unwrap();
         let peer = patient(StdSocket::bind(&theirs).unwrap());
         let send = |len| assert_eq!(peer.send_to(&pattern.bytes(0, len), &ours).unwrap(), len);
-        for len in [LENT_DATAGRAM + 1, LONG] {
-            send(len);
-            let datagram = socket.recv_from().await.unwrap();
-            assert_eq!((datagram.len, datagram.bytes.len(), datagram.is_cut()), (len, LENT_DATAGRAM, true));
-            pattern.check(0, &datagram.bytes);
-            send(len);
-            let error = socket.recv().await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidData);
-            assert!(error.to_string().contains(&format!("{len} bytes")), "{error}");
-            send(5);
-            assert_eq!(socket.recv().await.unwrap().len(), 5);
-        }
+        datagrams::what_is_cut_is_told(&socket, &pattern, LONG, send).await;
     });
 }
 
@@ -313,39 +302,13 @@ fn dropped_sends_leave_no_trace<E: Engine>() {
     });
 }
 
-/// Futures are begun and dropped in every state, while datagrams come.
 fn dropped_receives_lose_none<E: Engine>() {
-    const MANY: u32 = 500;
     run::<E>(async |rt| {
         let (socket, peer) = StdSocket::pair().unwrap();
         peer.set_nonblocking(true).unwrap();
         let socket = Socket::<E>::from_std(rt, socket).unwrap();
-        let mut random = fastrand::Rng::with_seed(4);
-        let (mut sent, mut received) = (0, 0);
-        while received < MANY {
-            while sent < MANY && random.u8(..3) > 0 && peer.send(&u32::to_le_bytes(sent)).is_ok() {
-                sent += 1;
-            }
-            let is_lent = random.bool();
-            let mut lent = pin!(socket.recv_from());
-            let mut owned = pin!(socket.read_from(vec![0; if random.bool() { 8 } else { LONG }]));
-            let polls = if received < sent { random.u8(1..5) } else { 1 };
-            for _ in 0..polls {
-                let number = match is_lent {
-                    true => poll_once(&mut lent).await.map(|result| result.unwrap().bytes.to_vec()),
-                    false => poll_once(&mut owned).await.map(|(result, bytes)| bytes[..result.unwrap().0].to_vec()),
-                };
-                if let Some(number) = number {
-                    assert_eq!(number, received.to_le_bytes());
-                    received += 1;
-                    break;
-                }
-                match random.bool() {
-                    true => yield_now().await,
-                    false => rt.sleep(Duration::from_micros(50)).await,
-                }
-            }
-        }
+        let send = |number: u32, _received| peer.send(&number.to_le_bytes()).is_ok();
+        datagrams::dropped_receives_lose_none(rt, &socket, LONG, send).await;
     });
 }
 
