@@ -56,7 +56,7 @@ pub trait Connection: Debug + Sized + 'static {
     /// See [`Stream::close`].
     async fn close(self) -> io::Result<()>;
     /// Stops receiving, and gives what has arrived. See [`TcpStream::into_std`].
-    async fn drain(&self) -> Vec<u8>;
+    async fn drain(&self) -> io::Result<Vec<u8>>;
     /// See [`TcpStream::into_std`].
     async fn into_fd(self) -> io::Result<OwnedFd>;
     /// The address of the other end.
@@ -205,12 +205,13 @@ impl<C: Connection> TcpStream<C> {
     /// stream: `std::os::fd::OwnedFd::from(stream).into()`.
     ///
     /// # Errors
-    /// [`closed`](crate::closed), if the runtime ended with the stream in use. Those of fcntl(2).
+    /// [`closed`](crate::closed), if the runtime ended with the stream in use. What a receive that nobody waited for met,
+    /// such as a reset: std would be told of an orderly end instead. Those of fcntl(2).
     ///
     /// # Cancel safety
     /// Dropping this future closes the connection.
     pub async fn into_std(self) -> io::Result<(std::net::TcpStream, Vec<u8>)> {
-        let rest = self.read.connection.drain().await;
+        let rest = self.read.connection.drain().await?;
         let stream = std::net::TcpStream::from(self.take_apart().into_fd().await?);
         stream.set_nonblocking(false)?;
         Ok((stream, rest))

@@ -336,13 +336,17 @@ impl Connection for StreamSocket {
         ring::close(&context.seam, self.hold.release().await?.into_fd())
     }
 
-    async fn drain(&self) -> Vec<u8> {
+    async fn drain(&self) -> io::Result<Vec<u8>> {
         self.hold.context.stop_filling(self.hold.socket());
         let mut rest = Vec::new();
-        while let Some(Ok(Some(chunk))) = self.hold.arrival(None).await {
-            rest.extend_from_slice(&chunk);
+        loop {
+            match self.hold.arrival(None).await {
+                Some(Ok(Some(chunk))) => rest.extend_from_slice(&chunk),
+                // The cancel's own answer is no news.
+                Some(Err(error)) if error.raw_os_error() != Some(libc::ECANCELED) => return Err(error),
+                _ => return Ok(rest),
+            }
         }
-        rest
     }
 
     async fn into_fd(self) -> io::Result<OwnedFd> {

@@ -228,8 +228,8 @@ impl Connection for StreamSocket {
         reactor.context.sys.close(self.registration.into_fd())
     }
 
-    async fn drain(&self) -> Vec<u8> {
-        Vec::new()
+    async fn drain(&self) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
     }
 
     async fn into_fd(self) -> io::Result<OwnedFd> {

@@ -152,6 +152,22 @@ fn all_bytes_go_to_std<E: Engine>() {
     });
 }
 
+/// A reset that a receive of the runtime's has met must not look like an orderly end.
+fn a_reset_is_not_lost_on_the_way<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        peer.write_all(b"x").unwrap();
+        assert_eq!(recv_some(&mut stream).await, b"x");
+        tests::net::reset(peer);
+        rt.sleep(ms(5)).await;
+        let read = stream.into_std().await.and_then(|(mut std, rest)| {
+            assert!(rest.is_empty());
+            std.read(&mut [0; 8])
+        });
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    });
+}
+
 fn a_dropped_hand_over_closes<E: Engine>() {
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;
@@ -181,7 +197,7 @@ async fn recv_some(stream: &mut impl Reader) -> Vec<u8> {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_variant!(suite, parts_arrive_in_their_order, through_a_unix_stream, small_and_empty_lists, dropped_midway);
-    on_every_variant!(suite, all_bytes_go_to_std, errors_give_the_buffers_back);
+    on_every_variant!(suite, all_bytes_go_to_std, a_reset_is_not_lost_on_the_way, errors_give_the_buffers_back);
     on_engines!(suite, [ProactorFull, ProactorTiny], a_dropped_hand_over_closes);
     on_every_engine!(suite, one_call_sends_them_all, a_close_without_lingering_resets);
     suite.run()

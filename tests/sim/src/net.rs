@@ -258,8 +258,8 @@ impl Connection for StreamSocket {
         Ok(())
     }
 
-    async fn drain(&self) -> Vec<u8> {
-        Vec::new()
+    async fn drain(&self) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
     }
 
     async fn into_fd(self) -> io::Result<OwnedFd> {
