@@ -39,41 +39,8 @@ const UNSAFE_FILES: &[&str] = &[
     "tests/tests/memory_shortage.rs",
 ];
 const CORE: [&str; 3] = ["executor/src", "reactor/src", "proactor/src"];
-/// What tasks, time and TCP may take, and all with what goes beyond them, each in a file of its own: further
-/// kinds of I/O, calls that block, several cores, loops of others, what finds out and says what the kernel can do, and
-/// the seam for tests.
-const CORE_LINES: usize = 4500;
-const CORE_LINES_WITH_FURTHER: usize = 6500;
-const FURTHER: &[&str] = &[
-    "executor/src/copy.rs",
-    "executor/src/cores.rs",
-    "executor/src/datagram.rs",
-    "executor/src/executor/blocking.rs",
-    "executor/src/executor/foreign_loop.rs",
-    "executor/src/executor/lookup.rs",
-    "executor/src/executor/stall.rs",
-    "executor/src/executor/stdio.rs",
-    "executor/src/files.rs",
-    "executor/src/live.rs",
-    "executor/src/net.rs",
-    "executor/src/pipe.rs",
-    "executor/src/seam.rs",
-    "executor/src/signals.rs",
-    "proactor/src/calls.rs",
-    "proactor/src/datagram.rs",
-    "proactor/src/fs.rs",
-    "proactor/src/process.rs",
-    "proactor/src/ring/message.rs",
-    "proactor/src/ring/restrict.rs",
-    "proactor/src/ring/setup.rs",
-    "proactor/src/setup.rs",
-    "reactor/src/async_fd.rs",
-    "reactor/src/calls.rs",
-    "reactor/src/datagram.rs",
-    "reactor/src/epoll/datagram.rs",
-    "reactor/src/fs.rs",
-    "reactor/src/process.rs",
-];
+/// What the three core crates may take together, in lines of code.
+const CORE_LINES: usize = 7500;
 /// What stands before code that only tests have. The core has one feature, `faults`, which no release build has.
 const FOR_TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(all(test", "#[cfg(feature ="];
 const FUNCTION_LINES: usize = 70;
@@ -236,24 +203,13 @@ fn functions_fit_a_screen() {
 }
 
 fn the_core_stays_small() {
-    let (mut total, mut further) = (0, 0);
-    let mut report = Vec::new();
     let sources: Vec<_> = CORE.into_iter().flat_map(sources).collect();
     let for_tests: Vec<_> = sources.iter().flat_map(|(name, source)| files_for_tests(name, source)).collect();
     assert!(for_tests.contains(&"executor/src/queue_loom.rs".to_owned()), "{for_tests:?}");
     let code = sources.into_iter().filter(|(name, _)| !for_tests.contains(name));
-    for (name, source) in code {
-        let count = lines_of_code(&source);
-        report.push(format!("{name}: {count}"));
-        *if FURTHER.contains(&name.as_str()) { &mut further } else { &mut total } += count;
-    }
-    for name in FURTHER {
-        assert!(report.iter().any(|line| line.starts_with(name)), "{name} is gone: strike it from the list");
-    }
-    assert!(total > 2000, "only {total} lines found: {report:#?}");
-    assert!(total < CORE_LINES, "{total} lines of code in the core: {report:#?}");
-    let all = total + further;
-    assert!(all < CORE_LINES_WITH_FURTHER, "{all} lines of code in the core: {report:#?}");
+    let counts: Vec<_> = code.map(|(name, source)| (name, lines_of_code(&source))).collect();
+    let total: usize = counts.iter().map(|(_, count)| count).sum();
+    assert!((2000..CORE_LINES).contains(&total), "{total} lines of code in the core: {counts:#?}");
 }
 
 /// The files of the modules that a file declares for tests only.
