@@ -26,7 +26,7 @@ pub(crate) enum Call {
 }
 
 /// Operations: those of sockets, sleeps and wakes, then those of files. They pass only where tests are compiled in.
-pub(crate) const OPERATIONS: [(u8, &str); 11] = [
+pub(crate) const OPERATIONS: [(u8, &str); 12] = [
     (opcode::Accept::CODE, "op_accept"),
     (opcode::Connect::CODE, "op_connect"),
     (opcode::Recv::CODE, "op_recv"),
@@ -37,6 +37,7 @@ pub(crate) const OPERATIONS: [(u8, &str); 11] = [
     (opcode::AsyncCancel::CODE, "op_cancel"),
     (opcode::Read::CODE, "op_read"),
     (opcode::Write::CODE, "op_write"),
+    (opcode::Writev::CODE, "op_writev"),
     (opcode::Fsync::CODE, "op_fsync"),
 ];
 /// How many of them are not for files.

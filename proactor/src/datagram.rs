@@ -1,23 +1,25 @@
 //! Datagrams over completion: what receives them goes on by itself, and sends are operations. What programs see of it
 //! is in `executor`'s `datagram.rs`.
 //!
-//! All that is received arrives at the socket first ([`Incoming`](crate::op::Incoming)), so a future that is dropped
+//! All that is received arrives at the socket first ([`Incoming`](crate::socket::Incoming)), so a future that is dropped
 //! takes no datagram along. What the kernel writes has one shape, whether it picked the buffer or was given one: a
 //! head (lengths, then the sender's address), then the bytes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use executor::{BufResult, Connection, Datagram, Fired, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port, allocate};
 use io_uring::{opcode, squeue};
 use socket2::{Domain, SockAddr, SockRef};
 
-use crate::net::Hold;
-use crate::op::{Buffer, Kind, Socket};
+use crate::buffer::Buffer;
+use crate::op::{Kind, give_back};
 use crate::pool::{CHUNK_SIZE, Chunk, Pool};
 use crate::ring::message::{Message, NAME_SIZE, sockaddr};
 use crate::ring::{BufferRing, Completion};
+use crate::socket::{Filler, Hold, Socket};
 use crate::{Context, Feature, ListenSocket, Proactor, StreamSocket};
 
 /// A UDP socket.
@@ -81,10 +83,29 @@ impl Net for Proactor {
     }
 
     async fn when_readable<T>(&self, fd: OwnedFd, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        self.context.start(Kind::Poll(fd)).map_err(|(error, _)| error)?.await.0?;
-        call()
+        let fd = Rc::new(fd);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let ready = self.context.start(Kind::Poll(Rc::clone(&fd))).map_err(|(error, _)| error)?.await.0?;
+            match call() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            // An error or a hang-up that the call does not clear stays up, and ends every wait at once.
+            if ready & STAYS_UP != 0 {
+                self.sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
     }
 }
+
+/// What a poll reports although it was not asked, as long as it is so.
+const STAYS_UP: usize = (libc::POLLERR | libc::POLLHUP).unsigned_abs() as usize;
+/// The first pause between waits that such a state ends, doubled with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 
 /// Datagrams that may lie undelivered on a socket. With as many, its receive is stopped until they are taken; what
 /// comes after those under way stays with the kernel, which drops what exceeds the socket's buffer.
@@ -126,6 +147,10 @@ impl Receive {
 
     /// Puts what it brought to the socket. Returns whether there is enough for now.
     pub(crate) fn fill(&mut self, completion: Completion, pool: &Rc<Pool>, fired: &mut Fired) -> bool {
+        // One that does not repeat itself completes once. Before that the memory is the kernel's.
+        if self.memory.is_some() && completion.is_more() {
+            return false;
+        }
         let count = usize::try_from(completion.result);
         let chunk = match self.memory.take() {
             None => completion.buffer().and_then(|number| pool.take(number, count.unwrap_or(0))),
@@ -180,8 +205,7 @@ impl Context {
             Message::new((head[LENGTHS..].as_mut_ptr(), NAME_SIZE), (bytes.as_mut_ptr(), bytes.len()))
         });
         let kind = Kind::Datagrams(Receive { socket: Rc::clone(socket), message, memory });
-        let key = self.operations.borrow_mut().start(&self.seam, kind);
-        socket.incoming.filler.set(Some(key));
+        self.operations.borrow_mut().start(&self.seam, kind);
     }
 }
 
@@ -211,7 +235,7 @@ impl Port for DatagramPort {
     /// What does not fit a chunk is received into memory for it.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<(usize, SockAddr), B> {
         let (room, incoming) = (buf.bytes().len(), &self.hold.socket().incoming);
-        let is_idle = !incoming.has_arrived() && incoming.filler.get().is_none();
+        let is_idle = !incoming.has_arrived() && incoming.filler.get() == Filler::None;
         if room > LENT_DATAGRAM && is_idle && !self.hold.context.is_closed.get() {
             self.hold.context.receive(self.hold.socket(), Some(room));
         }
@@ -227,11 +251,11 @@ impl Port for DatagramPort {
         let name = to.as_ref().map_or((std::ptr::null(), 0), |to| (to.as_ptr().cast(), to.len() as usize));
         let message = Message::new(name, buffer.place());
         let kind = Kind::SendMessage(Send { socket: Rc::clone(self.hold.socket()), message, buffer, _to: to, flags });
-        let (result, kind) = match self.hold.context.start(kind) {
+        let (result, buffer) = match self.hold.context.start(kind) {
             Ok(ticket) => ticket.await,
-            Err((error, kind)) => (Err(error), kind),
+            Err((error, kind)) => (Err(error), kind.into_buffer()),
         };
-        (result.map(drop), kind.into_buffer())
+        (result.map(drop), give_back(buffer))
     }
 
     async fn into_fd(self) -> io::Result<OwnedFd> {

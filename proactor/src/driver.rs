@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use executor::{Driver, DriverStats, Fired, Key, Unpark, closed};
 
 use crate::Context;
-use crate::op::{Operations, WAKE, count};
 use crate::ring::{Entered, Ring, WakeFds};
 use crate::setup::Feature;
+use crate::submit::{Operations, WAKE, count};
 
 /// Enters in a row that the kernel refused for want of something, before we pause between them.
 const BUSY_AT_ONCE: u32 = 16;
@@ -128,7 +128,7 @@ impl Driver for UringDriver {
     fn drain(&mut self, deadline: Instant, fired: &mut Fired) -> io::Result<()> {
         self.context.operations.borrow_mut().cancel_all(fired);
         let drained = loop {
-            if self.context.operations.borrow().in_kernel == 0 {
+            if self.context.operations.borrow().slots.in_kernel() == 0 {
                 break Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -140,7 +140,7 @@ impl Driver for UringDriver {
             }
         };
         let operations = &mut *self.context.operations.borrow_mut();
-        if operations.in_kernel > 0 {
+        if operations.slots.in_kernel() > 0 {
             operations.abandon();
         }
         // The kernel takes a ring down in the background, and would report that to a foreign loop.
@@ -166,11 +166,10 @@ impl Driver for UringDriver {
 
     fn stats(&self) -> DriverStats {
         let operations = self.context.operations.borrow();
-        let mut stats = operations.stats.clone();
+        let mut stats = operations.stats();
         stats.system_calls = self.context.seam.counts(("write", self.wake_fds.writes()));
         stats.chunks_lent_now = self.context.pool.lent();
         stats.pool_bytes_now = self.context.pool.bytes();
-        stats.operations_now = Some(operations.in_kernel as u64);
         stats
     }
 }

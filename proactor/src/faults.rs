@@ -12,7 +12,9 @@ impl Proactor {
     }
 
     /// Hands every further batch of completions to `editor` before the driver sees it; `None` leaves them as
-    /// they are again. For tests.
+    /// they are again. The editor may leave completions out, put them off and reorder them. What it changes or adds
+    /// reaches the driver as a completion that names nothing: only the kernel can say that it has let go of memory.
+    /// For tests.
     pub fn set_editor(&self, editor: Option<Editor>) {
         self.context.seam.set_editor(editor);
     }

@@ -19,7 +19,8 @@ use executor::{BufResult, Files, IoBuf, IoBufMut, RandomAccess, closed};
 use io_uring::{opcode, squeue, types};
 use socket2::SockRef;
 
-use crate::op::{Buffer, Kind, clamp};
+use crate::buffer::{Buffer, clamp};
+use crate::op::Kind;
 use crate::{Context, Proactor};
 
 /// A file, read and written at offsets, with the methods of [`RandomAccess`].

@@ -69,6 +69,7 @@
 //!
 //! Linux 5.11 or later. What newer ones add is probed and used: see [`Feature`].
 
+mod buffer;
 mod calls;
 mod datagram;
 mod driver;
@@ -81,6 +82,8 @@ mod pool;
 mod process;
 mod ring;
 mod setup;
+mod socket;
+mod submit;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -88,8 +91,8 @@ use std::rc::Rc;
 
 use executor::{Executor, Seam};
 
-use crate::op::Operations;
 use crate::pool::Pool;
+use crate::submit::Operations;
 
 pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 pub use crate::driver::UringDriver;

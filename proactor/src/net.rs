@@ -7,13 +7,15 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Poll, ready};
 
-use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, closed};
+use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime};
 use socket2::SockRef;
 
-use crate::op::{Buffer, Kind, Socket};
+use crate::buffer::Buffer;
+use crate::op::{Kind, Send};
 use crate::ring::{self, message::Gather};
+use crate::socket::{Hold, Sending, Socket};
 use crate::{Chunk, Context, Feature, Proactor, UringDriver};
 
 /// Listens for TCP connections.
@@ -40,138 +42,6 @@ impl Runtime for Proactor {
 
     fn engine(&self) -> &'static str {
         "proactor"
-    }
-}
-
-/// Starts the operation that fills a socket.
-pub(crate) type Fill<T> = fn(&Context, &Rc<Socket<T>>);
-
-/// The program's hold on a socket; operations have others.
-pub(crate) struct Hold<T> {
-    /// `None` only while it is dropped or closed.
-    socket: Option<Rc<Socket<T>>>,
-    pub(crate) context: Rc<Context>,
-}
-
-impl<T> Hold<T> {
-    pub(crate) fn new(proactor: &Proactor, fd: OwnedFd) -> io::Result<Hold<T>> {
-        if proactor.context.is_closed.get() {
-            return Err(closed());
-        }
-        Ok(Hold { socket: Some(Socket::new(fd)), context: Rc::clone(&proactor.context) })
-    }
-
-    /// Has what arrives next wake the task, and has it brought if nothing is under way to do so. Returns
-    /// false if nothing needs to be waited for.
-    fn await_arrival(&self, fill: Fill<T>, cx: &mut TaskContext<'_>) -> bool {
-        let incoming = &self.socket().incoming;
-        if self.context.is_closed.get() || incoming.has_arrived() {
-            return false;
-        }
-        if incoming.filler.get().is_none() {
-            fill(&self.context, self.socket());
-            if incoming.has_arrived() {
-                return false;
-            }
-        }
-        incoming.waiting.set(cx.waker());
-        true
-    }
-
-    pub(crate) fn socket(&self) -> &Rc<Socket<T>> {
-        self.socket.as_ref().expect("taken only at the end")
-    }
-
-    /// Waits for what arrives next. If nothing is under way to bring it, starts it with `fill`; without
-    /// one, says `None`.
-    pub(crate) fn arrival(&self, fill: Option<Fill<T>>) -> Arrival<'_, T> {
-        Arrival { hold: self, fill, is_waiting: false }
-    }
-
-    /// Cancels what is in flight, drops what has arrived, and waits until the kernel has let go.
-    pub(crate) async fn release(mut self) -> io::Result<Socket<T>> {
-        self.context.release(self.socket());
-        poll_fn(|cx| {
-            let is_busy = Rc::strong_count(self.socket()) > 1;
-            if !is_busy || self.context.is_closed.get() {
-                return Poll::Ready(());
-            }
-            self.socket().incoming.waiting.set(cx.waker());
-            Poll::Pending
-        })
-        .await;
-        let socket = self.socket.take().expect("taken only at the end");
-        Rc::into_inner(socket).ok_or_else(closed)
-    }
-}
-
-impl<T> std::fmt::Debug for Hold<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Hold").field(&self.as_fd()).finish()
-    }
-}
-
-impl<T> AsFd for Hold<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket().as_fd()
-    }
-}
-
-impl<T> Drop for Hold<T> {
-    /// The kernel holds the file as long as an operation does, so closing the number would tell the peer
-    /// nothing: its end of stream is sent first.
-    fn drop(&mut self) {
-        let Some(socket) = self.socket.take() else { return };
-        self.context.release(&socket);
-        match Rc::try_unwrap(socket) {
-            Ok(socket) => drop(ring::close(&self.context.seam, socket.into_fd())),
-            Err(busy) => {
-                let _ = self.context.shutdown(busy.as_fd(), Shutdown::Both);
-            }
-        }
-    }
-}
-
-/// The future of [`Hold::arrival`].
-pub(crate) struct Arrival<'a, T> {
-    hold: &'a Hold<T>,
-    fill: Option<Fill<T>>,
-    is_waiting: bool,
-}
-
-impl<T> Future for Arrival<'_, T> {
-    /// `None`: nothing is under way, and nothing was to be started. Else an item, or the end.
-    type Output = Option<io::Result<Option<T>>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let Hold { context, .. } = self.hold;
-        let socket = self.hold.socket();
-        // Before what has arrived: at the end of the runtime that is "cancelled".
-        if context.is_closed.get() {
-            return Poll::Ready(Some(Err(closed())));
-        }
-        let mut arrived = socket.incoming.take();
-        if arrived.is_none() && socket.incoming.filler.get().is_none() {
-            let Some(fill) = self.fill else { return Poll::Ready(None) };
-            fill(context, socket);
-            // It may have failed at once.
-            arrived = socket.incoming.take();
-        }
-        if arrived.is_some() {
-            return Poll::Ready(arrived);
-        }
-        socket.incoming.waiting.set(cx.waker());
-        self.is_waiting = true;
-        Poll::Pending
-    }
-}
-
-impl<T> Drop for Arrival<'_, T> {
-    /// What is under way stays so: the next one who asks finds what it brings.
-    fn drop(&mut self) {
-        if self.is_waiting {
-            drop(self.hold.socket().incoming.waiting.take());
-        }
     }
 }
 
@@ -238,10 +108,10 @@ impl StreamSocket {
     }
 
     /// A send of the whole, or of some.
-    fn sending(&self, buffer: Buffer, whole: bool, is_kept: bool) -> Kind {
+    fn sending(&self, buffer: Buffer, is_whole: bool) -> Send {
         let socket = Rc::clone(self.hold.socket());
-        let is_quiet = whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
-        Kind::Send { socket, buffer, sent: 0, whole, is_quiet, is_kept }
+        let is_quiet = is_whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
+        Send::new(socket, buffer, is_whole, is_quiet)
     }
 }
 
@@ -290,12 +160,12 @@ impl Connection for StreamSocket {
     }
 
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        let kind = move |buf| self.sending(Buffer::to_send(buf), whole, true);
+        let kind = move |buf| Kind::Send(self.sending(Buffer::to_send(buf), whole));
         self.hold.context.transfer(buf, |buf| buf.bytes().len(), kind)
     }
 
     fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
-        let kind = |bufs| self.sending(Gather::stow(bufs), true, true);
+        let kind = |bufs| Kind::Send(self.sending(Gather::stow(bufs), true));
         self.hold.context.transfer(bufs, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), kind)
     }
 
@@ -304,14 +174,11 @@ impl Connection for StreamSocket {
         let (mut buf, mut ticket) = (Some(buf), None);
         poll_fn(move |cx| {
             if let Some(buf) = buf.take().filter(|buf| !buf.bytes().is_empty()) {
-                let kind = self.sending(Buffer::to_send(buf), true, false);
+                let kind = Kind::Send(self.sending(Buffer::to_send(buf), true).unkept());
                 ticket = Some(self.hold.context.start(kind).map_err(|(error, _)| error)?);
             }
             let Some(ticket) = &mut ticket else { return Poll::Ready(Ok(())) };
-            if ticket.is_sent() {
-                return Poll::Ready(Ok(()));
-            }
-            if !ticket.is_done() && self.hold.await_arrival(Context::fill_stream, cx) {
+            if !ticket.is_over() && self.hold.await_arrival(Context::fill_stream, cx) {
                 return Poll::Pending;
             }
             Pin::new(ticket).poll(cx).map(|(result, _)| result.map(drop))
@@ -319,7 +186,7 @@ impl Connection for StreamSocket {
     }
 
     fn is_cut(&self) -> bool {
-        self.hold.socket().is_cut.get()
+        self.hold.socket().sending.get() != Sending::Whole
     }
 
     /// What arrives from now on is dropped, so that it takes nothing of the pool.

@@ -1,11 +1,6 @@
 //! What a program has to do with others: pipes, signals, children. What there is to say of them is said with
 //! [`Net`](executor::Net).
 
-use io_uring::{opcode, squeue};
-
-use crate::Chunk;
-use crate::op::{Socket, clamp};
-
 /// A pipe's reading end, or what reads like one: see [`Net::pipe_reader`](executor::Net::pipe_reader).
 ///
 /// ```
@@ -79,19 +74,3 @@ pub type PipeWriter = executor::PipeWriter<crate::WriteHalf>;
 /// # }
 /// ```
 pub type Signals = executor::Signals<crate::TcpStream>;
-
-// -1 is the file's own position, the only one that what can't be sought has.
-impl Socket<Chunk> {
-    /// The submission that receives: recv(2), or read(2) where there is no socket.
-    pub(crate) fn receive(&self, (start, len): (*mut u8, usize)) -> squeue::Entry {
-        match self.is_pipe.get() {
-            true => opcode::Read::new(self.entry_fd(), start, clamp(len)).offset(u64::MAX).build(),
-            false => opcode::Recv::new(self.entry_fd(), start, clamp(len)).build(),
-        }
-    }
-
-    /// The submission that writes what is left of a buffer.
-    pub(crate) fn write(&self, (start, len): (*mut u8, usize), sent: usize) -> squeue::Entry {
-        opcode::Write::new(self.entry_fd(), start.wrapping_add(sent), clamp(len - sent)).offset(u64::MAX).build()
-    }
-}

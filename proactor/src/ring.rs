@@ -1,8 +1,8 @@
 //! The ring: io_uring's queues, the one system call that works them, the ring of receive buffers, and
 //! the eventfds around it.
 //!
-//! Almost all unsafe code of the crate is here and in this module's files; the rest is in `op.rs`, which owns what
-//! the kernel is shown. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
+//! Almost all unsafe code of the crate is here and in this module's files; the rest is in `op.rs` and its files, which
+//! own what the kernel is shown, and in `submit.rs`, which shows it. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
 
 #[cfg(feature = "faults")]
 mod faults;
@@ -12,6 +12,7 @@ pub(crate) mod setup;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -49,8 +50,9 @@ pub(crate) enum Entered {
     Busy,
 }
 
-/// One completion.
-#[derive(Clone, Copy, Debug)]
+/// One report of the kernel's about an operation. Only a [`Ring`] makes it, once for each, and it can't be copied: what
+/// it says is true, and is believed once.
+#[derive(Debug)]
 pub(crate) struct Completion {
     pub(crate) user_data: u64,
     pub(crate) result: i32,
@@ -58,14 +60,29 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    /// The operation goes on, and will complete again.
-    pub(crate) fn is_more(self) -> bool {
+    /// Returns whether the operation goes on, and will complete again.
+    pub(crate) fn is_more(&self) -> bool {
         cqueue::more(self.flags)
     }
 
     /// The receive buffer that was used.
-    pub(crate) fn buffer(self) -> Option<u16> {
+    pub(crate) fn buffer(&self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
+    }
+
+    /// The descriptor that an accept returned: it is ours from here on. `None` if it returned an error.
+    ///
+    /// # Safety
+    /// This is a completion of an accept.
+    pub(crate) unsafe fn into_descriptor(self) -> Option<OwnedFd> {
+        // SAFETY: the kernel made the descriptor for this completion, which is used up here, so no one else owns it.
+        (self.result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(self.result) })
+    }
+
+    /// One as the kernel would report it.
+    #[cfg(test)]
+    pub(crate) fn for_test(key: executor::Key, result: i32, flags: u32) -> Completion {
+        Completion { user_data: key.to_u64(), result, flags }
     }
 }
 
@@ -75,6 +92,8 @@ pub(crate) struct Ring {
     /// The descriptor to enter by: the ring's own, or its index among the thread's registered rings.
     enter_fd: RawFd,
     enter_flags: u32,
+    /// What the kernel may look at while an ability is tried.
+    trial: Option<Rc<message::Message>>,
     /// What a test holds back or makes fail; nothing else.
     #[cfg(feature = "faults")]
     faults: faults::Faults,
@@ -95,7 +114,7 @@ impl Ring {
         unsafe { queue.push(entry) }.is_ok()
     }
 
-    /// Queues a submission that points to nothing.
+    /// Queues a submission that points to nothing: it names a descriptor, another submission or the registered buffers.
     fn push_plain(&mut self, entry: squeue::Entry, name: u64) -> bool {
         // SAFETY: there is nothing to stay valid. The kernel takes the file when it sees the entry; if
         // the number means another one by then, that is a wrong answer, not a wrong access.
@@ -199,8 +218,9 @@ impl Ring {
     pub(crate) fn register_buffers(&self, seam: &Seam, buffers: &BufferRing) -> io::Result<()> {
         seam.pass(Call::Register as usize)?;
         let address = buffers.entries.as_ptr() as u64;
-        // SAFETY: the entries are page-aligned, as many as said, and live until `buffers` is dropped,
-        // which its owner puts off until the ring is closed with nothing in flight, or for ever.
+        // SAFETY: the entries are page-aligned, and as many as said. The kernel pins their pages, and reads them when a
+        // request picks a buffer. While the ring is set up none has been given, so there is nothing to pick. After that
+        // `buffers` belong to the pool, which outlives every request, or is leaked: see the barrier in `op.rs`.
         unsafe { self.uring.submitter().register_buf_ring_with_flags(address, ENTRIES, BufferRing::GROUP, 0) }
     }
 
@@ -370,13 +390,4 @@ pub(crate) fn close(seam: &Seam, fd: OwnedFd) -> io::Result<()> {
     let closed = unsafe { libc::close(fd.into_raw_fd()) };
     let closed = if closed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     verdict.and(closed)
-}
-
-/// A descriptor that a completion returned: it is ours from here on.
-///
-/// # Safety
-/// `number` is the non-negative result of an accept whose completion was just reaped.
-pub(crate) unsafe fn accepted(number: i32) -> OwnedFd {
-    // SAFETY: passed on to the caller.
-    unsafe { OwnedFd::from_raw_fd(number) }
 }

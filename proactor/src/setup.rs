@@ -16,10 +16,9 @@ use executor::{Config, Executor, Seam};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::calls::{self, NAMES};
-use crate::op::Operations;
 use crate::pool::Pool;
-use crate::ring::message::Message;
 use crate::ring::{BufferRing, Ring, setup::Size};
+use crate::submit::Operations;
 use crate::{Context, Proactor, UringDriver};
 
 /// An ability of the kernel that the runtime uses when it is there.
@@ -302,7 +301,7 @@ impl Builder {
         let (ring, buffers) = ring(&seam, size, self.sockets_only, &mut features)?;
         let pool = Pool::new(buffers);
         let context = Rc::new(Context {
-            operations: RefCell::new(Operations::new(ring, Rc::clone(&pool), features)),
+            operations: RefCell::new(Operations::new(ring, Rc::clone(&pool))),
             pool,
             seam,
             is_closed: Cell::new(false),
@@ -380,10 +379,10 @@ fn try_out(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Opti
         io::Result::Ok(())
     };
     check(Feature::MultishotRecv, &|ring, name| ring.receive_again(idle.as_fd(), name))?;
-    let message = Message::picked();
-    check(Feature::MultishotRecv, &|ring, name| ring.receive_messages_again(idle.as_fd(), &message, name))?;
+    check(Feature::MultishotRecv, &|ring, name| ring.try_receiving_messages(idle.as_fd(), name))?;
     check(Feature::MultishotAccept, &|ring, name| ring.accept_again(listener.as_fd(), name))?;
     check(Feature::MultishotPoll, &|ring, name| ring.poll(idle.as_fd(), true, name))?;
+    ring.end_trial();
     if !features.has(Feature::MultishotRecv) && buffers.is_some() {
         // Nothing else picks from it.
         ring.unregister_buffers()?;

@@ -26,6 +26,8 @@ const UNSAFE_FILES: &[&str] = &[
     "proactor/src/ring/restrict.rs",
     "proactor/src/ring/setup.rs",
     "proactor/src/op.rs",
+    "proactor/src/op/kind.rs",
+    "proactor/src/submit.rs",
     "demos/src/ipc/shared_memory.rs",
     "tests/tests/connects.rs",
     "tests/tests/foreign_wakers.rs",

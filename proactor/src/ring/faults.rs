@@ -2,17 +2,22 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use executor::{Report, Seam};
+use executor::{Key, Report, Seam};
 use io_uring::{opcode, squeue};
 
 use super::{Completion, Ring};
 use crate::calls::place_of_operation;
+
+/// The user data of a report that an editor made up: it names nothing.
+const MADE_UP: Key = Key::reserved(3);
 
 /// What lies between the kernel and the driver.
 #[derive(Default)]
 pub(crate) struct Faults {
     /// Operations that fail, by the name of their submission, with this errno.
     failing: HashMap<u64, i32>,
+    /// Completions that an editor has left out so far.
+    withheld: Vec<Completion>,
     /// Completions that were taken from the kernel, as the test wants them.
     staged: VecDeque<Completion>,
 }
@@ -20,6 +25,19 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn next(&mut self) -> Option<Completion> {
         self.staged.pop_front()
+    }
+
+    /// The completion that a report stands for. An editor may leave out, put off and reorder what the kernel reported.
+    /// What it adds is no report of the kernel's, and must not end an operation that the kernel still holds: it comes
+    /// as one that names nothing.
+    fn believe(&mut self, report: Report) -> Completion {
+        let Report { name, result, flags } = report;
+        let place =
+            self.withheld.iter().position(|real| (real.user_data, real.result, real.flags) == (name, result, flags));
+        match place {
+            Some(place) => self.withheld.remove(place),
+            None => Completion { user_data: MADE_UP.to_u64(), result, flags: 0 },
+        }
     }
 }
 
@@ -47,16 +65,19 @@ impl Ring {
             return 0;
         }
         let mut reports = Vec::new();
-        while let Some(Completion { user_data: name, mut result, flags }) = self.pop() {
-            result = self.faults.failing.remove(&name).unwrap_or(result);
+        while let Some(mut completion) = self.pop() {
+            completion.result = self.faults.failing.remove(&completion.user_data).unwrap_or(completion.result);
+            let Completion { user_data: name, result, flags } = completion;
             reports.push(Report { name, result, flags });
+            self.faults.withheld.push(completion);
         }
         if let Some(editor) = editor {
             editor(&mut reports);
         }
-        let staged = reports.into_iter();
-        let staged = staged.map(|Report { name, result, flags }| Completion { user_data: name, result, flags });
-        self.faults.staged.extend(staged);
+        for report in reports {
+            let completion = self.faults.believe(report);
+            self.faults.staged.push_back(completion);
+        }
         u32::try_from(self.faults.staged.len()).expect("a queue full")
     }
 }

@@ -8,7 +8,7 @@ use io_uring::{opcode, types};
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::{BufferRing, Ring};
-use crate::op::Buffer;
+use crate::buffer::{Buffer, MOST};
 
 /// The header, and the vector it points to. It doesn't move, and is looked at only when the kernel is done. (`Rc`, because
 /// moving a `Box` would promise the compiler that nobody else uses its memory.)
@@ -64,6 +64,16 @@ pub(crate) struct Gather {
     message: Option<Rc<Message<Vec<libc::iovec>>>>,
 }
 
+/// What one submission names of several buffers.
+pub(crate) struct Part {
+    pub(crate) header: *mut libc::msghdr,
+    pub(crate) vector: *const libc::iovec,
+    /// Entries of `vector`.
+    pub(crate) count: u32,
+    /// Bytes in all of them.
+    pub(crate) bytes: usize,
+}
+
 impl Gather {
     /// Puts the buffers where they will not move.
     pub(crate) fn stow<B: IoBuf>(bufs: Vec<B>) -> Buffer {
@@ -75,15 +85,22 @@ impl Gather {
         Buffer::Other { owner, start, len, gather: Some(Box::new(Gather { parts, message: None })) }
     }
 
-    /// The header for what comes after the first `sent` bytes, as much of it as the kernel takes at once.
-    pub(crate) fn after(&mut self, mut sent: usize) -> *mut libc::msghdr {
+    /// What comes after the first `sent` bytes, as much of it as one submission can name: at most UIO_MAXIOV (1,024)
+    /// buffers, and at most [`MOST`] bytes.
+    pub(crate) fn after(&mut self, mut sent: usize) -> Part {
+        let mut bytes = 0;
         let rest = self.parts.iter().map(|part| {
             let gone = sent.min(part.iov_len);
             sent -= gone;
-            libc::iovec { iov_base: part.iov_base.wrapping_byte_add(gone), iov_len: part.iov_len - gone }
+            let len = (part.iov_len - gone).min(MOST - bytes);
+            bytes += len;
+            libc::iovec { iov_base: part.iov_base.wrapping_byte_add(gone), iov_len: len }
         });
-        let rest = rest.filter(|part| part.iov_len > 0).take(libc::UIO_MAXIOV as usize).collect();
-        self.message.insert(Message::of_parts((std::ptr::null(), 0), rest)).as_ptr()
+        let rest: Vec<_> = rest.filter(|part| part.iov_len > 0).take(libc::UIO_MAXIOV as usize).collect();
+        let count = rest.len() as u32; // at most UIO_MAXIOV
+        let message = self.message.insert(Message::of_parts((std::ptr::null(), 0), rest));
+        let bytes = message.vector.iter().map(|part| part.iov_len).sum();
+        Part { header: message.as_ptr(), vector: message.vector.as_ptr(), count, bytes }
     }
 }
 
@@ -93,14 +110,23 @@ pub(crate) fn sockaddr(bytes: &[u8]) -> SockAddr {
     let len = bytes.len().min(NAME_SIZE);
     // SAFETY: a storage is that long, and any bytes are valid in it.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut storage).cast(), len) };
-    // SAFETY: all of it is initialised.
+    // SAFETY: the kernel wrote an address of this length, which begins with its family. What lies behind it is zero,
+    // which is valid in an address of any family.
     unsafe { SockAddr::new(storage, len as libc::socklen_t) }
 }
 
 impl Ring {
-    /// Receives datagrams again and again, into buffers of the registered ring.
-    pub(crate) fn receive_messages_again(&mut self, fd: BorrowedFd<'_>, message: &Rc<Message>, name: u64) -> bool {
+    /// Tries to receive datagrams again and again, into buffers of the registered ring. The header stays with the ring
+    /// until [`end_trial`](Self::end_trial), because the kernel may look at it until then.
+    pub(crate) fn try_receiving_messages(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
+        let message = self.trial.insert(Message::picked());
         let entry = opcode::RecvMsgMulti::new(types::Fd(fd.as_raw_fd()), message.as_ptr(), BufferRing::GROUP);
-        self.push_plain(entry.build(), name)
+        // SAFETY: the header stays where it is until `end_trial`; and if the ring goes before that, it is leaked.
+        unsafe { self.push(&entry.build().user_data(name)) }
+    }
+
+    /// What was tried has completed for the last time.
+    pub(crate) fn end_trial(&mut self) {
+        self.trial = None;
     }
 }

@@ -63,6 +63,7 @@ impl Ring {
         let mut ring = Ring {
             enter_fd: uring.as_raw_fd(),
             enter_flags: ENTER_EXT_ARG,
+            trial: None,
             uring,
             #[cfg(feature = "faults")]
             faults: super::faults::Faults::default(),
@@ -134,6 +135,8 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        // Closing the ring does not end what is under way.
+        std::mem::forget(self.trial.take());
         if self.enter_flags & ENTER_REGISTERED_RING != 0 {
             let index = self.enter_fd.unsigned_abs();
             // If it could not be given back, the thread would run out of them; later rings do without.

@@ -1,0 +1,97 @@
+//! Buffers in the kernel's hands: where their bytes lie, and how a program gets its buffer back.
+//!
+//! The table's slots move when it grows, so nothing the kernel points at lies in one. The bytes of a `Vec` and of a
+//! chunk do not move with it; any other buffer is put on the heap first. The pointer is taken after that, once, before
+//! the table is borrowed: `bytes()` is the program's code. From then on no code of the program runs with the buffer
+//! until its operation is over.
+
+use std::any::Any;
+use std::rc::Rc;
+
+use executor::{IoBuf, IoBufMut};
+
+use crate::pool::Chunk;
+use crate::ring::message::Gather;
+
+/// Bytes that one submission names at most. The kernel counts in an `int`, and cuts what is longer than `INT_MAX`
+/// rounded down to a page (MAX_RW_COUNT in linux/fs.h): a power of two below that is never cut, so a send that
+/// completes whole has sent all that it named.
+pub(crate) const MOST: usize = 1 << 30;
+
+/// The length that a submission names for what is left.
+pub(crate) fn clamp(len: usize) -> u32 {
+    // It fits: MOST is below 2^32.
+    len.min(MOST) as u32
+}
+
+/// A buffer of the program's, where its bytes do not move until it is unstowed.
+pub(crate) enum Buffer {
+    Chunk(Chunk),
+    Vec(Vec<u8>),
+    /// One that is put on the heap; or several, which `gather` knows.
+    /// `Rc`, because moving a `Box` would promise the compiler that nothing else uses its memory.
+    Other {
+        owner: Rc<dyn Any>,
+        start: *mut u8,
+        len: usize,
+        gather: Option<Box<Gather>>,
+    },
+}
+
+impl Buffer {
+    /// Stows a buffer to be sent.
+    pub(crate) fn to_send<B: IoBuf>(buffer: B) -> Buffer {
+        Buffer::sort(buffer).unwrap_or_else(|other| {
+            let owner = Rc::new(other);
+            let bytes = owner.bytes();
+            let (start, len) = (bytes.as_ptr().cast_mut(), bytes.len());
+            Buffer::Other { owner, start, len, gather: None }
+        })
+    }
+
+    /// Stows a buffer to receive into.
+    pub(crate) fn to_receive<B: IoBufMut>(buffer: B) -> Buffer {
+        Buffer::sort(buffer).unwrap_or_else(|other| {
+            let mut owner = Rc::new(other);
+            let bytes = Rc::get_mut(&mut owner).expect("just made").bytes_mut();
+            let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+            Buffer::Other { owner, start, len, gather: None }
+        })
+    }
+
+    /// Stows chunks and vectors, whose bytes do not move; gives anything else back.
+    fn sort<B: IoBuf>(buffer: B) -> Result<Buffer, B> {
+        let mut buffer = Some(buffer);
+        let any: &mut dyn Any = &mut buffer;
+        if let Some(chunk) = any.downcast_mut::<Option<Chunk>>().and_then(Option::take) {
+            return Ok(Buffer::Chunk(chunk));
+        }
+        if let Some(vec) = any.downcast_mut::<Option<Vec<u8>>>().and_then(Option::take) {
+            return Ok(Buffer::Vec(vec));
+        }
+        Err(buffer.expect("not taken"))
+    }
+
+    /// Where its bytes are. Only what was stowed to receive may be written to.
+    pub(crate) fn place(&mut self) -> (*mut u8, usize) {
+        match self {
+            Buffer::Chunk(chunk) => (chunk.as_ptr().cast_mut(), chunk.len()),
+            Buffer::Vec(vec) => (vec.as_mut_ptr(), vec.len()),
+            Buffer::Other { start, len, .. } => (*start, *len),
+        }
+    }
+
+    /// The program's buffer again.
+    pub(crate) fn unstow<B: 'static>(self) -> B {
+        let mut buffer: Option<B> = None;
+        let any: &mut dyn Any = &mut buffer;
+        match self {
+            Buffer::Chunk(chunk) => *any.downcast_mut().expect("stowed as the same type") = Some(chunk),
+            Buffer::Vec(vec) => *any.downcast_mut().expect("stowed as the same type") = Some(vec),
+            Buffer::Other { owner, .. } => {
+                buffer = Rc::into_inner(owner.downcast::<B>().expect("stowed as the same type"));
+            }
+        }
+        buffer.expect("the only reference")
+    }
+}

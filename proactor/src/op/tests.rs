@@ -1,0 +1,611 @@
+//! Goal: the one rule holds whatever order completions, drops and leaks come in, and however the table ends.
+//!
+//! Method: no kernel. Completions are fed by hand, in scripts for the states that have a name, and in random order
+//! against a model that knows what the kernel holds. Buffers tell when they are dropped, which must never be while the
+//! model's kernel holds them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Wake, Waker};
+
+use executor::{Fired, IoBuf, IoBufMut, Key};
+use proptest::prelude::*;
+
+use super::{Kind, Next, Send, Slots, State};
+use crate::buffer::{Buffer, MOST};
+use crate::pool::{Chunk, Pool};
+use crate::ring::{BufferRing, Completion, message::Gather};
+use crate::socket::{Filler, Sending, Socket};
+
+const MORE: u32 = 1 << 1;
+const BUFFER: u32 = 1 << 0;
+
+/// Says when it is dropped, and must not be while it is `held`.
+struct Watched {
+    bytes: Vec<u8>,
+    held: Rc<Cell<bool>>,
+    drops: Rc<Cell<u32>>,
+}
+
+impl IoBuf for Watched {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl IoBufMut for Watched {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.drops.set(self.drops.get() + 1);
+        assert!(!self.held.get(), "freed while the kernel holds it");
+    }
+}
+
+/// A buffer's state as its test sees it.
+#[derive(Clone, Default)]
+struct Watch {
+    held: Rc<Cell<bool>>,
+    drops: Rc<Cell<u32>>,
+}
+
+impl Watch {
+    fn buffer(&self, len: usize) -> Watched {
+        Watched { bytes: vec![7; len], held: Rc::clone(&self.held), drops: Rc::clone(&self.drops) }
+    }
+}
+
+struct CountsWakes(AtomicU32);
+
+impl Wake for CountsWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn socket<T>() -> Rc<Socket<T>> {
+    Socket::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()))
+}
+
+fn slots() -> Slots {
+    Slots::new(Pool::new(None))
+}
+
+fn read(socket: &Rc<Socket<Chunk>>, watch: &Watch, len: usize) -> Kind {
+    Kind::Read { socket: Rc::clone(socket), buffer: Buffer::to_receive(watch.buffer(len)) }
+}
+
+fn send(socket: &Rc<Socket<Chunk>>, watch: &Watch, len: usize, is_quiet: bool) -> Kind {
+    Kind::Send(Send::new(Rc::clone(socket), Buffer::to_send(watch.buffer(len)), true, is_quiet))
+}
+
+fn done(key: Key, result: i32) -> Completion {
+    Completion::for_test(key, result, 0)
+}
+
+fn state(slots: &Slots, key: Key) -> Option<State> {
+    slots.table.get(key).map(|operation| operation.state)
+}
+
+#[test]
+fn a_read_that_is_dropped_before_the_push_is_never_seen_by_the_kernel() {
+    let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
+    let key = slots.insert(read(&socket, &watch, 8));
+    assert!(socket.incoming.filler.get() == Filler::Read(key));
+    assert_eq!(slots.orphan(key, &mut fired).0, Next::Nothing);
+    assert!(slots.launch(key).is_none());
+    fired.run();
+    assert_eq!((watch.drops.get(), slots.in_kernel(), slots.table.len()), (1, 0, 0));
+    assert!(socket.incoming.filler.get() == Filler::None);
+}
+
+#[test]
+fn a_read_that_is_dropped_in_flight_keeps_its_buffer_until_the_final_completion() {
+    let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
+    let key = slots.insert(read(&socket, &watch, 8));
+    assert!(slots.launch(key).is_some());
+    watch.held.set(true);
+    assert_eq!(slots.orphan(key, &mut fired).0, Next::Cancel);
+    assert_eq!(slots.orphan(key, &mut fired).0, Next::Nothing, "once");
+    assert!(socket.incoming.filler.get() == Filler::Own(key));
+    watch.held.set(false);
+    assert_eq!(slots.complete(done(key, 3), &mut fired), Next::Nothing);
+    fired.run();
+    assert_eq!((watch.drops.get(), slots.in_kernel(), slots.table.len()), (1, 0, 0));
+    let chunk = socket.incoming.take().unwrap().unwrap().unwrap();
+    assert_eq!(&*chunk, [7; 3], "its bytes are the next one's");
+    assert_eq!(slots.complete(done(key, 3), &mut Fired::default()), Next::Stray, "a late duplicate");
+}
+
+#[test]
+fn a_read_that_is_over_and_then_dropped_gives_its_bytes_back() {
+    for result in [5, 0, -libc::ECONNRESET] {
+        let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
+        let key = slots.insert(read(&socket, &watch, 8));
+        slots.launch(key).unwrap();
+        assert_eq!(slots.complete(done(key, result), &mut fired), Next::Nothing);
+        assert_eq!((state(&slots, key), slots.in_kernel()), (Some(State::Over(result)), 0));
+        assert!(socket.incoming.filler.get() == Filler::Read(key), "the next receive finds it by this");
+        assert_eq!(slots.orphan(key, &mut fired).0, Next::Nothing);
+        fired.run();
+        assert!(socket.incoming.filler.get() == Filler::None);
+        match (result, socket.incoming.take()) {
+            (5, Some(Ok(Some(chunk)))) => assert_eq!(chunk.len(), 5),
+            (0, Some(Ok(None))) | (..0, None) => {}
+            (_, arrived) => panic!("{arrived:?}"),
+        }
+        assert_eq!((watch.drops.get(), slots.table.len()), (1, 0));
+    }
+}
+
+#[test]
+fn a_multishot_goes_on_after_more_and_ends_once() {
+    let (mut slots, socket, mut fired) = (slots(), socket::<OwnedFd>(), Fired::default());
+    let key = slots.insert(Kind::Accept { socket: Rc::clone(&socket), is_multishot: true });
+    slots.launch(key).unwrap();
+    let accepted = std::os::fd::IntoRawFd::into_raw_fd(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+    assert_eq!(slots.complete(Completion::for_test(key, accepted, MORE), &mut fired), Next::Nothing);
+    assert_eq!((slots.in_kernel(), state(&slots, key)), (1, Some(State::InFlight)));
+    assert_eq!(slots.complete(done(key, -libc::EMFILE), &mut fired), Next::Nothing);
+    assert_eq!((slots.in_kernel(), state(&slots, key)), (0, None));
+    assert_eq!(slots.complete(done(key, -libc::EMFILE), &mut fired), Next::Stray);
+    assert_eq!(socket.incoming.take().unwrap().unwrap().unwrap().as_raw_fd(), accepted);
+    assert_eq!(socket.incoming.take().unwrap().unwrap_err().raw_os_error(), Some(libc::EMFILE));
+}
+
+/// No operation with a ticket repeats itself. If the kernel said that one goes on, it would still hold the memory.
+#[test]
+fn nothing_is_freed_by_a_completion_that_is_not_final() {
+    let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
+    let read = slots.insert(read(&socket, &watch, 8));
+    let once = slots.insert(Kind::RecvOnce { socket: Rc::clone(&socket), memory: Some(vec![0; 8]) });
+    watch.held.set(true);
+    for key in [read, once] {
+        slots.launch(key).unwrap();
+        assert_eq!(slots.complete(Completion::for_test(key, 4, MORE), &mut fired), Next::Nothing);
+    }
+    assert_eq!(slots.in_kernel(), 2);
+    assert!(socket.incoming.take().is_none());
+    watch.held.set(false);
+    for key in [read, once] {
+        assert_eq!(slots.complete(done(key, 4), &mut fired), Next::Nothing);
+    }
+    assert_eq!((slots.in_kernel(), socket.incoming.take().unwrap().unwrap().unwrap().len()), (0, 4));
+}
+
+#[test]
+fn a_completion_of_what_was_never_pushed_is_a_stray() {
+    let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
+    let key = slots.insert(read(&socket, &watch, 8));
+    assert_eq!(slots.complete(done(key, 4), &mut fired), Next::Stray);
+    assert_eq!(slots.complete(done(Key::reserved(9), 4), &mut fired), Next::Stray);
+    assert_eq!((state(&slots, key), watch.drops.get()), (Some(State::Queued), 0));
+    drop(slots);
+    assert_eq!(watch.drops.get(), 1, "the kernel never saw it, so it is freed");
+}
+
+#[test]
+fn a_cancel_that_loses_the_race_brings_the_result() {
+    let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
+    let key = slots.insert(send(&socket, &watch, 100, false));
+    slots.launch(key).unwrap();
+    assert_eq!(slots.orphan(key, &mut fired).0, Next::Cancel);
+    assert!(socket.sending.get() == Sending::UnderWay(key), "nothing may be sent beside it");
+    assert_eq!(slots.complete(done(key, 100), &mut fired), Next::Nothing);
+    assert!(socket.sending.get() == Sending::Whole, "all of it went out");
+}
+
+#[test]
+fn a_part_is_gone_on_with_unless_nothing_waits_for_it() {
+    for is_dropped in [false, true] {
+        let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
+        let key = slots.insert(send(&socket, &watch, 100, true));
+        assert!(slots.launch(key).unwrap().is_quiet);
+        if is_dropped {
+            assert_eq!(slots.orphan(key, &mut fired).0, Next::Cancel);
+        }
+        let next = slots.complete(done(key, 60), &mut fired);
+        assert_eq!(next, if is_dropped { Next::Nothing } else { Next::Again });
+        if is_dropped {
+            assert!(socket.sending.get() == Sending::Cut);
+            continue;
+        }
+        assert_eq!((slots.in_kernel(), state(&slots, key)), (0, Some(State::Queued)));
+        assert!(!slots.launch(key).unwrap().is_quiet, "the second time aloud");
+        slots.end_quietly(key, &mut fired);
+        assert_eq!(state(&slots, key), Some(State::InFlight), "its silence says nothing");
+        assert_eq!(slots.complete(done(key, 40), &mut fired), Next::Nothing);
+        assert!(state(&slots, key) == Some(State::Over(0)) && socket.sending.get() == Sending::Whole);
+    }
+}
+
+#[test]
+fn silence_ends_only_a_quiet_send_that_was_pushed() {
+    let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
+    let key = slots.insert(send(&socket, &watch, 100, true));
+    slots.end_quietly(key, &mut fired);
+    assert_eq!(state(&slots, key), Some(State::Queued), "the kernel has not seen it");
+    slots.launch(key).unwrap();
+    slots.end_quietly(key, &mut fired);
+    assert_eq!((state(&slots, key), slots.in_kernel()), (Some(State::Over(0)), 0));
+    slots.end_quietly(key, &mut fired);
+    assert_eq!(slots.in_kernel(), 0, "once");
+    let aloud = slots.insert(send(&socket, &watch, 100, false));
+    slots.launch(aloud).unwrap();
+    slots.end_quietly(aloud, &mut fired);
+    assert_eq!((state(&slots, aloud), slots.in_kernel()), (Some(State::InFlight), 1));
+    assert_eq!(slots.complete(done(aloud, 100), &mut fired), Next::Nothing);
+}
+
+/// Silence says that all was sent that the submission named. So what it can't name whole is sent aloud.
+#[test]
+fn only_a_submission_that_names_all_is_quiet() {
+    let socket = socket();
+    let is_quiet = |buffer| {
+        let mut slots = slots();
+        let key = slots.insert(Kind::Send(Send::new(Rc::clone(&socket), buffer, true, true)));
+        let is_quiet = slots.launch(key).unwrap().is_quiet;
+        let _ = slots.complete(done(key, -libc::EPIPE), &mut Fired::default());
+        is_quiet
+    };
+    for (parts, expected) in [(1, true), (1023, true), (1024, true), (1025, false), (3000, false)] {
+        assert_eq!(is_quiet(Gather::stow(vec![[7u8]; parts])), expected, "{parts} parts");
+        let with_empty_ones: Vec<Vec<u8>> = (0..2 * parts).map(|n| vec![7; n % 2]).collect();
+        assert_eq!(is_quiet(Gather::stow(with_empty_ones)), expected, "{parts} parts among empty ones");
+    }
+    // Reserved, never touched.
+    let huge = Rc::new(vec![0; MOST + 1]);
+    let part = |range: Range<usize>| Part(Rc::clone(&huge), range);
+    assert!(is_quiet(Buffer::to_send(part(0..MOST))));
+    assert!(!is_quiet(Buffer::to_send(part(0..MOST + 1))));
+    assert!(is_quiet(Gather::stow(vec![part(1..MOST + 1)])));
+    assert!(!is_quiet(Gather::stow(vec![part(0..1), part(1..MOST + 1)])));
+}
+
+/// A part of memory that is shared.
+struct Part(Rc<Vec<u8>>, Range<usize>);
+
+impl IoBuf for Part {
+    fn bytes(&self) -> &[u8] {
+        &self.0[self.1.clone()]
+    }
+}
+
+#[test]
+fn a_gather_goes_on_where_it_stopped() {
+    let parts: Vec<Vec<u8>> = (0..3000).map(|n| vec![7; n % 3]).collect();
+    let total: usize = parts.iter().map(Vec::len).sum();
+    let Buffer::Other { gather: Some(mut gather), .. } = Gather::stow(parts) else { panic!("a gather") };
+    let (mut sent, mut pieces) = (0, 0);
+    while sent < total {
+        let part = gather.after(sent);
+        assert!((1..=1024).contains(&part.count) && part.bytes > 0);
+        sent += part.bytes.min(1500);
+        pieces += 1;
+    }
+    assert_eq!((sent, gather.after(total).bytes), (total, 0));
+    assert!(pieces >= 2);
+}
+
+/// What is not kept leaves no slot behind when it is sent, and one when it failed.
+#[test]
+fn a_send_that_is_not_kept_leaves_nothing_behind() {
+    for (result, left) in [(0, 0), (-libc::EPIPE, 1)] {
+        let (mut slots, socket, watch, mut fired) = (slots(), socket::<Chunk>(), Watch::default(), Fired::default());
+        let wakes = Arc::new(CountsWakes(AtomicU32::new(0)));
+        socket.incoming.waiting.set(&Waker::from(Arc::clone(&wakes)));
+        let buffer = Buffer::to_send(watch.buffer(100));
+        let key = slots.insert(Kind::Send(Send::new(Rc::clone(&socket), buffer, true, true).unkept()));
+        slots.launch(key).unwrap();
+        match result {
+            0 => slots.end_quietly(key, &mut fired),
+            errno => assert_eq!(slots.complete(done(key, errno), &mut fired), Next::Nothing),
+        }
+        fired.run();
+        assert_eq!((slots.table.len(), slots.in_kernel()), (left, 0));
+        // The exchange waits for what is received, and would wait for ever.
+        assert_eq!(wakes.0.load(Ordering::Relaxed), u32::from(result < 0));
+        assert_eq!(Rc::strong_count(&socket), 1, "an operation that is over has let go of its file");
+    }
+}
+
+#[test]
+fn the_end_leaves_only_what_the_kernel_holds() {
+    let (mut slots, mut fired) = (slots(), Fired::default());
+    let watches: Vec<Watch> = (0..4).map(|_| Watch::default()).collect();
+    let sockets: Vec<Rc<Socket<Chunk>>> = (0..4).map(|_| socket()).collect();
+    let keys: Vec<Key> = (0..4).map(|n| slots.insert(read(&sockets[n], &watches[n], 8))).collect();
+    slots.launch(keys[1]).unwrap();
+    slots.launch(keys[2]).unwrap();
+    slots.launch(keys[3]).unwrap();
+    let _ = slots.complete(done(keys[3], 8), &mut fired);
+    assert_eq!(slots.orphan(keys[2], &mut fired).0, Next::Cancel);
+    let ending = slots.end([keys[0]].into_iter(), &mut fired);
+    assert_eq!((ending.under_way, ending.leaked), (vec![keys[1], keys[2]], 3));
+    assert_eq!(state(&slots, keys[0]), Some(State::Over(-libc::ECANCELED)));
+    for key in [keys[1], keys[2]] {
+        assert_eq!(slots.complete(done(key, -libc::ECANCELED), &mut fired), Next::Nothing);
+    }
+    assert_eq!(slots.in_kernel(), 0);
+    // A write that was cut short is not gone on with.
+    let key = slots.insert(send(&sockets[0], &watches[0], 100, false));
+    slots.launch(key).unwrap();
+    assert_eq!(slots.complete(done(key, 10), &mut fired), Next::Nothing);
+    assert_eq!(state(&slots, key), Some(State::Over(-libc::ECANCELED)));
+}
+
+/// The barrier: whatever drops the table, what the kernel holds is leaked and counted.
+#[test]
+fn a_table_that_goes_while_the_kernel_holds_it_leaks_it() {
+    let (held, free) = (Watch::default(), Watch::default());
+    let socket = socket();
+    let ring = BufferRing::new();
+    let pool = Pool::new(Some(ring));
+    assert!(pool.has_room());
+    let mut slots = Slots::new(Rc::clone(&pool));
+    let in_kernel = slots.insert(read(&socket, &held, 8));
+    slots.launch(in_kernel).unwrap();
+    held.held.set(true);
+    let queued = slots.insert(send(&socket, &free, 8, true));
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _goes_by_unwinding = slots;
+        std::panic::resume_unwind(Box::new("foreign code"));
+    }));
+    assert!(ended.is_err());
+    assert_eq!(held.drops.get(), 0, "the kernel may still write there");
+    assert!(pool.retire().is_none(), "the receive buffers went the same way");
+    // It is leaked with the rest; the price of a table that is dropped in one piece.
+    assert_eq!((free.drops.get(), queued == in_kernel), (0, false));
+    assert_eq!(Rc::strong_count(&socket), 3);
+}
+
+#[test]
+fn abandoning_counts_what_the_kernel_holds() {
+    let (mut slots, socket, watch) = (slots(), socket(), Watch::default());
+    let key = slots.insert(read(&socket, &watch, 8));
+    slots.launch(key).unwrap();
+    watch.held.set(true);
+    slots.abandon();
+    assert_eq!((slots.abandoned(), slots.in_kernel()), (1, 1));
+    assert_eq!(slots.complete(done(key, 8), &mut Fired::default()), Next::Stray);
+    drop(slots);
+    assert_eq!(watch.drops.get(), 0);
+}
+
+/// A buffer that the kernel picked comes home once.
+#[test]
+fn a_picked_buffer_is_taken_once() {
+    let pool = Pool::new(Some(BufferRing::new()));
+    assert!(pool.has_room());
+    let (mut slots, socket, mut fired) = (Slots::new(Rc::clone(&pool)), socket(), Fired::default());
+    let key = slots.insert(Kind::RecvMultishot { socket: Rc::clone(&socket) });
+    slots.launch(key).unwrap();
+    let picked = |result| Completion::for_test(key, result, MORE | BUFFER | 5 << 16);
+    for _ in 0..2 {
+        assert_eq!(slots.complete(picked(9), &mut fired), Next::Nothing);
+    }
+    assert_eq!(socket.incoming.take().unwrap().unwrap().unwrap().len(), 9);
+    assert!(socket.incoming.take().is_none(), "the second report named nothing of ours");
+    assert_eq!(slots.complete(done(key, -libc::ECANCELED), &mut fired), Next::Nothing);
+}
+
+/// One step of a random script. Numbers pick among what there is.
+#[derive(Clone, Debug)]
+enum Step {
+    Read { len: usize },
+    Send { len: usize, is_quiet: bool, is_kept: bool },
+    Launch(usize),
+    Complete { which: usize, result: i32 },
+    Silence(usize),
+    Drop(usize),
+    Poll(usize),
+    Repeat(usize),
+    Fire,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let number = 0usize..64;
+    prop_oneof![
+        3 => (1usize..200).prop_map(|len| Step::Read { len }),
+        3 => (1usize..200, any::<bool>(), any::<bool>())
+            .prop_map(|(len, is_quiet, is_kept)| Step::Send { len, is_quiet, is_kept }),
+        6 => number.clone().prop_map(Step::Launch),
+        6 => (number.clone(), prop_oneof![-150i32..0, 0i32..220, Just(-libc::EINTR), Just(-libc::EAGAIN)])
+            .prop_map(|(which, result)| Step::Complete { which, result }),
+        3 => number.clone().prop_map(Step::Silence),
+        3 => number.clone().prop_map(Step::Drop),
+        3 => number.clone().prop_map(Step::Poll),
+        1 => number.prop_map(Step::Repeat),
+        1 => Just(Step::Fire),
+    ]
+}
+
+/// An operation as the model sees it.
+struct Modelled {
+    socket: Rc<Socket<Chunk>>,
+    watch: Watch,
+    is_read: bool,
+    /// Bytes that are left to move.
+    left: usize,
+    is_pushed: bool,
+    is_quiet: bool,
+    /// Its ticket is still there.
+    has_ticket: bool,
+    is_over: bool,
+}
+
+/// The table beside a model of what the kernel holds.
+struct Model {
+    slots: Slots,
+    fired: Fired,
+    operations: BTreeMap<u64, Modelled>,
+    /// Names of operations that have ended.
+    ended: RefCell<Vec<u64>>,
+}
+
+impl Model {
+    fn pick(&self, which: usize, is_meant: impl Fn(&Modelled) -> bool) -> Option<Key> {
+        let all: Vec<u64> = self.operations.iter().filter(|(_, it)| is_meant(it)).map(|(name, _)| *name).collect();
+        all.get(which % all.len().max(1)).map(|name| Key::from_u64(*name))
+    }
+
+    fn insert(&mut self, is_read: bool, len: usize, is_quiet: bool, is_kept: bool) {
+        let (socket, watch) = (socket(), Watch::default());
+        let kind = match (is_read, send(&socket, &watch, len, is_quiet)) {
+            (true, other) => {
+                drop(other);
+                watch.drops.set(0);
+                read(&socket, &watch, len)
+            }
+            (false, Kind::Send(send)) if !is_kept => Kind::Send(send.unkept()),
+            (false, kind) => kind,
+        };
+        let key = self.slots.insert(kind);
+        let modelled = Modelled {
+            socket,
+            watch,
+            is_read,
+            left: len,
+            is_pushed: false,
+            is_quiet,
+            has_ticket: true,
+            is_over: false,
+        };
+        self.operations.insert(key.to_u64(), modelled);
+    }
+
+    fn end(&mut self, key: Key) {
+        let it = self.operations.get_mut(&key.to_u64()).unwrap();
+        it.watch.held.set(false);
+        (it.is_pushed, it.is_over) = (false, true);
+        self.ended.borrow_mut().push(key.to_u64());
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Read { len } => self.insert(true, len, false, true),
+            Step::Send { len, is_quiet, is_kept } => self.insert(false, len, is_quiet, is_kept),
+            Step::Launch(which) => {
+                let Some(key) = self.pick(which, |it| !it.is_pushed && !it.is_over && it.has_ticket) else { return };
+                let it = self.operations.get_mut(&key.to_u64()).unwrap();
+                let launched = self.slots.launch(key).expect("it waits");
+                assert_eq!(launched.is_quiet, it.is_quiet);
+                it.is_pushed = true;
+                it.watch.held.set(true);
+            }
+            Step::Complete { which, result } => {
+                let Some(key) = self.pick(which, |it| it.is_pushed) else { return };
+                self.complete(key, result);
+            }
+            Step::Silence(which) => {
+                let Some(key) = self.pick(which, |_| true) else { return };
+                if self.operations[&key.to_u64()].is_pushed && self.operations[&key.to_u64()].is_quiet {
+                    self.end(key);
+                    self.operations.get_mut(&key.to_u64()).unwrap().left = 0;
+                }
+                self.slots.end_quietly(key, &mut self.fired);
+            }
+            Step::Drop(which) => {
+                let Some(key) = self.pick(which, |it| it.has_ticket) else { return };
+                let it = self.operations.get_mut(&key.to_u64()).unwrap();
+                it.has_ticket = false;
+                let (next, _) = self.slots.orphan(key, &mut self.fired);
+                assert_eq!(next == Next::Cancel, it.is_pushed);
+                it.is_over |= !it.is_pushed;
+            }
+            Step::Poll(which) => {
+                let Some(key) = self.pick(which, |it| it.has_ticket && it.is_over) else { return };
+                let it = self.operations.get_mut(&key.to_u64()).unwrap();
+                it.has_ticket = false;
+                if let Some(operation) = self.slots.table.remove(key) {
+                    drop(operation.kind.into_buffer().map(Buffer::unstow::<Watched>));
+                }
+            }
+            Step::Repeat(which) => {
+                let name = self.ended.borrow().get(which).copied();
+                let Some(name) = name else { return };
+                assert_eq!(self.slots.complete(done(Key::from_u64(name), 1), &mut self.fired), Next::Stray);
+            }
+            Step::Fire => std::mem::take(&mut self.fired).run(),
+        }
+    }
+
+    fn complete(&mut self, key: Key, result: i32) {
+        let it = self.operations.get_mut(&key.to_u64()).unwrap();
+        // The kernel moves no more than it was asked to.
+        let result = result.min(i32::try_from(it.left).unwrap());
+        let is_retried = result == -libc::EINTR || (it.is_quiet && result == -libc::EAGAIN);
+        let is_part = !it.is_read && result > 0 && usize::try_from(result).unwrap() < it.left;
+        let goes_on = it.has_ticket && (is_retried || is_part);
+        if !it.is_read && result > 0 {
+            it.left -= usize::try_from(result).unwrap();
+        }
+        // Aloud from now on, unless it was only interrupted.
+        it.is_quiet &= result == -libc::EINTR;
+        if goes_on {
+            it.is_pushed = false;
+            it.watch.held.set(false);
+        } else {
+            self.end(key);
+        }
+        let next = self.slots.complete(done(key, result), &mut self.fired);
+        assert_eq!(next, if goes_on { Next::Again } else { Next::Nothing });
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        let pushed = self.operations.values().filter(|it| it.is_pushed).count();
+        assert_eq!(self.slots.in_kernel(), pushed);
+        for (name, it) in &self.operations {
+            let operation = self.slots.table.get(Key::from_u64(*name));
+            assert!(!it.is_pushed || operation.is_some_and(|operation| operation.state.is_in_kernel()), "{name}");
+            assert!(it.has_ticket || it.is_pushed || operation.is_none(), "{name}: a slot that nothing needs");
+            assert!(it.watch.drops.get() <= 1 && (!it.is_pushed || it.watch.drops.get() == 0));
+            if !it.is_read {
+                let expected = match (it.is_over, it.left) {
+                    (false, _) => Sending::UnderWay(Key::from_u64(*name)),
+                    (true, 0) => Sending::Whole,
+                    (true, _) => Sending::Cut,
+                };
+                assert!(it.socket.sending.get() == expected, "{name}: {} left", it.left);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 8 } else { 512 }, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_kernel_keeps_what_it_holds(steps in prop::collection::vec(step(), 1..120)) {
+        let mut model = Model {
+            slots: slots(),
+            fired: Fired::default(),
+            operations: BTreeMap::new(),
+            ended: RefCell::default(),
+        };
+        for step in &steps {
+            model.take(step);
+            model.check();
+        }
+        let Model { slots, fired, operations, .. } = model;
+        fired.run();
+        let in_kernel = slots.in_kernel();
+        drop(slots);
+        for it in operations.values() {
+            // Not one is freed under the kernel. If the kernel holds nothing, not one is left.
+            prop_assert!(!it.is_pushed || it.watch.drops.get() == 0);
+            prop_assert!(in_kernel > 0 || it.watch.drops.get() == 1);
+            it.watch.held.set(false);
+        }
+    }
+}
