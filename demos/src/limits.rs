@@ -18,10 +18,20 @@ pub fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
+fn reserved(workers: usize) -> usize {
+    RESERVED + RESERVED_PER_WORKER * workers.saturating_sub(1)
+}
+
 /// Connections this process can hold at the same time with so many workers, at least one.
 pub fn connections(workers: usize) -> usize {
-    let reserved = RESERVED + RESERVED_PER_WORKER * workers.saturating_sub(1);
-    open_files().saturating_sub(reserved).clamp(1, MOST_CONNECTIONS)
+    open_files().saturating_sub(reserved(workers)).clamp(1, MOST_CONNECTIONS)
+}
+
+/// Returns whether the workers' listeners may take all connections that wait for them, beside those that are served
+/// with `descriptors` in all. Else the ones that wait would use up what is kept in reserve.
+pub fn has_room_for(descriptors: usize, backlog: u32, workers: usize) -> bool {
+    let ahead = workers.saturating_mul(backlog as usize);
+    open_files() >= descriptors.saturating_add(ahead).saturating_add(reserved(workers))
 }
 
 /// Files this process may have open.

@@ -120,12 +120,18 @@ impl<S: Host> Program for Server<'_, S> {
 
     async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<Served> {
         let Server { args, service, workers, team } = self;
-        let (address, options) = match team {
-            Some(team) => (team.address(), ListenOptions { reuse_port: true, ..ListenOptions::default() }),
+        let connections = connections(args, workers, S::DESCRIPTORS);
+        let mut options = ListenOptions::default();
+        options.accept_ahead = limits::has_room_for(connections * S::DESCRIPTORS * workers, options.backlog, workers);
+        let address = match team {
+            Some(team) => {
+                options.reuse_port = true;
+                team.address()
+            }
             None => {
                 let remote = rt.remote();
                 signals::stop_on_signals(move || remote.stop()).context("cannot watch for signals")?;
-                (args.listen, ListenOptions::default())
+                args.listen
             }
         };
         let listener = listen(&rt, address, &options).await.map_err(|error| refusal(address, &error))?;
@@ -140,7 +146,6 @@ impl<S: Host> Program for Server<'_, S> {
             control::answer(&rt)?;
         }
         let per_address = args.max_per_address.map(|most| most as usize);
-        let connections = connections(args, workers, S::DESCRIPTORS);
         let limits = Limits { connections, per_address, grace: args.grace };
         let shared = service.share(&rt);
         let (theirs, runtime) = (Rc::clone(&shared), rt.clone());

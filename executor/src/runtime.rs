@@ -19,12 +19,16 @@ pub struct ListenOptions {
     pub reuse_port: bool,
     /// `TCP_NODELAY` on the accepted streams: small writes are sent at once.
     pub nodelay: bool,
+    /// Lets a proactor take all connections that wait in the kernel at once, before [`Listener::accept`] asks for
+    /// them: as many as the backlog has, each with its descriptor. That saves a request for each. A program that keeps
+    /// descriptors in reserve turns it off; then at most one connection is taken ahead. Reactors take none ahead.
+    pub accept_ahead: bool,
 }
 
 impl Default for ListenOptions {
-    /// A backlog of 4096, `reuse_addr` and `nodelay` on, `reuse_port` off.
+    /// A backlog of 4096, `reuse_addr`, `nodelay` and `accept_ahead` on, `reuse_port` off.
     fn default() -> Self {
-        ListenOptions { backlog: 4096, reuse_addr: true, reuse_port: false, nodelay: true }
+        ListenOptions { backlog: 4096, reuse_addr: true, reuse_port: false, nodelay: true, accept_ahead: true }
     }
 }
 

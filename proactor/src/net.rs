@@ -15,7 +15,7 @@ use socket2::SockRef;
 use crate::buffer::Buffer;
 use crate::op::{Kind, Send};
 use crate::ring::{self, message::Gather};
-use crate::socket::{Hold, Sending, Socket};
+use crate::socket::{Fill, Hold, Sending, Socket};
 use crate::{Chunk, Context, Feature, Proactor, UringDriver};
 
 /// Listens for TCP connections.
@@ -46,10 +46,16 @@ impl Runtime for Proactor {
 }
 
 /// What is behind a [`TcpListener`].
-#[derive(Debug)]
 pub struct ListenSocket {
     hold: Hold<OwnedFd>,
     proactor: Proactor,
+    fill: Fill<OwnedFd>,
+}
+
+impl std::fmt::Debug for ListenSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListenSocket").field("hold", &self.hold).finish_non_exhaustive()
+    }
 }
 
 impl Acceptor for ListenSocket {
@@ -63,17 +69,22 @@ impl Acceptor for ListenSocket {
         // Accepted sockets inherit it: no system call for each.
         socket.set_tcp_nodelay(options.nodelay)?;
         proactor.context.listen(&socket, addr, options.backlog)?;
-        ListenSocket::from_std(proactor, socket.into())
+        let mut listener = ListenSocket::from_std(proactor, socket.into())?;
+        if !options.accept_ahead {
+            listener.fill = Context::accept_once;
+        }
+        Ok(listener)
     }
 
     /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
     fn from_std(proactor: &Proactor, listener: std::net::TcpListener) -> io::Result<ListenSocket> {
         listener.set_nonblocking(false)?;
-        Ok(ListenSocket { hold: Hold::new(proactor, listener.into())?, proactor: proactor.clone() })
+        let hold = Hold::new(proactor, listener.into())?;
+        Ok(ListenSocket { hold, proactor: proactor.clone(), fill: Context::accept_ahead })
     }
 
     async fn accept(&self) -> io::Result<StreamSocket> {
-        let arrived = self.hold.arrival(Some(Context::fill_listener)).await.expect("filled")?;
+        let arrived = self.hold.arrival(Some(self.fill)).await.expect("filled")?;
         StreamSocket::new(&self.proactor, arrived.expect("a listener has no end of stream"))
     }
 

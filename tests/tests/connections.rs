@@ -11,9 +11,9 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
-use executor::{IoBuf, Listener, Reader, Runtime, Writer};
+use executor::{IoBuf, ListenOptions, Listener, Reader, Runtime, Writer};
 use tests::net::{ask, listen, recv_exactly, serve};
-use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, run};
+use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, open_fds, run};
 
 const MANY: usize = 1000;
 
@@ -188,6 +188,32 @@ fn a_server_stops_in_order<E: Engine>() {
     });
 }
 
+/// A program that keeps descriptors in reserve says so to its listener: then those who wait to be accepted stay with the
+/// kernel, but for one.
+fn a_listener_without_accept_ahead_takes_one_at_most<E: Engine>() {
+    const WAITING: usize = 100;
+    run::<E>(async |rt| {
+        let options = ListenOptions { accept_ahead: false, ..ListenOptions::default() };
+        let mut listener = rt.listen(tests::net::V4, &options).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let inside = std::net::TcpStream::connect(addr).unwrap();
+        let mut accepted = vec![listener.accept().await.unwrap()];
+        // An accept that is given up, so that one may be under way.
+        assert!(rt.timeout(ms(1), listener.accept()).await.is_err());
+        let waiting: Vec<_> = (0..WAITING).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
+        let before = open_fds().len();
+        for _ in 0..20 {
+            rt.sleep(ms(1)).await;
+        }
+        let taken = open_fds().len() - before;
+        assert!(taken <= 1, "{taken} were taken before they were asked for");
+        for _ in 0..WAITING {
+            accepted.push(rt.timeout(ms(10_000), listener.accept()).await.expect("lost").unwrap());
+        }
+        drop((inside, waiting));
+    });
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     suite.limit(60);
@@ -198,5 +224,6 @@ fn main() -> ExitCode {
         generations_of_connections_leave_nothing,
         a_server_stops_in_order,
     );
+    on_every_fallback!(suite, a_listener_without_accept_ahead_takes_one_at_most);
     suite.run()
 }

@@ -94,6 +94,31 @@ fn stray_completions_touch_nothing<E: Engine>() {
     }
 }
 
+/// Only the kernel can say that it has let go of memory. A report that names an operation under way, and is not the
+/// kernel's, is one too many, and ends nothing.
+fn what_an_editor_makes_up_is_not_believed<E: Engine>() {
+    let too_early: fn(&Report) -> Report = |report| Report { result: 5, flags: 0, ..*report };
+    let failed: fn(&Report) -> Report = |report| Report { result: -5, flags: 0, ..*report };
+    for make_up in [too_early, failed] {
+        let bench = Bench::<E>::new();
+        let rt = bench.rt();
+        let added = Rc::new(Cell::new(0));
+        let counter = Rc::clone(&added);
+        let editor = move |reports: &mut Vec<Report>| {
+            let made_up: Vec<_> = reports.iter().filter(|report| names_something(report)).map(make_up).collect();
+            // What is the kernel's own by chance is a report twice.
+            counter.set(counter.get() + made_up.len() as u64);
+            reports.splice(..0, made_up);
+        };
+        E::set_editor(rt, Some(Rc::new(editor)));
+        rt.block_on(converse::<E>(rt));
+        E::set_editor(rt, None);
+        let stats = rt.stats();
+        assert!(added.get() > 100, "{} added: too few to prove anything", added.get());
+        assert_eq!(stats.driver.stray_cqes, Some(added.get()), "{stats}");
+    }
+}
+
 /// Readable, writable: as far as epoll is concerned, anything may be ready.
 const READY: u32 = 0x5;
 
@@ -121,6 +146,7 @@ fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_fallback!(suite, any_order_will_do);
     on_engines!(suite, [ProactorFull, ProactorBare, ProactorOneshot], stray_completions_touch_nothing);
+    on_engines!(suite, [ProactorFull, ProactorBare, ProactorOneshot], what_an_editor_makes_up_is_not_believed);
     on_reactors!(suite, stale_and_spurious_events_touch_nothing);
     suite.run()
 }

@@ -51,6 +51,43 @@ fn parts_arrive_in_their_order<E: Engine>() {
     });
 }
 
+/// Around the 1,024 parts that one submission can name, each so small that the socket takes all of them at once.
+const COUNTS: [usize; 6] = [1, 1023, 1024, 1025, 3000, 100_000];
+
+/// A submission that fits the socket completes in silence on a proactor. That says nothing about parts it did not name.
+fn as_many_small_parts_as_there_are_arrive<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut here, mut there) = rt.unix_pair().unwrap();
+        let (mut stream, peer) = pair::<E>(rt).await;
+        for count in COUNTS {
+            let all: Vec<u8> = (0..count).map(|n| (n % 251) as u8).collect();
+            let parts: Vec<[u8; 1]> = all.iter().map(|byte| [*byte]).collect();
+            let mut peer = peer.try_clone().unwrap();
+            let reading = elsewhere(move || {
+                let mut received = vec![0; count];
+                peer.read_exact(&mut received).map(|()| received)
+            });
+            let (received, ()) = both(reading, async {
+                let (result, back) = stream.write_all_vectored(parts.clone()).await;
+                result.unwrap();
+                assert!(back == parts, "not what was given");
+            })
+            .await;
+            assert!(received.unwrap() == all, "{count} parts through TCP");
+            let (received, ()) = both(recv_exactly(&mut there, count), async {
+                here.write_all_vectored(parts).await.0.unwrap();
+            })
+            .await;
+            assert!(received == all, "{count} parts through a Unix stream");
+        }
+        // Nothing more comes: the next byte is the next write's.
+        stream.write_all("!").await.0.unwrap();
+        let mut next = [0];
+        (&peer).read_exact(&mut next).unwrap();
+        assert_eq!(&next, b"!");
+    });
+}
+
 /// The same through a Unix stream, which the kernel sends by other code.
 fn through_a_unix_stream<E: Engine>() {
     run::<E>(async |rt| {
@@ -197,6 +234,7 @@ async fn recv_some(stream: &mut impl Reader) -> Vec<u8> {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_variant!(suite, parts_arrive_in_their_order, through_a_unix_stream, small_and_empty_lists, dropped_midway);
+    on_every_variant!(suite, as_many_small_parts_as_there_are_arrive);
     on_every_variant!(suite, all_bytes_go_to_std, a_reset_is_not_lost_on_the_way, errors_give_the_buffers_back);
     on_engines!(suite, [ProactorFull, ProactorTiny], a_dropped_hand_over_closes);
     on_every_engine!(suite, one_call_sends_them_all, a_close_without_lingering_resets);

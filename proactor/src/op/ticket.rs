@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
@@ -153,9 +154,17 @@ impl Context {
         operations.start(&self.seam, kind);
     }
 
-    /// Starts to accept on an idle listener.
-    pub(crate) fn fill_listener(&self, socket: &Rc<Socket<std::os::fd::OwnedFd>>) {
-        let is_multishot = self.features.has(Feature::MultishotAccept);
+    /// Starts to accept on an idle listener: one connection.
+    pub(crate) fn accept_once(&self, socket: &Rc<Socket<OwnedFd>>) {
+        self.accept(socket, false);
+    }
+
+    /// Starts to accept on an idle listener: one connection after the other, whether a program asks for them or not.
+    pub(crate) fn accept_ahead(&self, socket: &Rc<Socket<OwnedFd>>) {
+        self.accept(socket, self.features.has(Feature::MultishotAccept));
+    }
+
+    fn accept(&self, socket: &Rc<Socket<OwnedFd>>, is_multishot: bool) {
         let kind = Kind::Accept { socket: Rc::clone(socket), is_multishot };
         self.operations.borrow_mut().start(&self.seam, kind);
     }
