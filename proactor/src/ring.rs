@@ -380,3 +380,37 @@ pub(crate) unsafe fn accepted(number: i32) -> OwnedFd {
     // SAFETY: passed on to the caller.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::NAMES;
+    use crate::setup::Features;
+
+    /// Completions for which the queue has no room lie in the kernel until an enter brings them. Until then a send that
+    /// did not complete may have failed.
+    #[test]
+    fn nothing_is_through_while_completions_lie_in_the_kernel() {
+        const ROOM: u32 = 4;
+        let seam = Seam::new(NAMES);
+        let size = setup::Size { submissions: ROOM, completions: ROOM };
+        // Where io_uring is closed there is no queue to fill.
+        let Ok(mut ring) = Ring::new(&seam, size, false, &mut Features::ALL.clone()) else { return };
+        assert_eq!(ring.completion_entries(), ROOM);
+        for round in 0..2 {
+            for number in 0..ROOM {
+                assert!(ring.push_plain(opcode::Nop::new().build(), u64::from(round * ROOM + number)));
+            }
+            assert!(!ring.is_through(), "the kernel has not taken them");
+            ring.enter(&seam, Some(Duration::ZERO)).unwrap();
+            assert_eq!(ring.is_through(), round == 0, "after {} completions", (round + 1) * ROOM);
+        }
+        let mut reaped = std::iter::from_fn(|| ring.pop()).map(|completion| completion.user_data).collect::<Vec<_>>();
+        assert_eq!(reaped, [0, 1, 2, 3]);
+        assert!(!ring.is_through(), "the queue is empty, and the rest is not in it yet");
+        ring.enter(&seam, Some(Duration::ZERO)).unwrap();
+        assert!(ring.is_through());
+        reaped.extend(std::iter::from_fn(|| ring.pop()).map(|completion| completion.user_data));
+        assert_eq!(reaped, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+}

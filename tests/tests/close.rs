@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use executor::{IoBuf, Reader, Runtime, Stream as _, Writer, yield_now};
 use tests::net::{Pattern, V4, duplex, listen, pair, recv_exactly, recv_to_end, reset};
-use tests::{Engine, Suite, both, ms, on_every_engine, on_every_variant, run};
+use tests::{Engine, Suite, both, ms, on_every_engine, on_every_variant, run, start_then_drop};
 
 fn our_half_close_leaves_reading_open<E: Engine>() {
     run::<E>(async |rt| {
@@ -210,6 +210,28 @@ fn halves_close_one_by_one<E: Engine>() {
     });
 }
 
+/// Bytes may arrive before the reading half goes. Their memory goes with it, and not first with the writing half.
+fn bytes_that_a_dropped_half_has_not_read_are_given_back<E: Engine>() {
+    run::<E>(async |rt| {
+        let (stream, mut peer) = pair::<E>(rt).await;
+        let (mut read, mut write) = stream.split();
+        // A proactor goes on receiving when this is dropped. A reactor takes nothing that is not asked for.
+        start_then_drop(read.recv(), rt.sleep(ms(1))).await;
+        peer.write_all(b"first").unwrap();
+        while E::NAME.starts_with("proactor") && rt.stats().driver.chunks_lent_now == 0 {
+            rt.sleep(ms(1)).await;
+        }
+        peer.write_all(b"second").unwrap();
+        rt.sleep(ms(5)).await;
+        drop(read);
+        assert_eq!(rt.stats().driver.chunks_lent_now, 0);
+        write.write_all("still").await.0.unwrap();
+        let mut received = [0; 5];
+        peer.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"still");
+    });
+}
+
 fn close_reports<E: Engine>() {
     run::<E>(async |rt| {
         let (stream, mut peer) = pair::<E>(rt).await;
@@ -319,6 +341,7 @@ fn main() -> ExitCode {
         the_peers_half_close_leaves_writing_open,
         data_and_end_together,
         a_reset_is_an_error,
+        bytes_that_a_dropped_half_has_not_read_are_given_back,
     );
     on_every_engine!(
         suite,

@@ -84,6 +84,10 @@ impl Life {
                 self.wakes += 1;
                 sim.timeout(time, sim::yield_now()).await.unwrap();
                 self.sleep(2 * time).await;
+                // What is ready at the deadline is in time.
+                self.due += time;
+                self.wakes += 1;
+                sim.timeout(time, sim.sleep(time)).await.unwrap();
             }
             7 => self.abort().await,
             _ => self.outlive().await,
@@ -120,11 +124,16 @@ impl Life {
         self.due += 2 * time;
         self.wakes += 1;
         let (sim, soon, late) = (self.sim.clone(), self.due - time, self.due);
+        let mut group = executor::JoinSet::new();
+        group.add(self.sim.spawn(self.sim.sleep(2 * time)));
+        assert!(!is_ready(&mut pin!(group.join_next())).await);
         let waits = self.sim.spawn(async move {
             sleep.await;
             assert_eq!(sim.elapsed(), soon, "a timer that was passed on");
             sleeper.await.unwrap();
             assert_eq!(sim.elapsed(), late, "a handle that was passed on");
+            group.join_next().await.unwrap().unwrap();
+            assert_eq!(sim.elapsed(), late, "a group that was passed on");
         });
         waits.await.unwrap();
     }
