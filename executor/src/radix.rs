@@ -294,6 +294,19 @@ mod tests {
         assert_eq!(heap.entries, heap.wakers.len(), "not swept, with {} entries", heap.entries);
     }
 
+    /// To look for the first among many would cost every turn of the loop as much.
+    #[test]
+    fn the_first_is_looked_for_among_few() {
+        let mut heap = RadixHeap::new();
+        let begin = 1 << 20;
+        for number in 1..=LOOKED_THROUGH as u64 {
+            heap.insert(begin + number, Waker::noop().clone());
+            assert_eq!(heap.next_deadline(), Some(begin + 1));
+        }
+        heap.insert(begin + 1, Waker::noop().clone());
+        assert_eq!(heap.next_deadline(), Some(begin), "the time at which the bucket begins");
+    }
+
     #[test]
     fn cancelled_timers_leave_little_and_then_nothing() {
         let mut model = Model::new(1);

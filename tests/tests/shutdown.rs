@@ -13,12 +13,13 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::ThreadId;
 
 use executor::{
-    IoBuf, JoinError, JoinHandle, ListenOptions, Listener, Net as _, Reader, Runtime, Stream as _, Writer,
-    live_headers, yield_now,
+    BlockingConfig, Config, IoBuf, JoinError, JoinHandle, ListenOptions, Listener, Net as _, Reader, Runtime,
+    Stream as _, Writer, live_headers, panic_text, yield_now,
 };
 use tests::net::{V4, duplex, listen, pair};
 use tests::{
@@ -497,6 +498,56 @@ fn a_handle_that_is_left_keeps_no_wakers<E: Engine>() {
     bench.finish();
 }
 
+/// Panics when it is dropped, or when what is in it is.
+struct Bomb(&'static str, #[expect(dead_code, reason = "it is dropped")] Option<mpsc::Sender<()>>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("{}", self.0);
+    }
+}
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// What the end drops is foreign code: tasks, jobs that have not begun, what other threads have posted, the wakers of
+/// timers. Each may panic. All panics are reported, and the end goes on to its end.
+fn destructors_that_panic_do_not_stop_it<E: Engine>() {
+    let reported = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&reported);
+    let config = Config {
+        on_task_panic: Rc::new(move |payload| seen.borrow_mut().push(panic_text(payload.as_ref()).to_owned())),
+        blocking: BlockingConfig { max_threads: 1, ..BlockingConfig::default() },
+        ..Config::default()
+    };
+    let mut bench = Bench::<E>::with(config);
+    let rt = bench.handle();
+    let task = Bomb("a task", None);
+    rt.spawn(async move {
+        let _task = task;
+        pending::<()>().await;
+    })
+    .detach();
+    // The one thread is held until the end drops the job behind it.
+    let (release, held) = mpsc::channel();
+    rt.spawn_blocking(move || held.recv().unwrap_err()).detach();
+    let job = Bomb("a job", Some(release));
+    rt.spawn_blocking(move || drop(job)).detach();
+    rt.block_on(yield_now());
+    let mut sleep = rt.sleep(ms(3_600_000));
+    let waker = Waker::from(Arc::new(Bomb("a waker", None)));
+    assert!(Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    let (remote, message) = (rt.remote(), Bomb("a message", None));
+    std::thread::spawn(move || remote.spawn(move || async move { drop(message) }).map(drop).unwrap()).join().unwrap();
+    bench.end();
+    reported.borrow_mut().sort();
+    assert_eq!(*reported.borrow(), ["a job", "a message", "a task", "a waker"]);
+    drop((rt, sleep));
+    assert_eq!(bench.finish().tasks_panicked, 4);
+}
+
 fn runtimes_one_after_another<E: Engine>() {
     let before = tests::open_fds().len();
     for n in 0..200 {
@@ -532,6 +583,7 @@ fn main() -> ExitCode {
         the_end_wakes_each_future_that_waits,
         a_waker_that_outlives_it_finds_no_queue,
         a_handle_that_is_left_keeps_no_wakers,
+        destructors_that_panic_do_not_stop_it,
         runtimes_one_after_another,
     );
     on_engines!(suite, [ProactorFull], five_thousand_receives_in_flight);

@@ -3,9 +3,10 @@
 //!
 //! Method: each figure moved by one known event; the list of fields compared between the engines.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io::Write;
 use std::process::ExitCode;
+use std::task::Poll;
 
 use executor::{Config, Reader, yield_now};
 use tests::net::pair;
@@ -36,6 +37,24 @@ fn each_figure_counts_its_own<E: Engine>() {
     settle::<E>(rt);
     let stats = bench.finish();
     assert_eq!((stats.tasks_spawned, stats.tasks_refused), (2, 1), "kept after the end");
+}
+
+/// A task may be woken in its last poll, or after it.
+fn wakes_that_come_too_late_are_counted<E: Engine>() {
+    run::<E>(async |rt| {
+        for wakes_itself in [false, true] {
+            let before = rt.stats().wakes_stale;
+            let task = rt.spawn(poll_fn(move |cx| {
+                if wakes_itself {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Ready(cx.waker().clone())
+            }));
+            task.await.unwrap().wake();
+            yield_now().await;
+            assert_eq!(rt.stats().wakes_stale - before, 1, "wakes itself: {wakes_itself}");
+        }
+    });
 }
 
 fn a_line_leaves_zeros_out<E: Engine>() {
@@ -87,7 +106,7 @@ fn what_does_not_exist_is_absent() {
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    on_every_engine!(suite, each_figure_counts_its_own, a_line_leaves_zeros_out);
+    on_every_engine!(suite, each_figure_counts_its_own, wakes_that_come_too_late_are_counted, a_line_leaves_zeros_out);
     if suite.is_available::<ProactorFull>() {
         suite.add_plain("what_does_not_exist_is_absent", what_does_not_exist_is_absent);
     }
