@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use executor::{IoBuf, Reader, Runtime, Stream as _, Writer, yield_now};
 use tests::net::{Pattern, V4, duplex, listen, pair, recv_exactly, recv_to_end, reset};
-use tests::{Engine, Suite, both, ms, on_every_engine, on_every_variant, run, start_then_drop};
+use tests::{Engine, Suite, both, ms, on_every_engine, on_every_variant, on_reactors, run, start_then_drop};
 
 fn our_half_close_leaves_reading_open<E: Engine>() {
     run::<E>(async |rt| {
@@ -210,6 +210,27 @@ fn halves_close_one_by_one<E: Engine>() {
     });
 }
 
+/// The last half closes, which says it all. Telling the peer of an end before would be another call for each connection.
+fn a_dropped_stream_costs_one_call<E: Engine>() {
+    run::<E>(async |rt| {
+        let (stream, _peer) = pair::<E>(rt).await;
+        let (other, _other_peer) = pair::<E>(rt).await;
+        let calls = || {
+            let calls = rt.stats().driver.system_calls;
+            let count = |name| calls.iter().find(|(other, _)| *other == name).map_or(0, |(_, count)| *count);
+            ["shutdown", "close"].map(count)
+        };
+        let before = calls();
+        drop(stream);
+        assert_eq!(calls(), [before[0], before[1] + 1], "a stream");
+        let (read, write) = other.split();
+        drop(read);
+        assert_eq!(calls(), [before[0], before[1] + 1], "a reading half");
+        drop(write);
+        assert_eq!(calls(), [before[0], before[1] + 2], "the last half");
+    });
+}
+
 /// Bytes may arrive before the reading half goes. Their memory goes with it, and not first with the writing half.
 fn bytes_that_a_dropped_half_has_not_read_are_given_back<E: Engine>() {
     run::<E>(async |rt| {
@@ -358,5 +379,6 @@ fn main() -> ExitCode {
         parked_connections_stay_silent,
         a_full_writer_waits_through_the_peers_end,
     );
+    on_reactors!(suite, a_dropped_stream_costs_one_call);
     suite.run()
 }

@@ -196,6 +196,33 @@ fn nothing_is_late_early_or_done_twice() {
     });
 }
 
+/// All have ended when the group is asked for the first.
+#[test]
+fn a_group_gives_results_in_the_order_of_their_ends() {
+    sim::for_each_seed(50, |seed| {
+        let sim = Sim::calm(seed);
+        let mut random = Rng::with_seed(seed);
+        sim.block_on(async {
+            let mut group = executor::JoinSet::new();
+            for number in 0..random.u32(1..20) {
+                let (time, sim_of_task) = (Duration::from_millis(random.u64(1..10)), sim.clone());
+                group.add(sim.spawn(async move {
+                    sim_of_task.sleep(time).await;
+                    (time, number)
+                }));
+            }
+            assert!(!is_ready(&mut pin!(group.join_next())).await);
+            sim.sleep(HOUR).await;
+            let mut ends = Vec::new();
+            while let Some(end) = group.join_next().await {
+                ends.push(end.unwrap());
+            }
+            assert!(ends.is_sorted(), "{ends:?}");
+        });
+        sim.finish();
+    });
+}
+
 #[test]
 fn busy_tasks_take_turns_and_time_goes_on() {
     sim::for_each_seed(50, |seed| {
