@@ -49,9 +49,9 @@ struct Looks {
     turns: Rc<RefCell<Vec<Duration>>>,
 }
 
-struct Nobody;
+struct Silent;
 
-impl Unpark for Nobody {
+impl Unpark for Silent {
     fn unpark(&self) {}
 }
 
@@ -74,7 +74,7 @@ impl Driver for Looks {
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
-        Arc::new(Nobody)
+        Arc::new(Silent)
     }
 
     fn as_fd(&mut self) -> io::Result<BorrowedFd<'_>> {
