@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
-use executor::{IoBuf, Listener, Reader, Runtime, Writer};
-use tests::net::{ask, listen, recv_exactly, serve};
+use executor::{IoBuf, ListenOptions, Listener, Reader, Runtime, Writer};
+use socket2::SockRef;
+use tests::net::{V4, ask, listen, recv_exactly, serve};
 use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, run};
 
 const MANY: usize = 1000;
@@ -188,6 +189,25 @@ fn a_server_stops_in_order<E: Engine>() {
     });
 }
 
+/// Small writes are sent at once unless a program says otherwise, to the listener or to the stream.
+fn small_writes_are_sent_at_once<E: Engine>() {
+    run::<E>(async |rt| {
+        for nodelay in [true, false] {
+            let mut listener = rt.listen(V4, &ListenOptions { nodelay, ..ListenOptions::default() }).unwrap();
+            let connected = rt.connect(listener.local_addr().unwrap()).await.unwrap();
+            let accepted = listener.accept().await.unwrap();
+            assert_eq!(accepted.nodelay().unwrap(), nodelay, "as the listener was told");
+            assert!(connected.nodelay().unwrap());
+            for nodelay in [false, true] {
+                connected.set_nodelay(nodelay).unwrap();
+                assert_eq!(SockRef::from(&connected).tcp_nodelay().unwrap(), nodelay);
+                assert_eq!(connected.nodelay().unwrap(), nodelay);
+            }
+        }
+        assert!(ListenOptions::default().nodelay);
+    });
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     suite.limit(60);
@@ -197,6 +217,7 @@ fn main() -> ExitCode {
         connects_from_threads_are_all_served,
         generations_of_connections_leave_nothing,
         a_server_stops_in_order,
+        small_writes_are_sent_at_once,
     );
     suite.run()
 }

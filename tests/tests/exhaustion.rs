@@ -116,6 +116,18 @@ fn errors_of_one_connection_do_not_end_the_loop<E: Engine>() {
     });
 }
 
+/// It was gone before it was accepted, and says nothing about the next one.
+fn a_connection_that_was_aborted_costs_no_pause<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        fail_three_accepts::<E>(rt, 103);
+        let _peer = TcpStream::connect(addr).unwrap();
+        listener.accept().await.unwrap();
+        E::set_judge(rt, None);
+        assert_eq!(rt.stats().accept_pauses, 0);
+    });
+}
+
 /// ENFILE, ENOBUFS, ENOMEM, EMFILE: waited out, with a pause that grows.
 fn shortages_are_waited_out<E: Engine>() {
     run::<E>(async |rt| {
@@ -242,6 +254,7 @@ fn main() -> ExitCode {
     on_every_fallback!(
         suite,
         errors_of_one_connection_do_not_end_the_loop,
+        a_connection_that_was_aborted_costs_no_pause,
         shortages_are_waited_out,
         other_errors_end_accept,
     );

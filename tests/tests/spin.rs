@@ -147,6 +147,25 @@ fn nothing_is_missed<E: Engine>() {
     bench.finish();
 }
 
+/// While the loop looks by itself, nothing has to wake it.
+fn a_wake_during_the_spin_costs_no_call<E: Engine>() {
+    let bench = spinning::<E>(LONG);
+    let rt = bench.rt();
+    let writes = || {
+        let calls = rt.stats().driver.system_calls;
+        calls.iter().find(|(name, _)| *name == "write").map_or(0, |(_, count)| *count)
+    };
+    let (before, remote) = (writes(), rt.remote());
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(ms(20));
+        remote.stop();
+    });
+    rt.block_on(rt.stopped());
+    thread.join().unwrap();
+    assert_eq!(writes(), before);
+    bench.finish();
+}
+
 /// A wake that comes when the spin is over finds the loop asleep, and wakes it.
 fn the_sleep_after_it_is_a_usual_one<E: Engine>() {
     let bench = spinning::<E>(ms(1));
@@ -169,6 +188,7 @@ fn main() -> ExitCode {
         it_spins_and_then_sleeps,
         without_it_sleeps_at_once,
         nothing_is_missed,
+        a_wake_during_the_spin_costs_no_call,
         the_sleep_after_it_is_a_usual_one
     );
     suite.run()

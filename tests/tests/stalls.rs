@@ -4,7 +4,7 @@
 //! Method: a clock that is moved by hand, inside of polls, says exactly how long each took; on the engines, where clocks
 //! move by themselves, a sleep that blocks. What stays of many tasks is counted by an allocator.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::pending;
 use std::panic::resume_unwind;
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use executor::{Config, Stall, StallWatch, yield_now};
-use tests::{Bench, Engine, Suite, by_hand, ms, on_every_engine};
+use executor::{Config, Executor, Stall, StallWatch, yield_now};
+use tests::{Bench, ByHand, Engine, Suite, by_hand, ms, on_every_engine};
 
 const LIMIT: Duration = ms(20);
 
@@ -125,6 +125,32 @@ fn a_hook_that_panics_and_names_used_again() {
     assert_eq!((reports.get(), panics.get()), (50, 50));
 }
 
+/// A hook is code of the program's: it may do all that a task may.
+fn a_hook_may_use_the_runtime() {
+    type Rt = Rc<OnceCell<Executor<ByHand>>>;
+    let (slot, ran, panics) = (Rt::default(), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let (of_hook, counter, seen) = (Rc::clone(&slot), Rc::clone(&ran), Rc::clone(&panics));
+    let on_stall = Rc::new(move |_: &Stall| {
+        let counter = Rc::clone(&counter);
+        of_hook.get().expect("set below").spawn(async move { counter.set(counter.get() + 1) }).detach();
+    });
+    let config = Config {
+        stall_watch: Some(StallWatch { limit: LIMIT, on_stall }),
+        on_task_panic: Rc::new(move |_| seen.set(seen.get() + 1)),
+        ..Config::default()
+    };
+    let (rt, clock) = by_hand(config);
+    assert!(slot.set(rt.clone()).is_ok());
+    rt.block_on(async {
+        for _ in 0..3 {
+            let inside = Rc::clone(&clock);
+            rt.spawn(async move { hold(&inside, LIMIT) }).await.unwrap();
+        }
+        yield_now().await;
+    });
+    assert_eq!((ran.get(), panics.get()), (3, 0));
+}
+
 /// Tasks return, panic, or are aborted, polled before or not. A place takes 24 bytes, and none may stay.
 fn tasks_that_have_ended_leave_nothing() {
     const TASKS: u32 = 10_000;
@@ -177,6 +203,7 @@ fn main() -> ExitCode {
     suite.add_plain("each_stall_is_reported_once_and_no_other_poll", each_stall_is_reported_once_and_no_other_poll);
     suite.add_plain("the_place_is_the_callers", the_place_is_the_callers);
     suite.add_plain("a_hook_that_panics_and_names_used_again", a_hook_that_panics_and_names_used_again);
+    suite.add_plain("a_hook_may_use_the_runtime", a_hook_may_use_the_runtime);
     suite.add_plain("tasks_that_have_ended_leave_nothing", tasks_that_have_ended_leave_nothing);
     on_every_engine!(suite, a_task_that_blocks_is_found);
     suite.run()
