@@ -252,6 +252,12 @@ mod tests {
         for behavior in [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip] {
             assert_eq!(next(3, behavior), ms(10), "in time, {behavior:?}");
         }
+        // What is due just now is missed, too, if the one before it is handed out now.
+        for (late, next_but_one) in [(10, 20), (20, 30)] {
+            assert_eq!(next(late, MissedTickBehavior::Burst), ms(10));
+            assert_eq!(next(late, MissedTickBehavior::Delay), ms(next_but_one));
+            assert_eq!(next(late, MissedTickBehavior::Skip), ms(next_but_one));
+        }
         assert_eq!(next(25, MissedTickBehavior::Burst), ms(10));
         assert_eq!(next(25, MissedTickBehavior::Delay), ms(35));
         assert_eq!(next(25, MissedTickBehavior::Skip), ms(30));

@@ -210,6 +210,34 @@ fn halves_close_one_by_one<E: Engine>() {
     });
 }
 
+/// Either side, or both.
+fn each_side_ends_by_itself<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        // A receive has been under way.
+        start_then_drop(stream.recv(), rt.sleep(ms(1))).await;
+        stream.shutdown_how(Shutdown::Read).unwrap();
+        assert!(stream.recv().await.unwrap().bytes().is_empty());
+        stream.write_all("still").await.0.unwrap();
+        let mut received = [0; 5];
+        peer.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"still");
+
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        stream.shutdown_how(Shutdown::Write).unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+        peer.write_all(b"answer").unwrap();
+        assert_eq!(recv_exactly(&mut stream, 6).await, b"answer");
+        assert_eq!(stream.write_all("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        stream.shutdown_how(Shutdown::Both).unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+        assert!(stream.recv().await.unwrap().bytes().is_empty());
+        assert_eq!(stream.write_all("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
 /// The last half closes, which says it all. Telling the peer of an end before would be another call for each connection.
 fn a_dropped_stream_costs_one_call<E: Engine>() {
     run::<E>(async |rt| {
@@ -362,6 +390,7 @@ fn main() -> ExitCode {
         the_peers_half_close_leaves_writing_open,
         data_and_end_together,
         a_reset_is_an_error,
+        each_side_ends_by_itself,
         bytes_that_a_dropped_half_has_not_read_are_given_back,
     );
     on_every_engine!(

@@ -148,7 +148,8 @@ fn buffers_are_kept_up_to_a_bound<E: Engine>() {
         }
         drop(lent);
         let kept = rt.stats().driver.pool_bytes_now;
-        assert!((1..=most_kept::<E>()).contains(&kept), "{kept} bytes are kept");
+        let most = most_kept::<E>();
+        assert!((most / 2..=most).contains(&kept), "{kept} bytes are kept");
     });
 }
 

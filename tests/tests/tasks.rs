@@ -458,6 +458,13 @@ fn a_join_set_keeps_to_the_order_of_ends<E: Engine>() {
         for number in [2, 0, 3, 1] {
             assert_eq!(group.join_next().await.unwrap().unwrap(), number);
         }
+        // Those that have ended before they join come in the order in which they do.
+        let ended: Vec<_> = (0..4).map(|number| rt.spawn(ready(number))).collect();
+        yield_now().await;
+        ended.into_iter().rev().for_each(|task| group.add(task));
+        for number in (0..4).rev() {
+            assert_eq!(group.join_next().await.unwrap().unwrap(), number);
+        }
     });
 }
 
