@@ -23,8 +23,8 @@ use executor::{
 };
 use tests::net::{V4, duplex, listen, pair};
 use tests::{
-    Bench, CountsDrops, Engine, Stream, Suite, is_closed, ms, on_engines, on_every_engine, on_every_fallback, panics,
-    poll_idle, poll_once,
+    Bench, CountsDrops, Engine, Stream, Suite, is_closed, kernel_registrations, ms, on_engines, on_every_engine,
+    on_every_fallback, on_reactors, panics, poll_idle, poll_once,
 };
 
 #[global_allocator]
@@ -480,6 +480,28 @@ fn a_waker_that_outlives_it_finds_no_queue<E: Engine>() {
     bench.finish();
 }
 
+/// A foreign loop may keep a duplicate of the descriptor by which it watches the runtime, and with it the epoll
+/// instance. The streams that live on have left that.
+fn streams_that_outlive_it_are_no_longer_watched<E: Engine>() {
+    let mut bench = Bench::<E>::new();
+    let rt = bench.handle();
+    let mut pairs = Vec::new();
+    bench.rt().block_on(async {
+        for _ in 0..10 {
+            let (mut stream, peer) = pair::<E>(&rt).await;
+            // Level-triggered, epoll is asked when somebody waits.
+            assert!(rt.timeout(ms(1), stream.recv()).await.is_err());
+            pairs.push((stream, peer));
+        }
+    });
+    assert_eq!(kernel_registrations(), 11, "the streams, and the wake-up descriptor");
+    let kept = rt.as_fd().unwrap();
+    bench.end();
+    assert_eq!(kernel_registrations(), 1);
+    drop((pairs, kept, rt));
+    bench.finish();
+}
+
 /// Handles may live on for long, and keep nothing that tasks had.
 fn a_handle_that_is_left_keeps_no_wakers<E: Engine>() {
     let before = live_headers();
@@ -586,6 +608,7 @@ fn main() -> ExitCode {
         destructors_that_panic_do_not_stop_it,
         runtimes_one_after_another,
     );
+    on_reactors!(suite, streams_that_outlive_it_are_no_longer_watched);
     on_engines!(suite, [ProactorFull], five_thousand_receives_in_flight);
     suite.run()
 }
