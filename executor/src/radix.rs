@@ -297,14 +297,13 @@ mod tests {
     /// To look for the first among many would cost every turn of the loop as much.
     #[test]
     fn the_first_is_looked_for_among_few() {
-        let mut heap = RadixHeap::new();
-        let begin = 1 << 20;
-        for number in 1..=LOOKED_THROUGH as u64 {
+        let (mut heap, begin) = (RadixHeap::new(), 1 << 20);
+        for number in 1..=1000 {
             heap.insert(begin + number, Waker::noop().clone());
-            assert_eq!(heap.next_deadline(), Some(begin + 1));
+            let few = number <= 10;
+            assert!(!few || heap.next_deadline() == Some(begin + 1), "the first itself, of {number}");
         }
-        heap.insert(begin + 1, Waker::noop().clone());
-        assert_eq!(heap.next_deadline(), Some(begin), "the time at which the bucket begins");
+        assert_eq!(heap.next_deadline(), Some(begin), "the time at which their bucket begins");
     }
 
     #[test]

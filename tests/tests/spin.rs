@@ -30,7 +30,7 @@ fn processor_time() -> Duration {
 
 /// Whenever it runs out of work, and not only the first time.
 fn it_spins_and_then_sleeps<E: Engine>() {
-    let bench = spinning::<E>(ms(20));
+    let bench = spinning::<E>(ms(60));
     let rt = bench.rt();
     for period in 1..=2 {
         let (turns, used) = (rt.stats().turns, processor_time());
