@@ -393,9 +393,9 @@ mod tests {
     fn nothing_is_through_while_completions_lie_in_the_kernel() {
         const ROOM: u32 = 4;
         let seam = Seam::new(NAMES);
-        let size = setup::Size { submissions: ROOM, completions: ROOM };
+        let (size, mut features) = (setup::Size { submissions: ROOM, completions: ROOM }, Features::ALL);
         // Where io_uring is closed there is no queue to fill.
-        let Ok(mut ring) = Ring::new(&seam, size, false, &mut Features::ALL.clone()) else { return };
+        let Ok(mut ring) = Ring::new(&seam, size, false, &mut features) else { return };
         assert_eq!(ring.completion_entries(), ROOM);
         for round in 0..2 {
             for number in 0..ROOM {

@@ -489,7 +489,7 @@ fn streams_that_outlive_it_are_no_longer_watched<E: Engine>() {
     bench.rt().block_on(async {
         for _ in 0..10 {
             let (mut stream, peer) = pair::<E>(&rt).await;
-            // Level-triggered, epoll is asked when somebody waits.
+            // Level-triggered, epoll is asked when a task waits.
             assert!(rt.timeout(ms(1), stream.recv()).await.is_err());
             pairs.push((stream, peer));
         }
