@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use executor::{Config, Driver, DriverStats, Executor, Fired, IoBuf, Reader, Unpark, Writer};
 use rustix::time::{ClockId, clock_gettime};
 use tests::net::pair;
-use tests::{Bench, Engine, Suite, ms, on_every_engine};
+use tests::{Bench, Engine, Suite, ms, on_every_engine, settle};
 
 /// More than any test here sleeps, and less than the watchdog's patience.
 const LONG: Duration = ms(5000);
@@ -157,12 +157,16 @@ fn a_wake_during_the_spin_costs_no_call<E: Engine>() {
     };
     let (before, remote) = (writes(), rt.remote());
     let thread = std::thread::spawn(move || {
-        std::thread::sleep(ms(20));
+        for _ in 0..1000 {
+            drop(remote.spawn(|| async {}).unwrap());
+            std::thread::sleep(Duration::from_micros(50));
+        }
         remote.stop();
     });
     rt.block_on(rt.stopped());
     thread.join().unwrap();
     assert_eq!(writes(), before);
+    settle::<E>(rt);
     bench.finish();
 }
 
