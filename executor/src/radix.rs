@@ -246,6 +246,66 @@ mod tests {
         }
     }
 
+    impl RadixHeap {
+        /// Places for entries in all buckets, used or not.
+        fn room(&self) -> usize {
+            self.buckets.iter().map(Vec::capacity).sum()
+        }
+    }
+
+    #[test]
+    fn what_is_cancelled_and_what_fires_gives_its_memory_back() {
+        const MANY: u64 = 100_000;
+        let mut heap = RadixHeap::new();
+        // In one bucket, and in many.
+        for spread in [0, 1_000_003] {
+            let deadlines = |now: u64| (1..=MANY).map(move |number| now + (1 << 40) + number * spread);
+            let mut keys = deadlines(heap.now).map(|deadline| heap.insert(deadline, Waker::noop().clone()));
+            let keys: Vec<_> = keys.by_ref().collect();
+            assert!(heap.room() >= MANY as usize);
+            for key in keys {
+                assert!(heap.remove(key).is_some());
+            }
+            assert!(heap.room() <= REMAINS, "cancelled: room for {} entries is kept", heap.room());
+
+            for deadline in deadlines(heap.now) {
+                heap.insert(deadline, Waker::noop().clone());
+            }
+            let (end, mut fired) = (heap.now + (2 << 40), 0);
+            heap.advance(end, |_| fired += 1);
+            assert_eq!((fired, heap.entries), (MANY, 0));
+            assert!(heap.room() <= REMAINS, "fired: room for {} entries is kept", heap.room());
+        }
+    }
+
+    /// A sweep looks at every entry, so there must be many to find.
+    #[test]
+    fn a_sweep_is_made_when_most_are_cancelled_and_not_before() {
+        let mut heap = RadixHeap::new();
+        let set = 10 * REMAINS;
+        let keys: Vec<_> = (0..set as u64).map(|number| heap.insert(1000 + number, Waker::noop().clone())).collect();
+        // As many remains as timers, and those that are no reason.
+        let last = (set + REMAINS).div_ceil(2);
+        for (cancelled, key) in (1..).zip(&keys[..last]) {
+            heap.remove(*key);
+            assert_eq!(heap.entries, set, "swept after {cancelled} of {set} were cancelled");
+        }
+        heap.remove(keys[last]);
+        assert_eq!(heap.entries, heap.wakers.len(), "not swept, with {} entries", heap.entries);
+    }
+
+    /// To look for the first among many would cost every turn of the loop as much.
+    #[test]
+    fn the_first_is_looked_for_among_few() {
+        let (mut heap, begin) = (RadixHeap::new(), 1 << 20);
+        for number in 1..=1000 {
+            heap.insert(begin + number, Waker::noop().clone());
+            let few = number <= 10;
+            assert!(!few || heap.next_deadline() == Some(begin + 1), "the first itself, of {number}");
+        }
+        assert_eq!(heap.next_deadline(), Some(begin), "the time at which their bucket begins");
+    }
+
     #[test]
     fn cancelled_timers_leave_little_and_then_nothing() {
         let mut model = Model::new(1);

@@ -252,6 +252,12 @@ mod tests {
         for behavior in [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip] {
             assert_eq!(next(3, behavior), ms(10), "in time, {behavior:?}");
         }
+        // What is due just now is missed, too, if the one before it is handed out now.
+        for (late, next_but_one) in [(10, 20), (20, 30)] {
+            assert_eq!(next(late, MissedTickBehavior::Burst), ms(10));
+            assert_eq!(next(late, MissedTickBehavior::Delay), ms(next_but_one));
+            assert_eq!(next(late, MissedTickBehavior::Skip), ms(next_but_one));
+        }
         assert_eq!(next(25, MissedTickBehavior::Burst), ms(10));
         assert_eq!(next(25, MissedTickBehavior::Delay), ms(35));
         assert_eq!(next(25, MissedTickBehavior::Skip), ms(30));
@@ -272,5 +278,31 @@ mod tests {
         assert_eq!((fired.wakers.len(), timers.len()), (1, 2));
         drop(sleeps);
         assert_eq!(timers.len(), 0, "a dropped timer leaves nothing");
+    }
+
+    struct Silent;
+
+    impl std::task::Wake for Silent {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+
+    /// A task may be woken by something else, and look at its timer again. That is not to cost a new entry, nor the
+    /// place among timers of the same deadline.
+    #[test]
+    fn a_timer_that_is_looked_at_again_keeps_its_place() {
+        let start = Instant::now();
+        let timers = Timers::new(start);
+        let wakers = [(); 3].map(|()| Waker::from(std::sync::Arc::new(Silent)));
+        let mut sleeps = [(); 3].map(|()| Sleep::new(Rc::clone(&timers), Some(start + Duration::from_millis(5))));
+        for _ in 0..2 {
+            for (sleep, waker) in sleeps.iter_mut().zip(&wakers).rev() {
+                assert!(Pin::new(sleep).poll(&mut Context::from_waker(waker)).is_pending());
+            }
+        }
+        assert!(Pin::new(&mut sleeps[2]).poll(&mut Context::from_waker(&wakers[2])).is_pending());
+        let mut fired = Fired::default();
+        timers.expire(start + Duration::from_millis(5), &mut fired);
+        let order = fired.wakers.iter().map(|fired| wakers.iter().position(|waker| waker.will_wake(fired)).unwrap());
+        assert_eq!(order.collect::<Vec<_>>(), [2, 1, 0]);
     }
 }

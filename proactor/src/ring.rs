@@ -391,3 +391,60 @@ pub(crate) fn close(seam: &Seam, fd: OwnedFd) -> io::Result<()> {
     let closed = if closed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     verdict.and(closed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::NAMES;
+    use crate::setup::{Feature, Features};
+
+    /// Completions for which the queue has no room lie in the kernel until an enter brings them. Until then a send that
+    /// did not complete may have failed.
+    #[test]
+    fn nothing_is_through_while_completions_lie_in_the_kernel() {
+        const ROOM: u32 = 4;
+        let seam = Seam::new(NAMES);
+        let (size, mut features) = (setup::Size { submissions: ROOM, completions: ROOM }, Features::ALL);
+        // Where io_uring is closed there is no queue to fill.
+        let Ok(mut ring) = Ring::new(&seam, size, false, &mut features) else { return };
+        assert_eq!(ring.completion_entries(), ROOM);
+        for round in 0..2 {
+            for number in 0..ROOM {
+                assert!(ring.push_plain(opcode::Nop::new().build(), u64::from(round * ROOM + number)));
+            }
+            assert!(!ring.is_through(), "the kernel has not taken them");
+            ring.enter(&seam, Some(Duration::ZERO)).unwrap();
+            assert_eq!(ring.is_through(), round == 0, "after {} completions", (round + 1) * ROOM);
+        }
+        let mut reaped = std::iter::from_fn(|| ring.pop()).map(|completion| completion.user_data).collect::<Vec<_>>();
+        assert_eq!(reaped, [0, 1, 2, 3]);
+        assert!(!ring.is_through(), "the queue is empty, and the rest is not in it yet");
+        assert!(ring.has_business(), "an enter brings it");
+        ring.enter(&seam, Some(Duration::ZERO)).unwrap();
+        assert!(ring.is_through());
+        reaped.extend(std::iter::from_fn(|| ring.pop()).map(|completion| completion.user_data));
+        assert_eq!(reaped, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    /// The end of its target says it all. An answer of its own would be a second completion, for which no place is kept.
+    #[test]
+    fn a_quiet_cancel_that_finds_its_target_does_not_answer() {
+        const TARGET: u64 = 1;
+        let seam = Seam::new(NAMES);
+        let (size, mut features) = (setup::Size { submissions: 8, completions: 8 }, Features::ALL);
+        let Ok(mut ring) = Ring::new(&seam, size, false, &mut features) else { return };
+        if !features.has(Feature::QuietSend) {
+            return;
+        }
+        let silent = WakeFd::new().unwrap();
+        for (is_quiet, answers) in [(true, 0), (false, 1)] {
+            assert!(ring.poll(silent.as_fd(), false, TARGET));
+            ring.enter(&seam, Some(Duration::ZERO)).unwrap();
+            assert!(ring.cancel(TARGET, 2, is_quiet));
+            (0..3).for_each(|_| assert_eq!(ring.enter(&seam, Some(Duration::ZERO)).unwrap(), Entered::Done));
+            let ends: Vec<_> = std::iter::from_fn(|| ring.pop()).collect();
+            let of_target = ends.iter().filter(|end| end.user_data == TARGET && end.result == -libc::ECANCELED).count();
+            assert_eq!((of_target, ends.len()), (1, 1 + answers), "{ends:?}");
+        }
+    }
+}

@@ -7,12 +7,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -318,6 +320,117 @@ fn an_idle_thread_is_no_reason_to_wait<E: Engine>() {
     });
 }
 
+/// Counts how often it is woken.
+#[derive(Default)]
+struct CountsWakes(AtomicUsize);
+
+impl Wake for CountsWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Two wait for a job, one after the other.
+fn the_last_that_asked_is_woken<E: Engine>() {
+    run::<E>(async |rt| {
+        let gate = Arc::new(Gate::default());
+        let inside = Arc::clone(&gate);
+        let mut job = rt.unblock(move || inside.pass());
+        gate.wait_for(1);
+        let (first, last) = (Arc::new(CountsWakes::default()), Arc::new(CountsWakes::default()));
+        for waits in [&first, &last] {
+            let waker = Waker::from(Arc::clone(waits));
+            assert!(Pin::new(&mut job).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        gate.open();
+        while rt.stats().blocking.jobs_now > 0 {
+            yield_now().await;
+        }
+        let woken = [&first, &last].map(|waits| waits.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [0, 1]);
+        job.await.unwrap();
+    });
+}
+
+/// With one thread, which is held until all of them wait.
+fn jobs_begin_in_the_order_in_which_they_came<E: Engine>() {
+    let bench = Bench::<E>::with(limited(1, 100));
+    bench.rt().block_on(async {
+        let (gate, order) = (Arc::new(Gate::default()), Arc::new(Mutex::new(Vec::new())));
+        let jobs: Vec<_> = (0..20)
+            .map(|number| {
+                let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+                bench.rt().unblock(move || {
+                    gate.pass();
+                    order.lock().unwrap().push(number);
+                })
+            })
+            .collect();
+        gate.wait_for(1);
+        gate.open();
+        for job in jobs {
+            job.await.unwrap();
+        }
+        assert!(order.lock().unwrap().iter().copied().eq(0..20), "{order:?}");
+    });
+    bench.finish();
+}
+
+/// A limit of none would leave every job waiting.
+fn there_may_always_be_one_thread<E: Engine>() {
+    let bench = Bench::<E>::with(limited(0, 100));
+    assert_eq!(bench.rt().block_on(bench.rt().spawn_blocking(|| 7)).unwrap(), 7);
+    bench.finish();
+}
+
+/// Sends when it is dropped.
+struct SendsOnDrop(Sender<()>);
+
+impl Drop for SendsOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// An idle thread would stay for an hour, and the end may last as long: the one is told that there is no more work, and
+/// the other that the last thread has ended. That one runs a job until the end has dropped the tasks.
+fn the_end_waits_for_threads_and_not_for_time<E: Engine>() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let blocking = BlockingConfig { keep_alive: HOUR, ..BlockingConfig::default() };
+    let mut bench = Bench::<E>::with(Config { blocking, shutdown_deadline: HOUR, ..Config::default() });
+    let gate = Arc::new(Gate::default());
+    let rt = bench.rt();
+    rt.block_on(async {
+        let jobs: Vec<_> = (0..3).map(|_| Arc::clone(&gate)).map(|gate| rt.unblock(move || gate.pass())).collect();
+        gate.wait_for(3);
+        gate.open();
+        for job in jobs {
+            job.await.unwrap();
+        }
+        while rt.stats().blocking.jobs_now > 0 {
+            yield_now().await;
+        }
+    });
+    let (sender, dropped) = mpsc::channel();
+    let (begun, begins) = mpsc::channel();
+    rt.spawn_blocking(move || {
+        begun.send(()).unwrap();
+        dropped.recv().unwrap();
+        // By then the end waits for this thread.
+        thread::sleep(ms(50));
+    })
+    .detach();
+    let sends = SendsOnDrop(sender);
+    rt.spawn(async move {
+        let _sends = sends;
+        pending::<()>().await;
+    })
+    .detach();
+    begins.recv().unwrap();
+    bench.end();
+    assert_eq!(bench.finish().blocking.threads_now, 0);
+}
+
 /// Who has stopped waiting for a job that runs is not woken by it.
 fn a_dropped_wait_leaves_no_waker<E: Engine>() {
     run::<E>(async |rt| {
@@ -455,6 +568,10 @@ fn main() -> ExitCode {
         idle_threads_end_and_others_are_started,
         a_job_meets_the_end_of_an_idle_thread,
         an_idle_thread_is_no_reason_to_wait,
+        the_last_that_asked_is_woken,
+        jobs_begin_in_the_order_in_which_they_came,
+        there_may_always_be_one_thread,
+        the_end_waits_for_threads_and_not_for_time,
         a_dropped_wait_leaves_no_waker,
         many_jobs_all_arrive,
         the_end_drops_what_waits_and_waits_for_what_runs,

@@ -1,5 +1,5 @@
 //! Goal: timers follow the driver's clock and nothing else: when it jumps (the machine slept), what is due
-//! fires, once and in order; when it stands still, nothing does.
+//! fires, once and in order; when it stands still, nothing does. The time of the turn follows it, too.
 //!
 //! Method: an executor over a driver whose clock a test moves by hand.
 
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use executor::{Config, Executor, MissedTickBehavior};
+use executor::{Config, Executor, MissedTickBehavior, POLL_BUDGET};
 use tests::{ByHand, Suite, by_hand, ms};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -68,6 +68,41 @@ fn a_clock_that_stands_still_fires_nothing() {
     assert!(sleep.is_finished());
 }
 
+/// Timers fire in a turn, and their tasks may be polled some turns later. What was due by then stays due.
+fn a_clock_that_goes_back_takes_nothing_back() {
+    let (rt, now) = by_hand(Config::default());
+    let tasks: Vec<_> = (0..3 * POLL_BUDGET).map(|_| rt.spawn(rt.sleep(ms(1)))).collect();
+    turns(&rt);
+    now.set(now.get() + ms(1));
+    rt.turn(Some(Duration::ZERO)).unwrap();
+    now.set(now.get() - HOUR);
+    turns(&rt);
+    let finished = tasks.iter().filter(|task| task.is_finished()).count();
+    assert_eq!(finished, tasks.len());
+    assert_eq!(rt.stats().polls, 2 * tasks.len() as u64, "each is woken once");
+}
+
+/// It costs nothing to read, so it does not follow the clock: it moves when the loop starts, and with each turn.
+fn the_time_of_the_turn_is_that_of_the_last_one() {
+    let (rt, now) = by_hand(Config::default());
+    for _ in 0..3 {
+        // A long time between two runs of the loop.
+        now.set(now.get() + HOUR);
+        rt.block_on(async {
+            let start = now.get();
+            assert_eq!(rt.turn_time(), start);
+            now.set(start + HOUR);
+            assert_eq!(rt.turn_time(), start);
+            // It takes a turn to find that this is due.
+            rt.sleep_until(rt.now()).await;
+            assert_eq!(rt.turn_time(), start + HOUR);
+        });
+        now.set(now.get() + HOUR);
+        rt.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(rt.turn_time(), now.get());
+    }
+}
+
 /// No storm afterwards, unless it was asked for.
 fn an_interval_after_a_jump() {
     for (behavior, ticks) in
@@ -97,10 +132,12 @@ fn an_interval_after_a_jump() {
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    let cases: [(&str, fn()); 3] = [
+    let cases: [(&str, fn()); 5] = [
         ("a_jump_fires_what_is_due_once_and_in_order", a_jump_fires_what_is_due_once_and_in_order),
         ("a_clock_that_stands_still_fires_nothing", a_clock_that_stands_still_fires_nothing),
+        ("a_clock_that_goes_back_takes_nothing_back", a_clock_that_goes_back_takes_nothing_back),
         ("an_interval_after_a_jump", an_interval_after_a_jump),
+        ("the_time_of_the_turn_is_that_of_the_last_one", the_time_of_the_turn_is_that_of_the_last_one),
     ];
     for (name, body) in cases {
         suite.add_plain(name, body);

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use executor::{IoBuf, Reader, Runtime, Stream as _, Writer, yield_now};
 use tests::net::{Pattern, V4, duplex, listen, pair, recv_exactly, recv_to_end, reset};
-use tests::{Engine, Suite, both, ms, on_every_engine, on_every_variant, run};
+use tests::{Engine, Suite, both, ms, on_every_engine, on_every_variant, on_reactors, run, start_then_drop};
 
 fn our_half_close_leaves_reading_open<E: Engine>() {
     run::<E>(async |rt| {
@@ -210,6 +210,77 @@ fn halves_close_one_by_one<E: Engine>() {
     });
 }
 
+/// Either side, or both.
+fn each_side_ends_by_itself<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        // A receive has been under way.
+        start_then_drop(stream.recv(), rt.sleep(ms(1))).await;
+        stream.shutdown_how(Shutdown::Read).unwrap();
+        assert!(stream.recv().await.unwrap().bytes().is_empty());
+        stream.write_all("still").await.0.unwrap();
+        let mut received = [0; 5];
+        peer.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"still");
+
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        stream.shutdown_how(Shutdown::Write).unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+        peer.write_all(b"answer").unwrap();
+        assert_eq!(recv_exactly(&mut stream, 6).await, b"answer");
+        assert_eq!(stream.write_all("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        stream.shutdown_how(Shutdown::Both).unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+        assert!(stream.recv().await.unwrap().bytes().is_empty());
+        assert_eq!(stream.write_all("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+/// The last half closes, which says it all. Telling the peer of an end before would be another call for each connection.
+fn a_dropped_stream_costs_one_call<E: Engine>() {
+    run::<E>(async |rt| {
+        let (stream, _peer) = pair::<E>(rt).await;
+        let (other, _other_peer) = pair::<E>(rt).await;
+        let calls = || {
+            let calls = rt.stats().driver.system_calls;
+            let count = |name| calls.iter().find(|(other, _)| *other == name).map_or(0, |(_, count)| *count);
+            ["shutdown", "close"].map(count)
+        };
+        let before = calls();
+        drop(stream);
+        assert_eq!(calls(), [before[0], before[1] + 1], "a stream");
+        let (read, write) = other.split();
+        drop(read);
+        assert_eq!(calls(), [before[0], before[1] + 1], "a reading half");
+        drop(write);
+        assert_eq!(calls(), [before[0], before[1] + 2], "the last half");
+    });
+}
+
+/// Bytes may arrive before the reading half goes. Their memory goes with it, and not first with the writing half.
+fn bytes_that_a_dropped_half_has_not_read_are_given_back<E: Engine>() {
+    run::<E>(async |rt| {
+        let (stream, mut peer) = pair::<E>(rt).await;
+        let (mut read, mut write) = stream.split();
+        // A proactor goes on receiving when this is dropped. A reactor takes nothing that is not asked for.
+        start_then_drop(read.recv(), rt.sleep(ms(1))).await;
+        peer.write_all(b"first").unwrap();
+        while E::NAME.starts_with("proactor") && rt.stats().driver.chunks_lent_now == 0 {
+            rt.sleep(ms(1)).await;
+        }
+        peer.write_all(b"second").unwrap();
+        rt.sleep(ms(5)).await;
+        drop(read);
+        assert_eq!(rt.stats().driver.chunks_lent_now, 0);
+        write.write_all("still").await.0.unwrap();
+        let mut received = [0; 5];
+        peer.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"still");
+    });
+}
+
 fn close_reports<E: Engine>() {
     run::<E>(async |rt| {
         let (stream, mut peer) = pair::<E>(rt).await;
@@ -319,6 +390,8 @@ fn main() -> ExitCode {
         the_peers_half_close_leaves_writing_open,
         data_and_end_together,
         a_reset_is_an_error,
+        each_side_ends_by_itself,
+        bytes_that_a_dropped_half_has_not_read_are_given_back,
     );
     on_every_engine!(
         suite,
@@ -335,5 +408,6 @@ fn main() -> ExitCode {
         parked_connections_stay_silent,
         a_full_writer_waits_through_the_peers_end,
     );
+    on_reactors!(suite, a_dropped_stream_costs_one_call);
     suite.run()
 }

@@ -12,7 +12,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use executor::{IoBuf, ListenOptions, Listener, Reader, Runtime, Writer};
-use tests::net::{ask, listen, recv_exactly, serve};
+use socket2::SockRef;
+use tests::net::{V4, ask, listen, recv_exactly, serve};
 use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, open_fds, run};
 
 const MANY: usize = 1000;
@@ -194,13 +195,13 @@ fn a_listener_without_accept_ahead_takes_one_at_most<E: Engine>() {
     const WAITING: usize = 100;
     run::<E>(async |rt| {
         let options = ListenOptions { accept_ahead: false, ..ListenOptions::default() };
-        let mut listener = rt.listen(tests::net::V4, &options).unwrap();
+        let mut listener = rt.listen(V4, &options).unwrap();
         let addr = listener.local_addr().unwrap();
-        let inside = std::net::TcpStream::connect(addr).unwrap();
+        let inside = TcpStream::connect(addr).unwrap();
         let mut accepted = vec![listener.accept().await.unwrap()];
         // An accept that is given up, so that one may be under way.
         assert!(rt.timeout(ms(1), listener.accept()).await.is_err());
-        let waiting: Vec<_> = (0..WAITING).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
+        let waiting: Vec<_> = (0..WAITING).map(|_| TcpStream::connect(addr).unwrap()).collect();
         let before = open_fds().len();
         for _ in 0..20 {
             rt.sleep(ms(1)).await;
@@ -214,6 +215,25 @@ fn a_listener_without_accept_ahead_takes_one_at_most<E: Engine>() {
     });
 }
 
+/// Small writes are sent at once unless a program says otherwise, to the listener or to the stream.
+fn small_writes_are_sent_at_once<E: Engine>() {
+    run::<E>(async |rt| {
+        for nodelay in [true, false] {
+            let mut listener = rt.listen(V4, &ListenOptions { nodelay, ..ListenOptions::default() }).unwrap();
+            let connected = rt.connect(listener.local_addr().unwrap()).await.unwrap();
+            let accepted = listener.accept().await.unwrap();
+            assert_eq!(accepted.nodelay().unwrap(), nodelay, "as the listener was told");
+            assert!(connected.nodelay().unwrap());
+            for nodelay in [false, true] {
+                connected.set_nodelay(nodelay).unwrap();
+                assert_eq!(SockRef::from(&connected).tcp_nodelay().unwrap(), nodelay);
+                assert_eq!(connected.nodelay().unwrap(), nodelay);
+            }
+        }
+        assert!(ListenOptions::default().nodelay);
+    });
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     suite.limit(60);
@@ -223,6 +243,7 @@ fn main() -> ExitCode {
         connects_from_threads_are_all_served,
         generations_of_connections_leave_nothing,
         a_server_stops_in_order,
+        small_writes_are_sent_at_once,
     );
     on_every_fallback!(suite, a_listener_without_accept_ahead_takes_one_at_most);
     suite.run()

@@ -15,7 +15,7 @@ use executor::{ListenOptions, Listener, Reader, Runtime, Verdict, Writer};
 use tests::descriptors::{leave_room_for, lift_the_limit};
 use tests::judges::first;
 use tests::net::{V4, echo, listen, pair, recv_exactly};
-use tests::{Engine, Subject, Suite, ms, on_every_engine, on_every_fallback, on_reactors, run};
+use tests::{Engine, Subject, Suite, ms, on_engines, on_every_engine, on_every_fallback, on_reactors, run};
 
 #[global_allocator]
 static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
@@ -113,6 +113,18 @@ fn errors_of_one_connection_do_not_end_the_loop<E: Engine>() {
             listener.accept().await.unwrap_or_else(|error| panic!("errno {errno} ended the loop: {error}"));
             E::set_judge(rt, None);
         }
+    });
+}
+
+/// It was gone before it was accepted, and says nothing about the next one.
+fn a_connection_that_was_aborted_costs_no_pause<E: Engine>() {
+    run::<E>(async |rt| {
+        let (mut listener, addr) = listen(rt);
+        fail_three_accepts::<E>(rt, 103);
+        let _peer = TcpStream::connect(addr).unwrap();
+        listener.accept().await.unwrap();
+        E::set_judge(rt, None);
+        assert_eq!(rt.stats().accept_pauses, 0);
     });
 }
 
@@ -217,6 +229,23 @@ fn a_connection_that_cannot_be_watched_does_not_end_the_loop<E: Engine>() {
     });
 }
 
+/// A task waits for a silent stream, and nothing else is there that would end a sleep. If the loop slept over the
+/// failure, it would sleep for good.
+fn a_question_that_cannot_be_put_is_told_at_once<E: Engine>() {
+    run::<E>(async |rt| {
+        for errno in [12, 28] {
+            let (mut stream, mut peer) = pair::<E>(rt).await;
+            E::set_judge(rt, Some(first("epoll_ctl", 1, Verdict::Fail(errno))));
+            let error = stream.recv().await.map(drop).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(errno));
+            E::set_judge(rt, None);
+            // It was the one question, and not the stream.
+            peer.write_all(b"x").unwrap();
+            assert_eq!(recv_exactly(&mut stream, 1).await, b"x");
+        }
+    });
+}
+
 fn other_errors_end_accept<E: Engine>() {
     run::<E>(async |rt| {
         let (mut listener, addr) = listen(rt);
@@ -242,10 +271,12 @@ fn main() -> ExitCode {
     on_every_fallback!(
         suite,
         errors_of_one_connection_do_not_end_the_loop,
+        a_connection_that_was_aborted_costs_no_pause,
         shortages_are_waited_out,
         other_errors_end_accept,
     );
     on_every_engine!(suite, errors_of_connecting_and_listening_are_told, blocking_sockets_from_elsewhere_block_nobody,);
+    on_engines!(suite, [ReactorLevel], a_question_that_cannot_be_put_is_told_at_once);
     on_reactors!(suite, a_connection_that_cannot_be_watched_does_not_end_the_loop);
     suite.run()
 }

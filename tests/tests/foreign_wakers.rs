@@ -3,7 +3,7 @@
 //!
 //! Method: futures of the runtime polled with wakers of our own making, between others that behave.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::Write;
 use std::net::TcpStream;
@@ -164,6 +164,58 @@ fn a_clone_that_panics_changes_nothing<E: Engine>() {
     });
 }
 
+thread_local! {
+    /// What the drop of a waker does. A waker crosses threads, and can't have it itself.
+    static AT_THE_DROP: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+struct ActsOnDrop;
+
+impl Wake for ActsOnDrop {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for ActsOnDrop {
+    fn drop(&mut self) {
+        AT_THE_DROP.with_borrow(|act| act.as_ref().expect("set before the first waker")());
+    }
+}
+
+/// A waker may be the last that holds something, and that may use the runtime as it goes: here it sets a timer. So no
+/// timer is under way when a waker is dropped: with its `Sleep`, for another waker, for another deadline, when it has
+/// fired.
+fn a_waker_may_set_a_timer_as_it_goes<E: Engine>() {
+    run::<E>(async |rt| {
+        let (handle, drops) = (rt.clone(), Rc::new(Cell::new(0)));
+        let counter = Rc::clone(&drops);
+        let act = move || {
+            assert!(!poll_with(&mut handle.sleep(ms(1000)), Waker::noop().clone()));
+            counter.set(counter.get() + 1);
+        };
+        AT_THE_DROP.set(Some(Box::new(act)));
+        let begun = |length| {
+            let mut sleep = rt.sleep(length);
+            assert!(!poll_with(&mut sleep, Waker::from(Arc::new(ActsOnDrop))));
+            sleep
+        };
+        drop(begun(ms(1000)));
+        assert_eq!(drops.get(), 1, "its sleep is dropped");
+        let mut sleep = begun(ms(1000));
+        assert!(!poll_with(&mut sleep, Waker::noop().clone()));
+        assert_eq!(drops.get(), 2, "another waker takes its place");
+        let mut sleep = begun(ms(1000));
+        sleep.reset(None);
+        assert_eq!(drops.get(), 3, "its sleep has another deadline");
+        let fired = begun(ms(1));
+        fired.await;
+        assert_eq!(drops.get(), 4, "another waker takes its place, and the timer fires");
+        let _fired = begun(ms(1));
+        rt.sleep(ms(5)).await;
+        assert_eq!(drops.get(), 5, "it has fired");
+        AT_THE_DROP.take();
+    });
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_engine!(
@@ -172,6 +224,7 @@ fn main() -> ExitCode {
         streams_of_the_same_turn_are_all_served,
         a_joiners_waker_is_not_the_tasks,
         a_clone_that_panics_changes_nothing,
+        a_waker_may_set_a_timer_as_it_goes,
     );
     suite.run()
 }

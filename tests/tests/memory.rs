@@ -1,4 +1,4 @@
-//! Goal: a connection at work allocates nothing, and one that is idle costs little.
+//! Goal: a connection at work allocates nothing, one that is idle costs little, and what is kept for the next has a bound.
 //!
 //! Method: an allocator that counts what this thread, which is the runtime's, asks for. Peers are std's
 //! blocking streams on a thread of their own. Counts, not resident pages: those belong to a benchmark.
@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 
 use allocation_counter::{AllocationInfo, measure};
-use executor::{IoBuf, Listener, Reader, Stream, yield_now};
+use executor::{IoBuf, Listener, Reader, Stream, live_headers, yield_now};
 use tests::net::{listen, pair};
 use tests::{Bench, Engine, Suite, on_every_engine, poll_once, run};
 
@@ -131,8 +131,48 @@ fn dropping_reads_allocates_nothing<E: Engine>() {
     });
 }
 
+/// Bytes of receive buffers that a runtime keeps for the next receives.
+fn most_kept<E: Engine>() -> u64 {
+    if E::NAME.starts_with("reactor") { 2 << 20 } else { 32 << 20 }
+}
+
+/// A program may hold many chunks at once. When it drops them, most of their memory goes back to the system.
+fn buffers_are_kept_up_to_a_bound<E: Engine>() {
+    const CHUNKS: usize = 1100;
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        let mut lent = Vec::new();
+        for _ in 0..CHUNKS {
+            peer.write_all(b"x").unwrap();
+            lent.push(stream.recv().await.unwrap());
+        }
+        drop(lent);
+        let kept = rt.stats().driver.pool_bytes_now;
+        let most = most_kept::<E>();
+        assert!((most / 2..=most).contains(&kept), "{kept} bytes are kept");
+    });
+}
+
+/// Thousands of tasks at once leave wakers for the next ones, and not all of theirs.
+fn wakers_are_kept_up_to_a_bound<E: Engine>() {
+    const KEPT: u64 = 1024;
+    run::<E>(async |rt| {
+        let before = live_headers();
+        for round in 0..3 {
+            let tasks: Vec<_> = (0..3 * KEPT).map(|_| rt.spawn(yield_now())).collect();
+            assert!(live_headers() >= 3 * KEPT);
+            for task in tasks {
+                task.await.unwrap();
+            }
+            let kept = live_headers() - before;
+            assert!((1..=KEPT).contains(&kept), "{kept} are kept in round {round}");
+        }
+    });
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
+    on_every_engine!(suite, buffers_are_kept_up_to_a_bound, wakers_are_kept_up_to_a_bound);
     on_every_engine!(suite, round_trips_allocate_nothing, idle_connections_are_small, dropping_reads_allocates_nothing);
     suite.run()
 }

@@ -8,19 +8,23 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::io::Write;
 use std::net::TcpStream;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::ThreadId;
 
 use executor::{
-    IoBuf, JoinError, JoinHandle, ListenOptions, Listener, Reader, Runtime, Stream as _, Writer, yield_now,
+    BlockingConfig, Config, IoBuf, JoinError, JoinHandle, ListenOptions, Listener, Net as _, Reader, Runtime,
+    Stream as _, Writer, live_headers, panic_text, yield_now,
 };
 use tests::net::{V4, duplex, listen, pair};
 use tests::{
-    Bench, CountsDrops, Engine, Stream, Suite, is_closed, ms, on_engines, on_every_engine, on_every_fallback, panics,
-    poll_idle, poll_once,
+    Bench, CountsDrops, Engine, Stream, Suite, is_closed, kernel_registrations, ms, on_engines, on_every_engine,
+    on_every_fallback, on_reactors, panics, poll_idle, poll_once,
 };
 
 #[global_allocator]
@@ -389,6 +393,183 @@ fn those_who_wait_elsewhere_are_told<E: Engine>() {
     other.finish();
 }
 
+/// Counts how often it is woken.
+#[derive(Default)]
+struct CountsWakes(AtomicU32);
+
+impl Wake for CountsWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl CountsWakes {
+    /// Polls with a waker that counts here.
+    fn poll<F: Future + ?Sized>(self: &Arc<Self>, future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(&Waker::from(Arc::clone(self))))
+    }
+}
+
+/// Each future has a waker of its own here, as in tasks of their own. In one task they would all be polled when one
+/// of them is woken.
+fn the_end_wakes_each_future_that_waits<E: Engine>() {
+    let mut bench = Bench::<E>::new();
+    let rt = bench.handle();
+    let ((mut one, two), peers, mut listener, udp) = bench.rt().block_on(async {
+        let ((one, one_peer), (two, two_peer)) = (pair::<E>(&rt).await, pair::<E>(&rt).await);
+        ((one, two), (one_peer, two_peer), listen(&rt).0, rt.bind_udp(V4).unwrap())
+    });
+    let (mut read, mut write) = two.split();
+    type Waits<'a> = Pin<Box<dyn Future<Output = std::io::Result<()>> + 'a>>;
+    let mut waits: [(&str, Waits<'_>, Arc<CountsWakes>); 5] = [
+        ("recv", Box::pin(async { one.recv().await.map(drop) }), Arc::default()),
+        ("read", Box::pin(async { read.read(vec![0; 10]).await.0.map(drop) }), Arc::default()),
+        ("write_all", Box::pin(async { write.write_all(vec![0; 64 << 20]).await.0 }), Arc::default()),
+        ("accept", Box::pin(async { listener.accept().await.map(drop) }), Arc::default()),
+        ("recv_from", Box::pin(async { udp.recv_from().await.map(drop) }), Arc::default()),
+    ];
+    for (name, future, wakes) in &mut waits {
+        assert!(wakes.poll(future.as_mut()).is_pending(), "{name}");
+    }
+    for _ in 0..20 {
+        bench.rt().turn(Some(ms(1))).unwrap();
+        for (name, future, wakes) in &mut waits {
+            // There was room for a part.
+            if wakes.0.swap(0, Ordering::Relaxed) > 0 {
+                assert!(wakes.poll(future.as_mut()).is_pending(), "{name}");
+            }
+        }
+    }
+    bench.end();
+    for (name, _, wakes) in &waits {
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "wakes of {name}");
+    }
+    for (name, mut future, _) in waits {
+        assert_closed(name, future.as_mut());
+    }
+    // As above: their operations had an owner.
+    drop((one, read, write, listener, udp, peers, rt));
+    drop(bench);
+}
+
+/// The waker of a task that lives on after the runtime, on the same thread. The thread no longer lists the queue that
+/// it looks for. (A queue that stays on the list is taken for that of a later runtime as soon as the two have had their
+/// inboxes at the same address, and then swallows the wakes of that one.)
+fn a_waker_that_outlives_it_finds_no_queue<E: Engine>() {
+    let mut bench = Bench::<E>::new();
+    let kept = Rc::new(RefCell::new(None));
+    let keeps = Rc::clone(&kept);
+    let task = poll_fn(move |cx| {
+        *keeps.borrow_mut() = Some(cx.waker().clone());
+        Poll::<()>::Pending
+    });
+    bench.rt().spawn(task).detach();
+    bench.rt().block_on(yield_now());
+    let handle = bench.handle();
+    let wakes = || handle.stats().wakes_local;
+    let before = wakes();
+    kept.borrow().as_ref().map(Waker::wake_by_ref).unwrap();
+    assert_eq!(wakes(), before + 1, "it finds the queue while that is there");
+    bench.rt().block_on(yield_now());
+    let waker = kept.take().unwrap();
+    bench.end();
+    let before = wakes();
+    waker.wake_by_ref();
+    assert_eq!(wakes(), before, "it finds the queue of a runtime that has ended");
+    drop((waker, handle));
+    bench.finish();
+}
+
+/// A foreign loop may keep a duplicate of the descriptor by which it watches the runtime, and with it the epoll
+/// instance. The streams that live on have left that.
+fn streams_that_outlive_it_are_no_longer_watched<E: Engine>() {
+    let mut bench = Bench::<E>::new();
+    let rt = bench.handle();
+    let mut pairs = Vec::new();
+    bench.rt().block_on(async {
+        for _ in 0..10 {
+            let (mut stream, peer) = pair::<E>(&rt).await;
+            // Level-triggered, epoll is asked when a task waits.
+            assert!(rt.timeout(ms(1), stream.recv()).await.is_err());
+            pairs.push((stream, peer));
+        }
+    });
+    assert_eq!(kernel_registrations(), 11, "the streams, and the wake-up descriptor");
+    let kept = rt.as_fd().unwrap();
+    bench.end();
+    assert_eq!(kernel_registrations(), 1);
+    drop((pairs, kept, rt));
+    bench.finish();
+}
+
+/// Handles may live on for long, and keep nothing that tasks had.
+fn a_handle_that_is_left_keeps_no_wakers<E: Engine>() {
+    let before = live_headers();
+    let mut bench = Bench::<E>::new();
+    let handle = bench.handle();
+    let tasks: Vec<_> = (0..100).map(|_| bench.rt().spawn(yield_now())).collect();
+    bench.rt().block_on(async {
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    assert!(live_headers() > before, "wakers are kept for further tasks");
+    bench.end();
+    assert_eq!(live_headers(), before);
+    drop(handle);
+    bench.finish();
+}
+
+/// Panics when it is dropped, or when what is in it is.
+struct Bomb(&'static str, #[expect(dead_code, reason = "it is dropped")] Option<mpsc::Sender<()>>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("{}", self.0);
+    }
+}
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// What the end drops is foreign code: tasks, jobs that have not begun, what other threads have posted, the wakers of
+/// timers. Each may panic. All panics are reported, and the end goes on to its end.
+fn destructors_that_panic_do_not_stop_it<E: Engine>() {
+    let reported = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&reported);
+    let config = Config {
+        on_task_panic: Rc::new(move |payload| seen.borrow_mut().push(panic_text(payload.as_ref()).to_owned())),
+        blocking: BlockingConfig { max_threads: 1, ..BlockingConfig::default() },
+        ..Config::default()
+    };
+    let mut bench = Bench::<E>::with(config);
+    let rt = bench.handle();
+    let task = Bomb("a task", None);
+    rt.spawn(async move {
+        let _task = task;
+        pending::<()>().await;
+    })
+    .detach();
+    // The one thread is held until the end drops the job behind it.
+    let (release, held) = mpsc::channel();
+    rt.spawn_blocking(move || held.recv().unwrap_err()).detach();
+    let job = Bomb("a job", Some(release));
+    rt.spawn_blocking(move || drop(job)).detach();
+    rt.block_on(yield_now());
+    let mut sleep = rt.sleep(ms(3_600_000));
+    let waker = Waker::from(Arc::new(Bomb("a waker", None)));
+    assert!(Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    let (remote, message) = (rt.remote(), Bomb("a message", None));
+    std::thread::spawn(move || remote.spawn(move || async move { drop(message) }).map(drop).unwrap()).join().unwrap();
+    bench.end();
+    reported.borrow_mut().sort();
+    assert_eq!(*reported.borrow(), ["a job", "a message", "a task", "a waker"]);
+    drop((rt, sleep));
+    assert_eq!(bench.finish().tasks_panicked, 4);
+}
+
 fn runtimes_one_after_another<E: Engine>() {
     let before = tests::open_fds().len();
     for n in 0..200 {
@@ -421,8 +602,13 @@ fn main() -> ExitCode {
         the_owner_is_dropped_inside_a_task,
         the_owner_is_dropped_by_unwinding,
         those_who_wait_elsewhere_are_told,
+        the_end_wakes_each_future_that_waits,
+        a_waker_that_outlives_it_finds_no_queue,
+        a_handle_that_is_left_keeps_no_wakers,
+        destructors_that_panic_do_not_stop_it,
         runtimes_one_after_another,
     );
+    on_reactors!(suite, streams_that_outlive_it_are_no_longer_watched);
     on_engines!(suite, [ProactorFull], five_thousand_receives_in_flight);
     suite.run()
 }

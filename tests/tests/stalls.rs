@@ -1,17 +1,20 @@
 //! Goal: a poll that holds the loop for too long is reported once, with the place its task was spawned at; no other is;
-//! and a runtime nobody watches has nothing of it.
+//! tasks that have ended leave nothing with the watch; and a runtime without a watch has nothing of it.
 //!
 //! Method: a clock that is moved by hand, inside of polls, says exactly how long each took; on the engines, where clocks
-//! move by themselves, a sleep that blocks.
+//! move by themselves, a sleep that blocks. What stays of many tasks is counted by an allocator.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::pending;
+use std::panic::resume_unwind;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use executor::{Config, Stall, StallWatch, yield_now};
-use tests::{Bench, Engine, Suite, by_hand, ms, on_every_engine};
+use allocation_counter::measure;
+use executor::{Config, Executor, Stall, StallWatch, yield_now};
+use tests::{Bench, ByHand, Engine, Suite, by_hand, ms, on_every_engine};
 
 const LIMIT: Duration = ms(20);
 
@@ -122,6 +125,61 @@ fn a_hook_that_panics_and_names_used_again() {
     assert_eq!((reports.get(), panics.get()), (50, 50));
 }
 
+/// A hook is code of the program's: it may do all that a task may.
+fn a_hook_may_use_the_runtime() {
+    type Rt = Rc<OnceCell<Executor<ByHand>>>;
+    let (slot, ran, panics) = (Rt::default(), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let (of_hook, counter, seen) = (Rc::clone(&slot), Rc::clone(&ran), Rc::clone(&panics));
+    let on_stall = Rc::new(move |_: &Stall| {
+        let counter = Rc::clone(&counter);
+        of_hook.get().expect("set below").spawn(async move { counter.set(counter.get() + 1) }).detach();
+    });
+    let config = Config {
+        stall_watch: Some(StallWatch { limit: LIMIT, on_stall }),
+        on_task_panic: Rc::new(move |_| seen.set(seen.get() + 1)),
+        ..Config::default()
+    };
+    let (rt, clock) = by_hand(config);
+    assert!(slot.set(rt.clone()).is_ok());
+    rt.block_on(async {
+        for _ in 0..3 {
+            let inside = Rc::clone(&clock);
+            rt.spawn(async move { hold(&inside, LIMIT) }).await.unwrap();
+        }
+        yield_now().await;
+    });
+    assert_eq!((ran.get(), panics.get()), (3, 0));
+}
+
+/// Tasks return, panic, or are aborted, polled before or not. A place takes 24 bytes, and none may stay.
+fn tasks_that_have_ended_leave_nothing() {
+    const TASKS: u32 = 10_000;
+    for config in [watched().0, Config::default()] {
+        let (is_watched, (rt, _clock)) = (config.stall_watch.is_some(), by_hand(config));
+        let begin_and_end = async |count| {
+            for number in 0..count {
+                let task = rt.spawn(async move {
+                    match number % 4 {
+                        0 => yield_now().await,
+                        1 => resume_unwind(Box::new("not announced")),
+                        _ => pending().await,
+                    }
+                });
+                if number % 4 == 2 {
+                    yield_now().await;
+                }
+                if number % 4 >= 2 {
+                    task.abort();
+                }
+                assert_eq!(task.await.is_ok(), number % 4 == 0);
+            }
+        };
+        rt.block_on(begin_and_end(100));
+        let stays = measure(|| rt.block_on(begin_and_end(TASKS)));
+        assert!(stays.bytes_current < 10_000, "{stays:?} of {TASKS} tasks, watched: {is_watched}");
+    }
+}
+
 fn a_task_that_blocks_is_found<E: Engine>() {
     let (config, stalls) = watched();
     let bench = Bench::<E>::with(config);
@@ -145,6 +203,8 @@ fn main() -> ExitCode {
     suite.add_plain("each_stall_is_reported_once_and_no_other_poll", each_stall_is_reported_once_and_no_other_poll);
     suite.add_plain("the_place_is_the_callers", the_place_is_the_callers);
     suite.add_plain("a_hook_that_panics_and_names_used_again", a_hook_that_panics_and_names_used_again);
+    suite.add_plain("a_hook_may_use_the_runtime", a_hook_may_use_the_runtime);
+    suite.add_plain("tasks_that_have_ended_leave_nothing", tasks_that_have_ended_leave_nothing);
     on_every_engine!(suite, a_task_that_blocks_is_found);
     suite.run()
 }

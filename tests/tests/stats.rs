@@ -3,9 +3,10 @@
 //!
 //! Method: each figure moved by one known event; the list of fields compared between the engines.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io::Write;
 use std::process::ExitCode;
+use std::task::Poll;
 
 use executor::{Config, Reader, yield_now};
 use tests::net::pair;
@@ -36,6 +37,48 @@ fn each_figure_counts_its_own<E: Engine>() {
     settle::<E>(rt);
     let stats = bench.finish();
     assert_eq!((stats.tasks_spawned, stats.tasks_refused), (2, 1), "kept after the end");
+}
+
+/// What ends the sleep for another thread is the runtime's own affair.
+fn a_wake_is_no_event<E: Engine>() {
+    let bench = Bench::<E>::new();
+    let rt = bench.rt();
+    let ended_sleeps = || {
+        let calls = rt.stats().driver.system_calls;
+        calls.iter().find(|(name, _)| *name == "write").map_or(0, |(_, count)| *count)
+    };
+    // One that comes before the sleep ends none.
+    while ended_sleeps() < 3 {
+        let waits = rt.spawn(pending::<()>());
+        let abort = waits.abort_handle();
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(ms(20));
+            abort.abort();
+        });
+        assert!(rt.block_on(waits).is_err());
+        thread.join().unwrap();
+    }
+    let driver = rt.stats().driver;
+    assert_eq!((driver.events, driver.stale_events.unwrap_or(0)), (0, 0));
+    bench.finish();
+}
+
+/// A task may be woken in its last poll, or after it.
+fn wakes_that_come_too_late_are_counted<E: Engine>() {
+    run::<E>(async |rt| {
+        for wakes_itself in [false, true] {
+            let before = rt.stats().wakes_stale;
+            let task = rt.spawn(poll_fn(move |cx| {
+                if wakes_itself {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Ready(cx.waker().clone())
+            }));
+            task.await.unwrap().wake();
+            yield_now().await;
+            assert_eq!(rt.stats().wakes_stale - before, 1, "wakes itself: {wakes_itself}");
+        }
+    });
 }
 
 fn a_line_leaves_zeros_out<E: Engine>() {
@@ -87,7 +130,13 @@ fn what_does_not_exist_is_absent() {
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    on_every_engine!(suite, each_figure_counts_its_own, a_line_leaves_zeros_out);
+    on_every_engine!(
+        suite,
+        each_figure_counts_its_own,
+        wakes_that_come_too_late_are_counted,
+        a_wake_is_no_event,
+        a_line_leaves_zeros_out
+    );
     if suite.is_available::<ProactorFull>() {
         suite.add_plain("what_does_not_exist_is_absent", what_does_not_exist_is_absent);
     }

@@ -5,11 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, ready};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Wake, Waker};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use executor::{Config, JoinError, JoinHandle, JoinSet, Reader, panic_text, yield_now};
@@ -392,6 +393,81 @@ fn a_join_set_gives_results_as_tasks_end<E: Engine>() {
     });
 }
 
+/// Counts how often it is woken.
+#[derive(Default)]
+struct CountsWakes(AtomicU32);
+
+impl Wake for CountsWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl CountsWakes {
+    /// Polls with a waker that counts here.
+    fn poll<F: Future>(self: &Arc<Self>, future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(&Waker::from(Arc::clone(self))))
+    }
+
+    fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Two wait for a group, one after the other, and two members end in the same turn: a single wake, of the last.
+fn a_join_set_wakes_the_last_that_asked_once<E: Engine>() {
+    run::<E>(async |rt| {
+        let mut group = JoinSet::new();
+        let deadline = rt.now() + ms(5);
+        (0..2).for_each(|_| group.add(rt.spawn(rt.sleep_until(deadline))));
+        let (first, last) = (Arc::new(CountsWakes::default()), Arc::new(CountsWakes::default()));
+        for waits in [&first, &last] {
+            assert!(waits.poll(pin!(group.join_next())).is_pending());
+        }
+        while rt.stats().tasks_now > 0 {
+            rt.sleep(ms(1)).await;
+        }
+        assert_eq!((first.count(), last.count()), (0, 1));
+        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&last)), (1, 1), "a group keeps a waker it has used");
+        while group.join_next().await.is_some() {}
+    });
+}
+
+/// They end between two looks at the group, in another order than that in which they were added.
+fn a_join_set_keeps_to_the_order_of_ends<E: Engine>() {
+    run::<E>(async |rt| {
+        let mut group = JoinSet::new();
+        let ends: Vec<_> = (0..4).map(|_| Rc::new(Cell::new(false))).collect();
+        for (number, end) in ends.iter().enumerate() {
+            let end = Rc::clone(end);
+            group.add(rt.spawn(async move {
+                while !end.get() {
+                    yield_now().await;
+                }
+                number
+            }));
+        }
+        assert!(poll_once(&mut pin!(group.join_next())).await.is_none());
+        for number in [2, 0, 3, 1] {
+            ends[number].set(true);
+            for _ in 0..3 {
+                yield_now().await;
+            }
+        }
+        assert_eq!(rt.stats().tasks_now, 0);
+        for number in [2, 0, 3, 1] {
+            assert_eq!(group.join_next().await.unwrap().unwrap(), number);
+        }
+        // Those that have ended before they join come in the order in which they do.
+        let ended: Vec<_> = (0..4).map(|number| rt.spawn(ready(number))).collect();
+        yield_now().await;
+        ended.into_iter().rev().for_each(|task| group.add(task));
+        for number in (0..4).rev() {
+            assert_eq!(group.join_next().await.unwrap().unwrap(), number);
+        }
+    });
+}
+
 fn a_join_set_survives_a_dropped_wait_and_aborts_on_drop<E: Engine>() {
     run::<E>(async |rt| {
         let drops = Rc::new(Cell::new(0));
@@ -435,6 +511,8 @@ fn main() -> ExitCode {
         polling_a_handle_again_panics_with_a_text,
         a_join_handle_wakes_the_last_that_asked,
         a_join_set_gives_results_as_tasks_end,
+        a_join_set_wakes_the_last_that_asked_once,
+        a_join_set_keeps_to_the_order_of_ends,
         a_join_set_survives_a_dropped_wait_and_aborts_on_drop,
     );
     suite.run()

@@ -14,7 +14,7 @@ use std::task::{Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use executor::{Elapsed, MissedTickBehavior};
-use tests::{Engine, ReactorMillis, Suite, ms, on_every_engine, on_every_variant, poll_once, run};
+use tests::{Engine, ReactorMillis, Suite, both, ms, on_every_engine, on_every_variant, poll_once, run};
 
 /// Not when the turn began: the task has worked for long since.
 fn a_sleep_begins_when_it_is_asked_for<E: Engine>() {
@@ -191,6 +191,16 @@ fn a_timeout_drops_its_future<E: Engine>() {
     });
 }
 
+/// The deadline passes while another future holds the loop. When the task is polled again both are due, and the future
+/// is looked at first.
+fn what_is_ready_at_the_deadline_is_in_time<E: Engine>() {
+    run::<E>(async |rt| {
+        let hold = async { std::thread::sleep(ms(20)) };
+        let (in_time, ()) = both(rt.timeout(ms(1), rt.sleep(ms(1))), hold).await;
+        assert_eq!(in_time, Ok(()));
+    });
+}
+
 fn without_pwait2_only_milliseconds_are_asked_for<E: Engine>() {
     run::<E>(async |rt| {
         rt.sleep(Duration::from_micros(300)).await;
@@ -210,6 +220,7 @@ fn main() -> ExitCode {
         the_last_waker_is_the_one_woken,
         an_interval_keeps_its_rate,
         a_timeout_drops_its_future,
+        what_is_ready_at_the_deadline_is_in_time,
     );
     suite.add::<ReactorMillis>(
         "without_pwait2_only_milliseconds_are_asked_for",

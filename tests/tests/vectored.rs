@@ -6,10 +6,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use executor::{IoBuf, Net as _, Reader, Stream as _, Writer};
-use tests::net::{Pattern, any_size, pair, recv_exactly};
+use rustix::fs::{OFlags, fcntl_getfl};
+use tests::net::{Pattern, any_size, duplex, pair, recv_exactly};
 use tests::{Engine, Suite, both, elsewhere, ms, on_engines, on_every_engine, on_every_variant, run, start_then_drop};
 
 #[global_allocator]
@@ -189,6 +191,21 @@ fn all_bytes_go_to_std<E: Engine>() {
     });
 }
 
+/// Reads and writes of std expect a socket that makes them wait.
+fn what_std_gets_blocks<E: Engine>() {
+    fn blocks(socket: impl AsFd) -> bool {
+        !fcntl_getfl(socket).unwrap().contains(OFlags::NONBLOCK)
+    }
+    run::<E>(async |rt| {
+        let (stream, _peer) = pair::<E>(rt).await;
+        assert!(blocks(stream.into_std().await.unwrap().0), "an accepted one");
+        let (_accepted, connected) = duplex::<E>(rt).await;
+        assert!(blocks(connected.into_std().await.unwrap().0), "a connected one");
+        let (one, _other) = rt.unix_pair().unwrap();
+        assert!(blocks(one.into_std().await.unwrap().0), "a Unix stream");
+    });
+}
+
 /// A reset that a receive of the runtime's has met must not look like an orderly end.
 fn a_reset_is_not_lost_on_the_way<E: Engine>() {
     run::<E>(async |rt| {
@@ -235,7 +252,13 @@ fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_variant!(suite, parts_arrive_in_their_order, through_a_unix_stream, small_and_empty_lists, dropped_midway);
     on_every_variant!(suite, as_many_small_parts_as_there_are_arrive);
-    on_every_variant!(suite, all_bytes_go_to_std, a_reset_is_not_lost_on_the_way, errors_give_the_buffers_back);
+    on_every_variant!(
+        suite,
+        all_bytes_go_to_std,
+        what_std_gets_blocks,
+        a_reset_is_not_lost_on_the_way,
+        errors_give_the_buffers_back
+    );
     on_engines!(suite, [ProactorFull, ProactorTiny], a_dropped_hand_over_closes);
     on_every_engine!(suite, one_call_sends_them_all, a_close_without_lingering_resets);
     suite.run()

@@ -356,3 +356,45 @@ impl<D: Driver> Executor<D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A pool with threads that are made up: a real one would take its job at a moment of its own choice.
+    fn pool(threads: usize, idle: usize) -> Arc<Pool> {
+        let pool = Pool::new("blocking", BlockingConfig { keep_alive: Duration::ZERO, ..BlockingConfig::default() });
+        *lock(&pool.state) = State { threads, idle, ..State::default() };
+        pool
+    }
+
+    /// A thread that was woken and did not run yet is idle, and has its job. A job more than there are idle threads
+    /// needs a thread of its own.
+    #[test]
+    fn no_two_jobs_rely_on_the_same_idle_thread() {
+        const IDLE: usize = 3;
+        let pool = pool(IDLE, IDLE);
+        for _ in 0..IDLE {
+            assert!(pool.submit(Box::new(|| ())).is_ok());
+            assert_eq!(lock(&pool.state).threads, IDLE, "there is an idle one for it");
+        }
+        // It holds the thread that is started until the count is read.
+        let (release, held) = mpsc::channel::<()>();
+        assert!(pool.submit(Box::new(move || held.recv().unwrap_or_default())).is_ok());
+        assert_eq!(lock(&pool.state).threads, IDLE + 1, "each idle one has a job");
+        drop(release);
+    }
+
+    /// The time that the driver takes for its end is not added to that of the jobs.
+    #[test]
+    fn the_deadline_counts_from_the_closing() {
+        const DEADLINE: Duration = Duration::from_secs(10);
+        let pool = pool(1, 0);
+        let start = Instant::now();
+        lock(&pool.state).closed = start.checked_sub(DEADLINE);
+        pool.wait(DEADLINE);
+        assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
+    }
+}

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use executor::POLL_BUDGET;
+use executor::{JoinSet, POLL_BUDGET};
 use fastrand::Rng;
 use sim::{Builder, JoinError, Sim, Weather};
 
@@ -84,6 +84,10 @@ impl Life {
                 self.wakes += 1;
                 sim.timeout(time, sim::yield_now()).await.unwrap();
                 self.sleep(2 * time).await;
+                // What is ready at the deadline is in time.
+                self.due += time;
+                self.wakes += 1;
+                sim.timeout(time, sim.sleep(time)).await.unwrap();
             }
             7 => self.abort().await,
             _ => self.outlive().await,
@@ -111,20 +115,25 @@ impl Life {
         .await;
     }
 
-    /// Begins to wait for a timer and for a task, and lets another task wait for them in the end.
+    /// Begins to wait for a timer, a task and a group, and lets another task wait for them in the end.
     async fn pass_on(&mut self) {
         let time = self.time();
         let mut sleep = self.sim.sleep(time);
         let mut sleeper = self.sim.spawn(self.sim.sleep(2 * time));
         assert!(!is_ready(&mut sleep).await && !is_ready(&mut sleeper).await, "time passes while a task is polled");
-        self.due += 2 * time;
+        let mut group = JoinSet::new();
+        group.add(self.sim.spawn(self.sim.sleep(3 * time)));
+        assert!(!is_ready(&mut pin!(group.join_next())).await);
+        self.due += 3 * time;
         self.wakes += 1;
-        let (sim, soon, late) = (self.sim.clone(), self.due - time, self.due);
+        let (sim, [soon, later, late]) = (self.sim.clone(), [2, 1, 0].map(|times| self.due - times * time));
         let waits = self.sim.spawn(async move {
             sleep.await;
             assert_eq!(sim.elapsed(), soon, "a timer that was passed on");
             sleeper.await.unwrap();
-            assert_eq!(sim.elapsed(), late, "a handle that was passed on");
+            assert_eq!(sim.elapsed(), later, "a handle that was passed on");
+            group.join_next().await.unwrap().unwrap();
+            assert_eq!(sim.elapsed(), late, "a group that was passed on");
         });
         waits.await.unwrap();
     }
@@ -183,6 +192,33 @@ fn nothing_is_late_early_or_done_twice() {
         });
         let stats = sim.stats();
         assert_eq!((stats.tasks_now, stats.timers_now), (0, 0), "{stats}");
+        sim.finish();
+    });
+}
+
+/// All have ended when the group is asked for the first.
+#[test]
+fn a_group_gives_results_in_the_order_of_their_ends() {
+    sim::for_each_seed(50, |seed| {
+        let sim = Sim::calm(seed);
+        let mut random = Rng::with_seed(seed);
+        sim.block_on(async {
+            let mut group = JoinSet::new();
+            for number in 0..random.u32(1..20) {
+                let (time, sim_of_task) = (Duration::from_millis(random.u64(1..10)), sim.clone());
+                group.add(sim.spawn(async move {
+                    sim_of_task.sleep(time).await;
+                    (time, number)
+                }));
+            }
+            assert!(!is_ready(&mut pin!(group.join_next())).await);
+            sim.sleep(HOUR).await;
+            let mut ends = Vec::new();
+            while let Some(end) = group.join_next().await {
+                ends.push(end.unwrap());
+            }
+            assert!(ends.is_sorted(), "{ends:?}");
+        });
         sim.finish();
     });
 }
