@@ -62,7 +62,6 @@ pub struct WaitSlot(Cell<Option<Waker>>);
 
 impl WaitSlot {
     /// Who waits from now on, instead of whoever did before.
-    #[inline]
     pub fn set(&self, waker: &Waker) {
         let known = self.0.take().filter(|known| known.will_wake(waker));
         self.0.set(Some(known.unwrap_or_else(|| waker.clone())));

@@ -215,6 +215,8 @@ pub struct DatagramPort {
     hold: Hold<Arrived>,
     /// The kernel must not wait for room at a Unix socket: see the text of `executor`'s `datagram.rs`.
     send_flags: u32,
+    /// No datagram is longer.
+    longest: usize,
 }
 
 impl Port for DatagramPort {
@@ -224,8 +226,13 @@ impl Port for DatagramPort {
     /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
     fn from_fd(proactor: &Proactor, fd: OwnedFd) -> io::Result<DatagramPort> {
         SockRef::from(&fd).set_nonblocking(false)?;
-        let wait = if SockRef::from(&fd).domain()? == Domain::UNIX { libc::MSG_DONTWAIT } else { 0 };
-        Ok(DatagramPort { hold: Hold::new(proactor, fd)?, send_flags: (libc::MSG_NOSIGNAL | wait).unsigned_abs() })
+        // Of a Unix socket, what its sender's buffer holds; and that is an `int`.
+        let (wait, longest) = match SockRef::from(&fd).domain()? {
+            Domain::UNIX => (libc::MSG_DONTWAIT, i32::MAX.unsigned_abs() as usize),
+            _ => (0, usize::from(u16::MAX)),
+        };
+        let send_flags = (libc::MSG_NOSIGNAL | wait).unsigned_abs();
+        Ok(DatagramPort { hold: Hold::new(proactor, fd)?, send_flags, longest })
     }
 
     async fn recv(&self) -> io::Result<Arrived> {
@@ -237,7 +244,7 @@ impl Port for DatagramPort {
         let (room, incoming) = (buf.bytes().len(), &self.hold.socket().incoming);
         let is_idle = !incoming.has_arrived() && incoming.filler.get() == Filler::None;
         if room > LENT_DATAGRAM && is_idle && !self.hold.context.is_closed.get() {
-            self.hold.context.receive(self.hold.socket(), Some(room));
+            self.hold.context.receive(self.hold.socket(), Some(room.min(self.longest)));
         }
         let result = self.recv().await.map(|mut datagram| {
             datagram.bytes.move_to(buf.bytes_mut());
