@@ -110,7 +110,7 @@ impl Driver for EpollDriver {
 
     /// Readiness leaves nothing with the kernel but the questions, and these end with the epoll
     /// instance. Streams that outlive the runtime are told.
-    fn drain(&mut self, _deadline: Instant, fired: &mut Fired) -> io::Result<()> {
+    fn drain(&mut self, _deadline: Option<Instant>, fired: &mut Fired) -> io::Result<()> {
         for source in std::mem::take(&mut self.sources).into_values() {
             source.deregister(&self.epoll, &self.context.sys);
             source.wake_all(fired);
