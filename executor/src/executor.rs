@@ -279,11 +279,8 @@ impl<D: Driver> Executor<D> {
         }
     }
 
-    /// Calls `act`, which must run no user code, with the driver.
-    ///
-    /// # Errors
-    /// [`closed`] after the end.
-    pub fn driver<R>(&self, act: impl FnOnce(&mut D) -> R) -> io::Result<R> {
+    /// Calls `act`, which runs no user code, with the driver.
+    fn driver<R>(&self, act: impl FnOnce(&mut D) -> R) -> io::Result<R> {
         self.shared.driver.borrow_mut().as_mut().map(act).ok_or_else(closed)
     }
 
