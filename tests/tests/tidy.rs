@@ -28,6 +28,7 @@ const UNSAFE_FILES: &[&str] = &[
     "proactor/src/op.rs",
     "demos/src/ipc/shared_memory.rs",
     "tests/tests/connects.rs",
+    "tests/tests/error_queue.rs",
     "tests/tests/foreign_wakers.rs",
     "tests/tests/lossy.rs",
     "tests/tests/threads.rs",
