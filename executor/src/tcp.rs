@@ -216,9 +216,9 @@ impl<C: Connection> TcpStream<C> {
 
     /// Takes a stream made elsewhere.
     ///
-    /// Dropping a stream ends its connection, also if there are duplicates of its descriptor: on a proactor, if a
-    /// receive or a send is under way then, it does so by shutdown(2), which ends what all duplicates share. A reactor
-    /// closes its descriptor, and the others go on. [`into_std`](Self::into_std) gives the stream back without either.
+    /// If its descriptor has duplicates, they go on when the stream is dropped on a reactor, which closes its own. A
+    /// proactor, if a receive or a send is under way, ends the connection by shutdown(2) first, and that is what all
+    /// duplicates share. [`into_std`](Self::into_std) gives the stream back without either.
     ///
     /// # Errors
     /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).

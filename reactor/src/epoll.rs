@@ -162,7 +162,7 @@ impl Mask {
         self.0 & (Self::WRITE.0 | Self::BOTH_WAYS) != 0
     }
 
-    /// HUP or ERR, which epoll reports also to those who did not ask.
+    /// HUP or ERR, which epoll reports whether it was asked about them or not.
     pub(crate) fn failed(self) -> bool {
         self.0 & Self::BOTH_WAYS != 0
     }

@@ -20,7 +20,7 @@
 //! | event, somebody waits | set `ready`, wake, stay armed | set `ready`, wake |
 //! | event, only the other direction waits | set `ready`, MOD to that one | set `ready` |
 //! | event, nobody waits | set `ready`, DEL (HUP and ERR cannot be masked: an empty mask spins) | set `ready` |
-//! | HUP or ERR again, somebody waits | also MOD to what edge asks; from here on the source is in edge mode | as any event |
+//! | HUP or ERR again, a task waits | also MOD to what edge asks; from here on the source is in edge mode | as any event |
 //! | asserted before sleeping | parked implies armed | parked implies not ready |
 //!
 //! *Short*: a read or write that moved fewer bytes than it could has drained the socket, so the next

@@ -233,7 +233,7 @@ fn with_bombs<E: Engine>(mut bench: Bench<E>, end: impl FnOnce(E::Rt)) {
     assert!(poll_with(&mut sleeps[0], &drop_first).is_pending());
     assert!(poll_with(&mut sleeps[1], &drop_second).is_pending());
     drop((drop_first, drop_second));
-    // Those who wait elsewhere: the first panics when it is told.
+    // What waits elsewhere: the first panics when it is told.
     let mut stopped = pin!(rt.stopped());
     assert!(poll_with(&mut stopped, &wake_first).is_pending());
     let (told, waker) = counter();
@@ -247,7 +247,7 @@ fn with_bombs<E: Engine>(mut bench: Bench<E>, end: impl FnOnce(E::Rt)) {
     }
     let owner = bench.take_owner();
     end(owner);
-    assert_eq!(told.0.load(Ordering::Relaxed), 1, "who waits elsewhere is told");
+    assert_eq!(told.0.load(Ordering::Relaxed), 1, "what waits elsewhere is told");
     assert!(poll_with(&mut receiving, &waker).is_ready());
     assert!(poll_with(&mut stopped, &waker).is_ready());
     assert_eq!(bombs() - before, 2 + 1 + 3 + 2 + 2, "each was dropped, once");
@@ -421,7 +421,7 @@ fn a_waker_that_panics_hurts_none_that_share_a_socket<E: Engine>() {
                     rt.sleep(ms(1)).await;
                 }
             };
-            rt.timeout(Duration::from_secs(5), all_served).await.expect("somebody receives it");
+            rt.timeout(Duration::from_secs(5), all_served).await.expect("one of them receives it");
         }
         assert!(receivers.iter().all(|receiver| !receiver.is_finished()));
         for receiver in receivers {

@@ -73,7 +73,7 @@ fn says_the_remedy(what: &str, error: &std::io::Error) {
     assert!(text.contains("empty buffer") && text.contains("vec![0; n]"), "{what}: {text}");
 }
 
-/// `Vec::with_capacity` is the mistake of those who come from runtimes that fill the capacity.
+/// `Vec::with_capacity` is a mistake of programs that come from runtimes which fill the capacity.
 fn a_buffer_without_room_is_named<E: Engine>() {
     run::<E>(async |rt| {
         let empty = || Vec::<u8>::with_capacity(100);

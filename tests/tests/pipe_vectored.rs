@@ -1,4 +1,4 @@
-//! Goal: several buffers that are written to a pipe at once arrive one after the other, whole, whoever is slow; with few
+//! Goal: several buffers that are written to a pipe at once arrive one after the other, whole, whichever end is slow; with few
 //! calls; and what can go wrong gives the buffers back with the error.
 //!
 //! Method: parts of every size, empty ones among them, more than a call takes; readers of std that are late; writes that
