@@ -109,6 +109,8 @@ pub(crate) trait Task {
 trait Join<T>: Task {
     fn poll_join(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
     fn is_finished(&self) -> bool;
+    /// The handle goes, and its waker with it.
+    fn leave(&self);
 }
 
 enum Stage<F: Future> {
@@ -144,8 +146,6 @@ impl<F: Future> TaskCell<F> {
         };
         if !self.is_joined() {
             self.stage.set(Stage::Taken);
-            // Left by a handle that was polled, and then dropped.
-            self.joiner.clear();
             let panic = match result {
                 Err(JoinError::Panicked(payload)) => Some(payload.into_inner()),
                 unwanted => guarded(|| drop(unwanted)).err(),
@@ -225,6 +225,10 @@ impl<F: Future> Join<F::Output> for TaskCell<F> {
         self.stage.set(stage);
         finished
     }
+
+    fn leave(&self) {
+        self.joiner.clear();
+    }
 }
 
 /// A task for the executor's table, and the handle to it.
@@ -269,6 +273,14 @@ impl<T> JoinHandle<T> {
     /// Whether the output is there (or was refused), so that awaiting would not wait.
     pub fn is_finished(&self) -> bool {
         self.task.as_ref().is_none_or(|task| task.is_finished())
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.leave();
+        }
     }
 }
 
