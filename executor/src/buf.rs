@@ -105,6 +105,13 @@ impl<const N: usize> IoBufMut for [u8; N] {
     }
 }
 
+/// The error of a read into an empty buffer: 0 bytes would look like the end. For the runtimes' own readers.
+pub fn empty_buffer() -> io::Error {
+    let text = "a read into an empty buffer, which has no room for a byte. Of a Vec its length counts, not its capacity: \
+                give it vec![0; n]";
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
 /// Memory to receive into: zeros. For the runtimes' own buffers.
 ///
 /// # Errors

@@ -11,12 +11,11 @@
 //! A runtime stays on its thread, so the closure builds it there, with whatever builder and settings;
 //! what is here adds the threads, the way to stop them together, and the end.
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -24,6 +23,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::driver::Driver;
 use crate::executor::Executor;
+use crate::foreign::{Payload, contain, guarded};
 use crate::remote::RemoteHandle;
 use crate::sync::lock;
 use crate::table::{Key, Table};
@@ -127,12 +127,16 @@ where
     let (stop, first) = (StopHandle::default(), Mutex::new(None));
     // The first is the cause. What fails after it fails most likely because of it.
     let fail = |failure| {
-        lock(&first).get_or_insert(failure);
+        let unwanted = {
+            let mut first = lock(&first);
+            if first.is_none() { first.replace(failure) } else { Some(failure) }
+        };
         stop.stop();
+        contain(|| drop(unwanted));
     };
     let work = |number| {
         let run = || main(&Worker { number, core: pin(number)?, stop: stop.clone() });
-        match catch_unwind(AssertUnwindSafe(run)) {
+        match guarded(run) {
             Ok(Ok(output)) => return Some(output),
             Ok(Err(error)) => fail(Failure::Error(error)),
             Err(payload) => fail(Failure::Panic(payload)),
@@ -157,7 +161,7 @@ where
 
 enum Failure<E> {
     Error(E),
-    Panic(Box<dyn Any + Send>),
+    Panic(Payload),
 }
 
 /// One of the threads of [`run_on_each_core`].

@@ -31,8 +31,10 @@ use std::task::Waker;
 use socket2::{SockAddr, SockRef};
 
 use crate::buf::{BufResult, IoBuf, IoBufMut};
+use crate::foreign::contain;
 use crate::net::pauses;
 use crate::runtime::Runtime;
+use crate::table::{Key, Table};
 
 /// Bytes of a datagram that fit the memory which [`recv_from`](DatagramSocket::recv_from) lends, on every engine: a
 /// proactor's chunk, less the place for the sender's address. Networks seldom carry more than 1,500, or 9,000.
@@ -127,34 +129,59 @@ pub type UdpSocket<P> = DatagramSocket<P, SocketAddr>;
 /// an abstract name is said at [`Net`](crate::Net).
 pub type UnixDatagram<P> = DatagramSocket<P, unix::SocketAddr>;
 
-/// All that wait for the same. The port knows of the last one only, so whoever leaves wakes the others.
+/// All that wait for the same. The port knows only the last one, so one that leaves wakes the others.
 #[derive(Debug, Default)]
-struct Waiting(RefCell<Vec<Waker>>);
+struct Waiting(RefCell<Table<Waker>>);
 
 impl Waiting {
     /// Waits for `future`, of which there may be others.
     async fn join<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
-        let _leaving = Leaving(self);
+        let mut seat = Seat { all: self, key: None };
         poll_fn(|cx| {
             let polled = future.as_mut().poll(cx);
-            let is_known = self.0.borrow().iter().any(|waker| waker.will_wake(cx.waker()));
-            if polled.is_pending() && !is_known {
-                // Cloned outside of the borrow: a waker may be foreign code.
-                let waker = cx.waker().clone();
-                self.0.borrow_mut().push(waker);
+            if polled.is_pending() {
+                seat.keep(cx.waker());
             }
             polled
         })
         .await
     }
+
+    fn take(&self, key: Key) -> Option<Waker> {
+        self.0.borrow_mut().remove(key)
+    }
 }
 
-struct Leaving<'a>(&'a Waiting);
+/// One that waits, and the name of its waker while that is kept. Wakers may be foreign code: none is cloned, dropped or
+/// woken under the borrow.
+struct Seat<'a> {
+    all: &'a Waiting,
+    key: Option<Key>,
+}
 
-impl Drop for Leaving<'_> {
+impl Seat<'_> {
+    /// Keeps this waker instead of the one before.
+    fn keep(&mut self, waker: &Waker) {
+        let is_known = |key| self.all.0.borrow().get(key).is_some_and(|known| known.will_wake(waker));
+        if self.key.is_some_and(is_known) {
+            return;
+        }
+        let waker = waker.clone();
+        let before = self.key.and_then(|key| self.all.take(key));
+        self.key = Some(self.all.0.borrow_mut().insert(waker));
+        contain(|| drop(before));
+    }
+}
+
+impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.0.0.take().into_iter().for_each(Waker::wake);
+        let own = self.key.and_then(|key| self.all.take(key));
+        contain(|| drop(own));
+        let others: Vec<Key> = self.all.0.borrow().iter().map(|(key, _)| key).collect();
+        for waker in others.into_iter().filter_map(|key| self.all.take(key)) {
+            contain(|| waker.wake());
+        }
     }
 }
 

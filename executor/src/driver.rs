@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crate::foreign::{contain, drop_each};
 use crate::stats::DriverStats;
 
 /// The part of a runtime that talks to the kernel: epoll, io_uring, or a simulation.
@@ -26,11 +27,11 @@ pub trait Driver: 'static {
     fn close(&mut self);
 
     /// Cancels everything, and returns only when the kernel holds nothing of ours; or when the
-    /// deadline has passed, and then it leaks what the kernel may still touch, and counts it.
+    /// deadline has passed (`None`: never), and then it leaks what the kernel may still touch, and counts it.
     ///
     /// # Errors
     /// Those of the kernel that kept it from waiting; the rest was then leaked, too.
-    fn drain(&mut self, deadline: Instant, fired: &mut Fired) -> io::Result<()>;
+    fn drain(&mut self, deadline: Option<Instant>, fired: &mut Fired) -> io::Result<()>;
 
     /// The clock the timers run on: the real one, or a virtual one under simulation.
     fn now(&self) -> Instant;
@@ -61,10 +62,30 @@ pub trait Unpark: Send + Sync + 'static {
 pub struct WaitSlot(Cell<Option<Waker>>);
 
 impl WaitSlot {
-    /// Who waits from now on, instead of whoever did before.
+    /// Keeps this waker instead of the one before. If cloning it panics, the one before stays.
+    #[inline]
     pub fn set(&self, waker: &Waker) {
-        let known = self.0.take().filter(|known| known.will_wake(waker));
-        self.0.set(Some(known.unwrap_or_else(|| waker.clone())));
+        match self.0.take() {
+            None => self.0.set(Some(waker.clone())),
+            Some(known) => self.replace(known, waker),
+        }
+    }
+
+    fn replace(&self, known: Waker, waker: &Waker) {
+        let is_known = known.will_wake(waker);
+        self.0.set(Some(known));
+        if !is_known {
+            let replaced = self.0.replace(Some(waker.clone()));
+            contain(|| drop(replaced));
+        }
+    }
+
+    /// Drops the waker. A panic of its destructor ends here.
+    #[inline]
+    pub fn clear(&self) {
+        if let Some(waker) = self.0.take() {
+            contain(|| drop(waker));
+        }
     }
 
     /// Takes the waker out: to wake it, or to drop it because nobody waits any longer.
@@ -109,13 +130,93 @@ impl Fired {
         self.garbage.push(garbage);
     }
 
-    /// Does it all now. For drivers, outside of their turn, with nothing borrowed.
+    /// Does it all now. For drivers, outside of their turn, with nothing borrowed. A panic in one ends there: it keeps
+    /// none of the others from running, and does not reach the caller.
     pub fn run(self) {
-        self.wakers.into_iter().for_each(Waker::wake);
+        self.wakers.into_iter().for_each(|waker| contain(|| waker.wake()));
+        drop_each(self.garbage);
     }
 
     /// Whether there is nothing to wake or drop.
     pub fn is_empty(&self) -> bool {
         self.wakers.is_empty() && self.garbage.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts, and then panics, if it is to.
+    struct Alarm {
+        count: Arc<AtomicU32>,
+        panics: bool,
+    }
+
+    impl Alarm {
+        fn ring(&self) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.panics, "an alarm");
+        }
+    }
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            self.ring();
+        }
+    }
+
+    struct Bomb(Rc<Cell<u32>>);
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            std::panic::panic_any(Payload);
+        }
+    }
+
+    /// The payload of a panic. Its destructor panics, too.
+    struct Payload;
+
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            panic!("a payload's drop");
+        }
+    }
+
+    #[test]
+    fn a_panic_in_what_fired_keeps_none_of_the_rest() {
+        let (count, dropped) = (Arc::new(AtomicU32::new(0)), Rc::new(Cell::new(0)));
+        let mut fired = Fired::default();
+        for panics in [true, false, true, false] {
+            fired.wake(Arc::new(Alarm { count: Arc::clone(&count), panics }).into());
+            fired.discard(Box::new(Bomb(Rc::clone(&dropped))));
+        }
+        fired.run();
+        assert_eq!((count.load(Ordering::Relaxed), dropped.get()), (4, 4));
+    }
+
+    #[test]
+    fn a_waker_that_panics_when_it_is_dropped_does_not_hit_the_next() {
+        struct BadToDrop;
+        impl Wake for BadToDrop {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for BadToDrop {
+            fn drop(&mut self) {
+                std::panic::panic_any(Payload);
+            }
+        }
+        let slot = WaitSlot::default();
+        slot.set(&Arc::new(BadToDrop).into());
+        slot.set(Waker::noop());
+        assert!(slot.take().is_some());
+        slot.set(&Arc::new(BadToDrop).into());
+        slot.clear();
+        assert!(!slot.is_set());
     }
 }

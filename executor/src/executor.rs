@@ -35,12 +35,11 @@ mod lookup;
 pub(crate) mod stall;
 pub(crate) mod stdio;
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{Location, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,6 +48,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::driver::{Driver, Fired};
+use crate::foreign::{Payload, dispose, guarded};
 use crate::queue::{Inbox, LocalQueue, Mail, TaskWaker};
 use crate::remote::RemoteHandle;
 use crate::stats::Stats;
@@ -70,7 +70,7 @@ const SPARE_WAKERS: usize = 1024;
 const MAIN: Key = Key::reserved(0);
 
 /// Receives the payload of a panic that no `JoinHandle` will deliver.
-pub type PanicHook = Rc<dyn Fn(Box<dyn Any + Send>)>;
+pub type PanicHook = Rc<dyn Fn(Box<dyn std::any::Any + Send>)>;
 
 /// What every runtime can be told when it is built.
 #[derive(Clone)]
@@ -99,6 +99,12 @@ pub struct Config {
     /// Called with the payload when a task nobody awaits panics. The others run on. The default does
     /// nothing more, because the panic has been reported by then: std's panic hook, which the program
     /// can replace, prints to stderr.
+    ///
+    /// To make such a panic the end of the program, go on with it: `Rc::new(|payload| std::panic::resume_unwind(payload))`.
+    /// A panic of this function leaves `block_on` or `turn` as soon as what the loop is about to do is done: the batch
+    /// of polls, or all wakes of a turn. So a program that catches it loses no wake, and may call `block_on` again;
+    /// what the main future returned in that same batch is lost. Of several panics the first goes on. At the end of the
+    /// runtime none does: it happens in a drop, perhaps while another panic unwinds.
     pub on_task_panic: PanicHook,
 }
 
@@ -110,7 +116,7 @@ impl Default for Config {
             blocking: blocking::BlockingConfig::default(),
             spin: Duration::ZERO,
             stall_watch: None,
-            on_task_panic: Rc::new(|_payload| {}),
+            on_task_panic: Rc::new(dispose),
         }
     }
 }
@@ -169,6 +175,11 @@ struct Shared<D> {
     phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
     running: Cell<bool>,
+    /// Whether a loop that isn't ours may sleep on the driver's descriptor.
+    is_guest: Cell<bool>,
+    /// The first panic of `on_task_panic`, on its way out of the loop.
+    hook_panic: Cell<Option<Payload>>,
+    has_hook_panic: Cell<bool>,
     /// Empty between turns; kept for the room it has, so that a turn allocates nothing.
     fired: Cell<Fired>,
     turn_time: Cell<Instant>,
@@ -225,6 +236,9 @@ impl<D: Driver> Executor<D> {
             config,
             phase: Cell::new(Phase::Open),
             running: Cell::new(false),
+            is_guest: Cell::new(false),
+            hook_panic: Cell::default(),
+            has_hook_panic: Cell::new(false),
             fired: Cell::default(),
             idle_since: Cell::new(None),
             counts: RefCell::default(),
@@ -238,7 +252,7 @@ impl<D: Driver> Executor<D> {
     /// # Panics
     /// If it is called from inside `block_on` or `turn` of the same runtime, which can still be used
     /// afterwards; if the runtime is closed; if the driver fails for good. A panic of `future` goes
-    /// through.
+    /// through, and so does one of [`Config::on_task_panic`].
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let shared = &self.shared;
         let _running = shared.start_running("block_on");
@@ -255,6 +269,7 @@ impl<D: Driver> Executor<D> {
                 }
                 output.is_some()
             });
+            shared.let_hook_panic_go_on();
             if let Some(output) = output {
                 return output;
             }
@@ -264,11 +279,8 @@ impl<D: Driver> Executor<D> {
         }
     }
 
-    /// Calls `act` with the driver. For the driver's own crate: `act` must run no user code.
-    ///
-    /// # Errors
-    /// [`closed`] after the end.
-    pub fn driver<R>(&self, act: impl FnOnce(&mut D) -> R) -> io::Result<R> {
+    /// Calls `act`, which runs no user code, with the driver.
+    fn driver<R>(&self, act: impl FnOnce(&mut D) -> R) -> io::Result<R> {
         self.shared.driver.borrow_mut().as_mut().map(act).ok_or_else(closed)
     }
 
@@ -307,7 +319,8 @@ impl<D: Driver> Executor<D> {
         self.sleep(duration)
     }
 
-    /// Waits for `future` at most `duration`.
+    /// Waits for `future` at most `duration`. If another executor polls this and the runtime ends, the time never comes:
+    /// see [`Sleep`].
     ///
     /// # Errors
     /// [`Elapsed`] when the time is over first. `future` is dropped then.
@@ -383,6 +396,7 @@ impl<D: Driver> Shared<D> {
         );
         assert!(self.phase.get() == Phase::Open, "{what} was called on a closed runtime");
         self.running.set(true);
+        self.queue.ends_sleep.set(false);
         self.turn_time.set(self.now());
         Running(self)
     }
@@ -435,11 +449,14 @@ impl<D: Driver> Shared<D> {
         let timeout = self.time_to_sleep(max);
         let mut fired = self.fired.take();
         self.counts.borrow_mut().turns += 1;
-        let now = {
+        let turned = {
             let mut driver = self.driver.borrow_mut();
             let driver = driver.as_mut().ok_or_else(closed)?;
-            driver.turn(timeout, &mut fired)?;
-            driver.now()
+            driver.turn(timeout, &mut fired).map(|()| driver.now())
+        };
+        let Ok(now) = turned else {
+            self.act(&mut fired);
+            return turned.map(drop);
         };
         self.turn_time.set(now);
         self.timers.expire(now, &mut fired);
@@ -507,19 +524,42 @@ impl<D: Driver> Shared<D> {
         fired.garbage.drain(..).for_each(|item| self.guard(|| drop(item)));
     }
 
+    /// Calls foreign code, and reports its panic.
     fn guard(&self, act: impl FnOnce()) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
+        if let Err(payload) = guarded(act) {
             self.report(Ran::Panicked(payload));
         }
     }
 
+    /// Counts panics, and tells the hook of those that no handle delivers. Never panics: the hook may, and what the loop
+    /// has still to do must be done first.
     fn report(&self, ran: Ran) {
         match ran {
             Ran::Pending | Ran::Finished => {}
             Ran::PanicDelivered => self.counts.borrow_mut().tasks_panicked += 1,
             Ran::Panicked(payload) => {
                 self.counts.borrow_mut().tasks_panicked += 1;
-                (self.config.on_task_panic)(payload);
+                if let Err(payload) = guarded(|| (self.config.on_task_panic)(payload)) {
+                    self.keep_hook_panic(payload);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn keep_hook_panic(&self, payload: Payload) {
+        if self.has_hook_panic.replace(true) {
+            return dispose(payload);
+        }
+        self.hook_panic.set(Some(payload));
+    }
+
+    /// Goes on with a panic of the hook, at a point where nothing is half done.
+    fn let_hook_panic_go_on(&self) {
+        if self.has_hook_panic.get() {
+            self.has_hook_panic.set(false);
+            if let Some(payload) = self.hook_panic.take() {
+                resume_unwind(payload);
             }
         }
     }
@@ -544,7 +584,9 @@ impl<D: Driver> Shared<D> {
         spawned.expect("insert_with calls its closure")
     }
 
-    /// Ends the runtime, in the order of this module's text.
+    /// Ends the runtime, in the order of this module's text. It may run while a panic unwinds, so nothing may unwind out
+    /// of it; and the driver must be drained, so nothing may skip a step. So each piece of foreign code is guarded by
+    /// itself.
     fn end(&self) {
         if self.phase.get() != Phase::Open {
             return;
@@ -554,30 +596,35 @@ impl<D: Driver> Shared<D> {
             return;
         }
         self.phase.set(Phase::Closed);
-        if let Some(driver) = self.driver.borrow_mut().as_mut() {
-            driver.close();
-        }
+        self.with_driver(D::close);
         self.blocking.close().for_each(|job| self.guard(|| drop(job)));
-        let mail = self.inbox.close();
-        self.guard(|| drop(mail));
+        self.inbox.close().spawns.into_iter().for_each(|spawn| self.guard(|| drop(spawn)));
         let tasks = self.tasks.take();
         for task in tasks.into_values() {
             // The clone stands for the table's reference: see TaskCell::is_joined.
             self.report(Rc::clone(&task).cancel());
+            self.guard(|| drop(task));
         }
-        let timers = self.timers.clear();
-        self.guard(|| drop(timers));
+        self.timers.clear().into_values().for_each(|waker| self.guard(|| drop(waker)));
         let mut fired = self.stop();
-        if let Some(mut driver) = self.driver.take() {
-            // What could not be waited for is leaked and counted; there is nobody to tell in a drop.
-            let _ = driver.drain(driver.now() + self.config.shutdown_deadline, &mut fired);
-            self.blocking.wait(self.config.shutdown_deadline);
-            self.counts.borrow_mut().driver = driver.stats();
-            drop(driver);
-        }
+        let deadline = self.now().checked_add(self.config.shutdown_deadline);
+        // What could not be waited for is leaked and counted. A drop has no way to report an error.
+        self.with_driver(|driver| drop(driver.drain(deadline, &mut fired)));
+        self.blocking.wait(self.config.shutdown_deadline);
+        self.with_driver(|driver| self.counts.borrow_mut().driver = driver.stats());
+        let driver = self.driver.try_borrow_mut().ok().and_then(|mut driver| driver.take());
+        drop(driver);
         self.act(&mut fired);
         self.queue.unregister();
         self.spare_wakers.take();
+        self.hook_panic.take().into_iter().for_each(dispose);
+    }
+
+    /// Calls `act` with the driver, if it is there and free, as it is whenever code of a program runs.
+    fn with_driver(&self, act: impl FnMut(&mut D)) {
+        if let Ok(mut driver) = self.driver.try_borrow_mut() {
+            driver.iter_mut().for_each(act);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_task::ArcWake;
 
+use crate::foreign::{contain, drop_each};
 use crate::sync::lock;
 use crate::table::{Key, Table};
 use crate::task::{JoinError, JoinHandle};
@@ -106,7 +107,7 @@ impl<T> JoinSet<T> {
         }
         let mine = cx.waker().clone();
         let replaced = lock(&self.ended).waiting.replace(mine);
-        drop(replaced);
+        contain(|| drop(replaced));
         Poll::Pending
     }
 }
@@ -114,5 +115,10 @@ impl<T> JoinSet<T> {
 impl<T> Drop for JoinSet<T> {
     fn drop(&mut self) {
         self.abort_all();
+        // The tasks keep what they wake until they have ended.
+        let waiting = lock(&self.ended).waiting.take();
+        contain(|| drop(waiting));
+        // Of those that have ended, the outputs go with them.
+        drop_each(std::mem::take(&mut self.members).into_values());
     }
 }

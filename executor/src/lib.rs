@@ -80,6 +80,10 @@
 //! | [`timeout`](Executor::timeout) | what its future loses |
 //! | [`unblock`](Executor::unblock) | the job, unless it has begun; then its result |
 //!
+//! A future of a runtime may be polled by another executor. When its runtime ends, one that waits for a socket, a
+//! datagram, a file or a task is woken, and told. One that waits for a time is not: the clock of the runtime stands still
+//! ([`Sleep`], [`timeout`](Executor::timeout), [`tick`](Interval::tick)).
+//!
 //! # Glossary
 //!
 //! | word | meaning |
@@ -96,7 +100,7 @@
 //!
 //! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`,
 //! `net.rs`, `datagram.rs`, `pipe.rs`, `signals.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
-//! `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
+//! `foreign.rs` guards calls of foreign code, `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
 //! the place where tests get between a driver and the kernel.
 
 #![forbid(unsafe_code)]
@@ -111,6 +115,7 @@ mod datagram;
 mod driver;
 mod executor;
 mod files;
+mod foreign;
 mod group;
 mod live;
 mod net;
@@ -136,10 +141,12 @@ mod wake_fd;
 #[cfg(feature = "faults")]
 pub use live::live_headers;
 #[cfg(feature = "faults")]
+pub use queue::queues_of_this_thread;
+#[cfg(feature = "faults")]
 pub use seam::{Editor, Judge, Report, Verdict, judge_setups};
 pub use table::{Key, Table};
 pub use {
-    buf::{BufResult, IoBuf, IoBufMut, Slice, allocate},
+    buf::{BufResult, IoBuf, IoBufMut, Slice, allocate, empty_buffer},
     copy::{copy, copy_bidirectional},
     cores::{StopHandle, Worker, run_on_each_core, run_workers},
     datagram::{Address, Datagram, DatagramSocket, LENT_DATAGRAM, Port, UdpSocket, UnixDatagram},

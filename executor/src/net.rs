@@ -155,6 +155,7 @@ pub trait Net:
     ///
     /// # Errors
     /// Theirs.
+    #[doc(hidden)]
     fn pipe_end(&self, fd: OwnedFd) -> io::Result<<Self::Acceptor as Acceptor>::Connection>;
 
     /// Makes `call`, which tells that it would block by `WouldBlock`, when the descriptor is readable; and perhaps before.

@@ -24,6 +24,11 @@ impl<W: Writer> Writer for PipeWriter<W> {
         end.write_all(buf).await
     }
 
+    async fn write_all_vectored<B: IoBuf>(&mut self, bufs: Vec<B>) -> BufResult<(), Vec<B>> {
+        let Some(end) = &mut self.0 else { return (Err(io::ErrorKind::BrokenPipe.into()), bufs) };
+        end.write_all_vectored(bufs).await
+    }
+
     async fn shutdown(&mut self) -> io::Result<()> {
         self.0 = None;
         Ok(())

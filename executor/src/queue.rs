@@ -58,27 +58,44 @@ thread_local! {
 }
 
 /// The tasks to poll, in the order in which they were woken.
-#[derive(Debug, Default)]
 pub(crate) struct LocalQueue {
-    /// The address of the inbox it belongs with: an identity for as long as a waker holds the inbox.
-    identity: usize,
+    /// The inbox it belongs with, by which wakers know it. As the queue holds it, no other inbox can get its address.
+    inbox: Arc<Inbox>,
     keys: RefCell<VecDeque<Key>>,
     /// Keys ever pushed.
     pub(crate) wakes: Cell<u64>,
+    /// A loop that isn't ours sleeps: the next wake has to end that.
+    pub(crate) ends_sleep: Cell<bool>,
 }
 
 impl LocalQueue {
     /// A queue that wakers of `inbox` find while they are on this thread.
     pub(crate) fn register(inbox: &Arc<Inbox>) -> Rc<LocalQueue> {
-        let queue = Rc::new(LocalQueue { identity: identity(inbox), ..LocalQueue::default() });
+        let queue = Rc::new(LocalQueue::new(inbox));
         QUEUES_OF_THIS_THREAD.with_borrow_mut(|queues| queues.push(Rc::clone(&queue)));
         queue
+    }
+
+    pub(crate) fn new(inbox: &Arc<Inbox>) -> LocalQueue {
+        LocalQueue {
+            inbox: Arc::clone(inbox),
+            keys: RefCell::default(),
+            wakes: Cell::new(0),
+            ends_sleep: Cell::new(false),
+        }
+    }
+
+    /// Ends the sleep of a loop that isn't ours.
+    #[cold]
+    fn end_sleep(&self) {
+        self.ends_sleep.set(false);
+        self.inbox.unpark.unpark();
     }
 
     /// Wakers no longer find it. Does nothing while the thread ends: the list is gone already.
     pub(crate) fn unregister(&self) {
         let _ = QUEUES_OF_THIS_THREAD.try_with(|queues| {
-            queues.borrow_mut().retain(|queue| queue.identity != self.identity);
+            queues.borrow_mut().retain(|queue| !Arc::ptr_eq(&queue.inbox, &self.inbox));
         });
         self.keys.borrow_mut().clear();
     }
@@ -92,8 +109,10 @@ impl LocalQueue {
     }
 }
 
-fn identity(inbox: &Arc<Inbox>) -> usize {
-    Arc::as_ptr(inbox).addr()
+/// For tests: the runtimes whose queues wakers find on this thread.
+#[cfg(feature = "faults")]
+pub fn queues_of_this_thread() -> usize {
+    QUEUES_OF_THIS_THREAD.with_borrow(Vec::len)
 }
 
 /// What other threads ask of the loop.
@@ -222,8 +241,7 @@ impl TaskWaker {
     pub(crate) fn wake(self: &Arc<Self>) {
         let found = QUEUES_OF_THIS_THREAD.try_with(|queues| {
             let queues = queues.borrow();
-            let own = identity(&self.inbox);
-            queues.iter().find(|queue| queue.identity == own).map(|queue| self.wake_local(queue))
+            queues.iter().find(|queue| Arc::ptr_eq(&queue.inbox, &self.inbox)).map(|queue| self.wake_local(queue))
         });
         if !matches!(found, Ok(Some(()))) {
             self.wake_remote();
@@ -231,11 +249,15 @@ impl TaskWaker {
     }
 
     /// Wakes on the owner's thread.
+    #[inline]
     pub(crate) fn wake_local(&self, queue: &LocalQueue) {
         if !self.local.load(Ordering::Relaxed) {
             self.local.store(true, Ordering::Relaxed);
             queue.keys.borrow_mut().push_back(self.key);
             queue.wakes.set(queue.wakes.get() + 1);
+            if queue.ends_sleep.get() {
+                queue.end_sleep();
+            }
         }
     }
 
@@ -290,8 +312,9 @@ mod tests {
     #[test]
     fn a_waker_that_is_held_is_not_given_to_another_task() {
         let (old, new) = (Key::from_u64(1), Key::from_u64(2));
-        let queue = LocalQueue::default();
-        let waker = TaskWaker::new(old, Inbox::new(Arc::new(Nobody)));
+        let inbox = Inbox::new(Arc::new(Nobody));
+        let queue = LocalQueue::new(&inbox);
+        let waker = TaskWaker::new(old, inbox);
         waker.wake_local(&queue);
         waker.abort.store(true, Ordering::Relaxed);
         let held = Arc::clone(&waker);

@@ -67,7 +67,8 @@ impl Loop {
         let parker = StdArc::new(Parker::default());
         let inbox = Inbox::new(StdArc::clone(&parker) as StdArc<dyn Unpark>);
         let task = TaskWaker::new(TASK, Arc::clone(&inbox));
-        Loop { inbox, parker, queue: LocalQueue::default(), task, polls: 0, is_stopped: false }
+        let queue = LocalQueue::new(&inbox);
+        Loop { inbox, parker, queue, task, polls: 0, is_stopped: false }
     }
 
     /// As `Shared::turn` in `executor.rs`.
@@ -224,7 +225,7 @@ fn a_wake_that_meets_the_end_leaves_nothing() {
         thread.join().unwrap();
         the_loop.task.wake();
         assert_eq!(Arc::strong_count(&the_loop.task), 1);
-        assert_eq!(Arc::strong_count(&the_loop.inbox), 2, "the loop's, and its task's");
+        assert_eq!(Arc::strong_count(&the_loop.inbox), 3, "the loop's, its queue's, and its task's");
     });
 }
 
@@ -262,7 +263,7 @@ fn a_spawn_that_meets_the_end_is_told() {
             spawns => assert_eq!((told, spawns), (Ok(()), 1)),
         }
         drop(mail);
-        assert_eq!(Arc::strong_count(&the_loop.inbox), 2, "the loop's, and its task's");
+        assert_eq!(Arc::strong_count(&the_loop.inbox), 3, "the loop's, its queue's, and its task's");
     });
 }
 

@@ -74,7 +74,8 @@ pub trait Listener: 'static {
     /// descriptors) is waited out with a growing pause, and never ends an accept loop.
     ///
     /// # Errors
-    /// Those that will not pass: the socket is no listener, the runtime is closed.
+    /// Those that will not pass: `InvalidInput` if the descriptor is no socket that listens, which the text says;
+    /// [`closed`](crate::closed).
     ///
     /// # Cancel safety
     /// Dropping this future loses no connection: the next `accept` gets it. A pause that has begun goes on.
@@ -258,7 +259,8 @@ pub trait Stream: Reader + Writer {
     /// Those of getsockname(2).
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// Ends the connection and reports how the close went. Dropping closes, too, without a word.
+    /// Ends the connection and reports how the close went. Dropping closes, too, without a word. (On a proactor both may
+    /// end it by shutdown(2), for duplicates of its descriptor, too.)
     ///
     /// # Errors
     /// Those of close(2).

@@ -58,8 +58,8 @@ pub struct DriverStats {
     pub operations: Option<u64>,
     /// Completion only: operations whose future was dropped before they ended.
     pub orphans: Option<u64>,
-    /// Completion only: operations that were still ticketed when the runtime ended, which means that
-    /// somebody leaked the future.
+    /// Completion only: operations whose future was leaked, or is still held (perhaps by another runtime), when the
+    /// runtime ended.
     pub ops_leaked: Option<u64>,
     /// Completion only: operations given up at the shutdown deadline, their memory leaked.
     pub ops_abandoned: Option<u64>,

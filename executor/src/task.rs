@@ -17,13 +17,13 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::driver::WaitSlot;
+use crate::foreign::{Payload, contain, first_panic, guarded};
 use crate::queue::TaskWaker;
 
 /// Why a task has no output.
@@ -39,7 +39,7 @@ pub enum JoinError {
 }
 
 impl JoinError {
-    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+    pub(crate) fn panicked(payload: Payload) -> Self {
         JoinError::Panicked(PanicPayload(Box::new(Mutex::new(payload))))
     }
 }
@@ -90,7 +90,7 @@ pub(crate) enum Ran {
     /// Finished, with a panic that its handle will deliver.
     PanicDelivered,
     /// Finished, with a panic that no handle is there to receive.
-    Panicked(Box<dyn Any + Send>),
+    Panicked(Payload),
 }
 
 /// A task as the executor's table holds it.
@@ -109,6 +109,8 @@ pub(crate) trait Task {
 trait Join<T>: Task {
     fn poll_join(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
     fn is_finished(&self) -> bool;
+    /// The handle goes, and its waker with it.
+    fn leave(&self);
 }
 
 enum Stage<F: Future> {
@@ -135,22 +137,32 @@ impl<F: Future> TaskCell<F> {
     /// Drops the future, stores the result and wakes the joiner; or drops the result, too, if nobody
     /// waits for it.
     fn finish(self: &Rc<Self>, future: Pin<Box<F>>, result: Result<F::Output, JoinError>) -> Ran {
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
-        let result = dropped.map_err(JoinError::panicked).and(result);
+        let result = match guarded(|| drop(future)) {
+            Ok(()) => result,
+            Err(payload) => {
+                contain(|| drop(result));
+                Err(JoinError::panicked(payload))
+            }
+        };
         if !self.is_joined() {
             self.stage.set(Stage::Taken);
             let panic = match result {
                 Err(JoinError::Panicked(payload)) => Some(payload.into_inner()),
-                unwanted => catch_unwind(AssertUnwindSafe(|| drop(unwanted))).err(),
+                unwanted => guarded(|| drop(unwanted)).err(),
             };
             return panic.map_or(Ran::Finished, Ran::Panicked);
         }
         let is_panic = matches!(result, Err(JoinError::Panicked(_)));
         self.stage.set(Stage::Done(result));
         let joiner = self.joiner.take();
-        // The joiner may be a waker of somebody else's making, which may panic.
-        let woken = catch_unwind(AssertUnwindSafe(|| joiner.map(Waker::wake)));
-        woken.map_or_else(Ran::Panicked, |_| if is_panic { Ran::PanicDelivered } else { Ran::Finished })
+        let woken = guarded(|| joiner.into_iter().for_each(Waker::wake));
+        // The waker may have dropped the handle, and left the result to us.
+        let left = if self.is_joined() { Ok(()) } else { guarded(|| drop(self.stage.replace(Stage::Taken))) };
+        match first_panic(woken, left) {
+            Some(payload) => Ran::Panicked(payload),
+            None if is_panic => Ran::PanicDelivered,
+            None => Ran::Finished,
+        }
     }
 
     fn take_future(&self) -> Pin<Box<F>> {
@@ -170,7 +182,7 @@ impl<F: Future> Task for TaskCell<F> {
         let mut future = self.take_future();
         let waker = futures_task::waker_ref(&self.waker);
         let mut cx = Context::from_waker(&waker);
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
+        match guarded(|| future.as_mut().poll(&mut cx)) {
             Ok(Poll::Pending) => {
                 self.stage.set(Stage::Waiting(future));
                 Ran::Pending
@@ -212,6 +224,10 @@ impl<F: Future> Join<F::Output> for TaskCell<F> {
         let finished = matches!(stage, Stage::Done(_) | Stage::Taken);
         self.stage.set(stage);
         finished
+    }
+
+    fn leave(&self) {
+        self.joiner.clear();
     }
 }
 
@@ -257,6 +273,14 @@ impl<T> JoinHandle<T> {
     /// Whether the output is there (or was refused), so that awaiting would not wait.
     pub fn is_finished(&self) -> bool {
         self.task.as_ref().is_none_or(|task| task.is_finished())
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.leave();
+        }
     }
 }
 

@@ -18,9 +18,10 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::SockRef;
 
-use crate::buf::{BufResult, IoBuf, IoBufMut};
+use crate::buf::{BufResult, IoBuf, IoBufMut, empty_buffer};
 use crate::runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer};
 use crate::timer::Sleep;
 
@@ -80,6 +81,10 @@ pub trait Acceptor: Debug + Sized + 'static {
     async fn accept(&self) -> io::Result<Self::Connection>;
     /// The runtime it accepts on.
     fn runtime(&self) -> &Self::Runtime;
+    /// Whether its socket listens; true if that is not known.
+    fn is_listening(&self) -> bool {
+        true
+    }
     /// The address it listens on.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
@@ -128,6 +133,16 @@ impl<A: Acceptor> TcpListener<A> {
     fn new(acceptor: A) -> Self {
         TcpListener { acceptor, pause: Duration::ZERO, paused: None }
     }
+
+    /// Whether the error of an accept says that nothing can ever be accepted here. accept(2) also passes errors on from
+    /// the connection it failed to make, and EOPNOTSUPP may be one of those.
+    fn is_no_listener(&self, error: &io::Error) -> bool {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOTSOCK | Errno::INVAL | Errno::BADF | Errno::FAULT) => true,
+            Some(Errno::OPNOTSUPP) => !self.acceptor.is_listening(),
+            _ => false,
+        }
+    }
 }
 
 impl<A: Acceptor> Listener for TcpListener<A> {
@@ -147,9 +162,15 @@ impl<A: Acceptor> Listener for TcpListener<A> {
                 }
                 // The connection was gone before we took it: no reason to wait with the next.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // Not a listener (EINVAL), or no error of the kernel's at all: the runtime is closed.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+                // No error of the kernel's: the runtime is closed.
                 Err(error) if error.raw_os_error().is_none() => return Err(error),
+                Err(error) if self.is_no_listener(&error) => {
+                    let text = format!(
+                        "nothing can be accepted here: {error}. A listener's socket must listen, and not be shut down: \
+                         make it with bind, or call listen(2) on it before from_std"
+                    );
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+                }
                 // Out of descriptors or memory, or one of the network errors that accept(2) passes on
                 // from the connection it failed to make. All pass, some only in time.
                 Err(_) => {
@@ -171,7 +192,8 @@ impl<A: Acceptor + AsFd> AsFd for TcpListener<A> {
     }
 }
 
-/// A TCP connection. Dropping it closes it; see [`Stream::close`] to learn how that went.
+/// A TCP connection. Dropping it closes it; see [`Stream::close`] to learn how that went, and
+/// [`from_std`](Self::from_std) for what a drop means to duplicates of its descriptor.
 #[derive(Debug)]
 pub struct TcpStream<C: Connection> {
     // In this order: when `write` is dropped it is the last, and closes instead of shutting down.
@@ -193,6 +215,10 @@ impl<C: Connection> TcpStream<C> {
     }
 
     /// Takes a stream made elsewhere.
+    ///
+    /// If its descriptor has duplicates, they go on when the stream is dropped on a reactor, which closes its own. A
+    /// proactor, if a receive or a send is under way, ends the connection by shutdown(2) first, and that is what all
+    /// duplicates share. [`into_std`](Self::into_std) gives the stream back without either.
     ///
     /// # Errors
     /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).
@@ -357,7 +383,7 @@ impl<C: Connection> Reader for ReadHalf<C> {
 
     async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B> {
         if buf.bytes().is_empty() {
-            return (Err(io::ErrorKind::InvalidInput.into()), buf);
+            return (Err(empty_buffer()), buf);
         }
         self.connection.read(buf).await
     }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::driver::Fired;
+use crate::foreign::contain;
 use crate::radix::RadixHeap;
 use crate::table::{Key, Table};
 
@@ -69,7 +70,9 @@ impl Timers {
     }
 }
 
-/// Completes at its deadline. Made by `sleep`, `sleep_until` of a runtime.
+/// Completes at its deadline. Made by `sleep`, `sleep_until` of a runtime, whose clock it is: when that runtime has ended,
+/// its clock stands still. A `Sleep` that another executor holds by then is never woken, unlike a `recv` or a
+/// [`JoinHandle`](crate::JoinHandle), which are told.
 ///
 /// # Cancel safety
 /// Dropping this future takes the timer away; nothing of it remains, and nobody is woken.
@@ -109,7 +112,7 @@ impl Sleep {
         if !self.is_due() {
             // The waker is dropped after the borrow: it may be foreign code.
             let waker = self.timers.heap.borrow_mut().remove(key);
-            drop(waker);
+            contain(|| drop(waker));
         }
     }
 }
@@ -209,7 +212,8 @@ impl Interval {
         self.missed = behavior;
     }
 
-    /// Waits for the next tick and returns the time it was due.
+    /// Waits for the next tick and returns the time it was due. Another executor that waits here when the runtime ends is
+    /// never woken: see [`Sleep`].
     ///
     /// # Cancel safety
     /// Dropping this future loses no tick: the next `tick` returns it.

@@ -125,17 +125,17 @@ impl Driver for UringDriver {
 
     /// Closing the ring is no barrier, and a cancel that says Ok proves nothing: only final completions
     /// do. So: cancel one by one, and reap until nothing is left.
-    fn drain(&mut self, deadline: Instant, fired: &mut Fired) -> io::Result<()> {
+    fn drain(&mut self, deadline: Option<Instant>, fired: &mut Fired) -> io::Result<()> {
         self.context.operations.borrow_mut().cancel_all(fired);
         let drained = loop {
             if self.context.operations.borrow().slots.in_kernel() == 0 {
                 break Ok(());
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
                 break Ok(());
             }
-            if let Err(error) = self.turn(Some(left), fired) {
+            if let Err(error) = self.turn(left, fired) {
                 break Err(error);
             }
         };

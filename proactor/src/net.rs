@@ -92,6 +92,10 @@ impl Acceptor for ListenSocket {
         &self.proactor
     }
 
+    fn is_listening(&self) -> bool {
+        SockRef::from(self).is_listener().unwrap_or(true)
+    }
+
     fn local_addr(&self) -> io::Result<SocketAddr> {
         SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
     }

@@ -40,7 +40,7 @@ impl AsyncFd {
     pub fn new(reactor: &Reactor, fd: impl Into<OwnedFd>) -> io::Result<AsyncFd> {
         let fd = fd.into();
         SockRef::from(&fd).set_nonblocking(true)?;
-        reactor.driver(|driver| driver.probe(fd.as_fd()))?.map_err(explain)?;
+        reactor.context.probe(fd.as_fd()).map_err(explain)?;
         Ok(AsyncFd { registration: Registration::new(reactor, fd)? })
     }
 

@@ -21,6 +21,7 @@ pub(crate) enum Call {
     Read,
     /// Other threads, which can't reach the seam, make it, too.
     Write,
+    Writev,
 }
 
 pub(crate) const NAMES: &[&str] = &[
@@ -41,4 +42,5 @@ pub(crate) const NAMES: &[&str] = &[
     "close",
     "read",
     "write",
+    "writev",
 ];

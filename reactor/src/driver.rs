@@ -3,6 +3,7 @@
 #[cfg(feature = "faults")]
 mod dump;
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -13,91 +14,120 @@ use executor::{Driver, DriverStats, Fired, Key, Table, Unpark, WakeFd, closed};
 
 use crate::Context;
 use crate::calls::Call;
-use crate::epoll::{Epoll, Events, Mask};
+use crate::epoll::{Epoll, Events, Mask, Sys};
 use crate::source::Source;
 
 /// The name of the wake-up event among the sources' keys.
 const WAKE: Key = Key::reserved(1);
 
-/// The driver over epoll. It is public because it names the type behind
-/// [`Reactor`](crate::Reactor); all its doings are the runtime's.
-pub struct EpollDriver {
-    epoll: Epoll,
-    batch: Events,
-    wake_fd: Arc<WakeFd>,
-    context: Rc<Context>,
-    sources: Table<Rc<Source>>,
+/// What epoll watches. The driver shares it with the sources' owners, by the [`Context`], and takes it from there at the
+/// end of the runtime.
+pub(crate) struct Sources {
+    epoll: Rc<Epoll>,
+    table: Table<Rc<Source>>,
     /// Level: sources with a question to put to epoll before the next sleep.
     dirty: Vec<Key>,
-    events: u64,
-    stale_events: u64,
 }
 
-impl EpollDriver {
-    pub(crate) fn new(epoll: Epoll, context: Rc<Context>) -> io::Result<EpollDriver> {
-        context.sys.seam().pass(Call::Eventfd2 as usize)?;
-        let wake_fd = Arc::new(WakeFd::new()?);
-        // Edge-triggered, so nobody has to read it: each write is a new edge. (Its counter would be full after 2^64.)
-        epoll.add(&context.sys, wake_fd.as_fd(), WAKE, Mask::READ.and(Mask::EDGE))?;
-        let (batch, sources, dirty) = (Events::new(), Table::default(), Vec::new());
-        Ok(EpollDriver { epoll, batch, wake_fd, context, sources, dirty, events: 0, stale_events: 0 })
+impl Sources {
+    pub(crate) fn new(epoll: Epoll) -> Sources {
+        Sources { epoll: Rc::new(epoll), table: Table::default(), dirty: Vec::new() }
     }
 
-    pub(crate) fn register(&mut self, fd: OwnedFd) -> io::Result<Rc<Source>> {
-        if self.context.closed.get() {
-            return Err(closed());
+    fn flush(&mut self, sys: &Sys, fired: &mut Fired) {
+        for key in self.dirty.drain(..) {
+            if let Some(source) = self.table.get(key) {
+                source.flush(&self.epoll, sys, fired);
+            }
         }
-        let trigger = self.context.trigger;
-        let key = self.sources.insert_with(|key| Rc::new(Source::new(fd, key, trigger)));
-        let source = Rc::clone(self.sources.get(key).expect("just inserted"));
-        if let Err(error) = source.register(&self.epoll, &self.context.sys) {
-            self.sources.remove(key);
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("len", &self.table.len()).finish_non_exhaustive()
+    }
+}
+
+/// What sources ask of the driver.
+impl Context {
+    pub(crate) fn register(&self, fd: OwnedFd) -> io::Result<Rc<Source>> {
+        let mut sources = self.sources.borrow_mut();
+        let sources = sources.as_mut().filter(|_| !self.closed.get()).ok_or_else(closed)?;
+        let key = sources.table.insert_with(|key| Rc::new(Source::new(fd, key, self.trigger)));
+        let source = Rc::clone(sources.table.get(key).expect("just inserted"));
+        if let Err(error) = source.register(&sources.epoll, &self.sys) {
+            sources.table.remove(key);
             return Err(error);
         }
         Ok(source)
     }
 
-    pub(crate) fn deregister(&mut self, source: &Source) {
-        source.deregister(&self.epoll, &self.context.sys);
-        self.sources.remove(source.key());
+    /// Does nothing after the end: the driver has forgotten the source by then.
+    pub(crate) fn deregister(&self, source: &Source) {
+        if let Some(sources) = self.sources.borrow_mut().as_mut() {
+            source.deregister(&sources.epoll, &self.sys);
+            sources.table.remove(source.key());
+        }
     }
 
     /// Asks epoll, now, whether it can watch this at all. (Level mode asks nothing before somebody
     /// waits.)
     pub(crate) fn probe(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.epoll.add(&self.context.sys, fd, WAKE, Mask::READ)?;
-        self.epoll.delete(&self.context.sys, fd)
+        let sources = self.sources.borrow();
+        let epoll = &sources.as_ref().ok_or_else(closed)?.epoll;
+        epoll.add(&self.sys, fd, WAKE, Mask::READ)?;
+        epoll.delete(&self.sys, fd)
     }
 
-    pub(crate) fn flush_later(&mut self, key: Key) {
-        self.dirty.push(key);
-    }
-
-    fn flush(&mut self, fired: &mut Fired) {
-        for key in self.dirty.drain(..) {
-            if let Some(source) = self.sources.get(key) {
-                source.flush(&self.epoll, &self.context.sys, fired);
-            }
+    pub(crate) fn flush_later(&self, key: Key) {
+        if let Some(sources) = self.sources.borrow_mut().as_mut() {
+            sources.dirty.push(key);
         }
+    }
+}
+
+/// The driver over epoll. It is public because it names the type behind
+/// [`Reactor`](crate::Reactor); all its doings are the runtime's.
+pub struct EpollDriver {
+    epoll: Rc<Epoll>,
+    batch: Events,
+    wake_fd: Arc<WakeFd>,
+    context: Rc<Context>,
+    events: u64,
+    stale_events: u64,
+}
+
+impl EpollDriver {
+    pub(crate) fn new(context: Rc<Context>) -> io::Result<EpollDriver> {
+        context.sys.seam().pass(Call::Eventfd2 as usize)?;
+        let wake_fd = Arc::new(WakeFd::new()?);
+        let epoll = Rc::clone(&context.sources.borrow().as_ref().ok_or_else(closed)?.epoll);
+        // Edge-triggered, so nobody has to read it: each write is a new edge. (Its counter would be full after 2^64.)
+        epoll.add(&context.sys, wake_fd.as_fd(), WAKE, Mask::READ.and(Mask::EDGE))?;
+        Ok(EpollDriver { epoll, batch: Events::new(), wake_fd, context, events: 0, stale_events: 0 })
     }
 }
 
 impl Driver for EpollDriver {
     fn turn(&mut self, timeout: Option<Duration>, fired: &mut Fired) -> io::Result<()> {
-        self.flush(fired);
+        let EpollDriver { epoll, batch, context, events, stale_events, .. } = self;
+        let sys = &context.sys;
+        let mut sources = context.sources.borrow_mut();
+        let sources = sources.as_mut().ok_or_else(closed)?;
+        sources.flush(sys, fired);
         // A question that could not be put woke its task: no time to sleep.
         let timeout = if fired.is_empty() { timeout } else { Some(Duration::ZERO) };
         #[cfg(debug_assertions)]
-        self.sources.iter().for_each(|(_, source)| source.assert_ready_to_sleep());
-        let EpollDriver { epoll, batch, context, sources, events, stale_events, .. } = self;
-        epoll.wait(&context.sys, timeout, batch)?;
+        sources.table.iter().for_each(|(_, source)| source.assert_ready_to_sleep());
+        epoll.wait(sys, timeout, batch)?;
         for (key, mask) in batch.iter() {
             if key == WAKE {
                 continue;
             }
             *events += 1;
-            match sources.get(key) {
-                Some(source) => source.event(mask, epoll, &context.sys, fired),
+            match sources.table.get(key) {
+                Some(source) => source.event(mask, epoll, sys, fired),
                 None => *stale_events += 1,
             }
         }
@@ -110,8 +140,9 @@ impl Driver for EpollDriver {
 
     /// Readiness leaves nothing with the kernel but the questions, and these end with the epoll
     /// instance. Streams that outlive the runtime are told.
-    fn drain(&mut self, _deadline: Instant, fired: &mut Fired) -> io::Result<()> {
-        for source in std::mem::take(&mut self.sources).into_values() {
+    fn drain(&mut self, _deadline: Option<Instant>, fired: &mut Fired) -> io::Result<()> {
+        let sources = self.context.sources.take();
+        for source in sources.into_iter().flat_map(|sources| sources.table.into_values()) {
             source.deregister(&self.epoll, &self.context.sys);
             source.wake_all(fired);
         }
@@ -136,7 +167,7 @@ impl Driver for EpollDriver {
             events: self.events,
             chunks_lent_now: self.context.pool.lent(),
             pool_bytes_now: self.context.pool.bytes(),
-            sources_now: Some(self.sources.len() as u64),
+            sources_now: Some(self.context.sources.borrow().as_ref().map_or(0, |sources| sources.table.len()) as u64),
             stale_events: Some(self.stale_events),
             ..DriverStats::default()
         }

@@ -7,12 +7,14 @@ mod datagram;
 #[cfg(feature = "faults")]
 mod faults;
 
+use std::cell::Cell;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use executor::{Key, Seam};
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::calls::{Call, NAMES};
@@ -21,6 +23,10 @@ use crate::source::Source;
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
+
+/// The calls that move bytes over sockets never wait, whatever the socket's flag O_NONBLOCK says: all duplicates of the
+/// descriptor share it, and any of them can clear it. Those that send never raise SIGPIPE.
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// What a call moved.
 pub(crate) struct Moved {
@@ -50,25 +56,31 @@ impl Sys {
         let (mut file, is_pipe) = (&source.fd, source.is_pipe.get());
         let limit = self.seam.pass(if is_pipe { Call::Read } else { Call::Recv } as usize)?.min(buffer.len());
         let space = &mut buffer[..limit];
-        let count = if is_pipe { file.read(space)? } else { (&*SockRef::from(file)).read(space)? };
+        let count = if is_pipe { file.read(space)? } else { rustix::net::recv(file, space, RecvFlags::DONTWAIT)?.0 };
         Ok(Moved { count, is_short: count < limit })
     }
 
-    /// send(2), which never raises SIGPIPE, or write(2) where there is no socket.
+    /// send(2), or write(2) where there is no socket.
     pub(crate) fn send(&self, source: &Source, bytes: &[u8]) -> io::Result<Moved> {
         let (mut file, is_pipe) = (&source.fd, source.is_pipe.get());
         let limit = self.seam.pass(if is_pipe { Call::Write } else { Call::Send } as usize)?.min(bytes.len());
-        let (bytes, flags) = (&bytes[..limit], libc::MSG_NOSIGNAL);
-        let count = if is_pipe { file.write(bytes)? } else { SockRef::from(file).send_with_flags(bytes, flags)? };
+        let bytes = &bytes[..limit];
+        let count = if is_pipe { file.write(bytes)? } else { rustix::net::send(file, bytes, SEND)? };
         Ok(Moved { count, is_short: count < limit })
     }
 
-    /// Sends several buffers, one after the other, and at most as many as the kernel takes at once.
-    pub(crate) fn send_all(&self, fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<Moved> {
-        let limit = self.seam.pass(Call::Sendmsg as usize)?;
+    /// sendmsg(2), or writev(2) where there is no socket: several buffers, one after the other, and at most as many as the
+    /// kernel takes at once.
+    pub(crate) fn send_all(&self, source: &Source, bufs: &[IoSlice<'_>]) -> io::Result<Moved> {
+        let (mut file, is_pipe) = (&source.fd, source.is_pipe.get());
+        let limit = self.seam.pass(if is_pipe { Call::Writev } else { Call::Sendmsg } as usize)?;
         let first = bufs.first().map_or(IoSlice::new(&[]), |first| IoSlice::new(&first[..limit.min(first.len())]));
         let bufs = if limit == usize::MAX { &bufs[..bufs.len().min(libc::UIO_MAXIOV as usize)] } else { &[first] };
-        let count = SockRef::from(&fd).send_vectored_with_flags(bufs, libc::MSG_NOSIGNAL)?;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let count = match is_pipe {
+            true => file.write_vectored(bufs)?,
+            false => SockRef::from(file).send_vectored_with_flags(bufs, flags)?,
+        };
         Ok(Moved { count, is_short: count < bufs.iter().map(|buf| buf.len()).sum() })
     }
 
@@ -150,6 +162,11 @@ impl Mask {
         self.0 & (Self::WRITE.0 | Self::BOTH_WAYS) != 0
     }
 
+    /// HUP or ERR, which epoll reports whether it was asked about them or not.
+    pub(crate) fn failed(self) -> bool {
+        self.0 & Self::BOTH_WAYS != 0
+    }
+
     /// Something came that no later event need announce again: an end, an error, urgent data (at whose
     /// mark a read stops short). From here on a short read proves nothing.
     pub(crate) fn ending(self) -> bool {
@@ -182,7 +199,7 @@ impl Events {
 pub(crate) struct Epoll {
     pub(crate) fd: OwnedFd,
     /// epoll_pwait2 (Linux 5.11) takes nanoseconds. Without it: milliseconds, rounded up.
-    has_pwait2: bool,
+    has_pwait2: Cell<bool>,
 }
 
 impl Epoll {
@@ -192,7 +209,7 @@ impl Epoll {
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: the kernel just made this descriptor, and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Epoll { fd, has_pwait2: allow_pwait2 })
+        Ok(Epoll { fd, has_pwait2: Cell::new(allow_pwait2) })
     }
 
     pub(crate) fn add(&self, sys: &Sys, fd: BorrowedFd<'_>, key: Key, mask: Mask) -> io::Result<()> {
@@ -217,11 +234,11 @@ impl Epoll {
 
     /// Sleeps until something is ready or the time is over, and replaces `events`. A signal ends the
     /// sleep early, with nothing.
-    pub(crate) fn wait(&mut self, sys: &Sys, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
-        let waited = if self.has_pwait2 {
+    pub(crate) fn wait(&self, sys: &Sys, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        let waited = if self.has_pwait2.get() {
             match self.wait_nanoseconds(sys, timeout, events) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-                    self.has_pwait2 = false;
+                    self.has_pwait2.set(false);
                     self.wait_milliseconds(sys, timeout, events)
                 }
                 other => other,

@@ -19,6 +19,6 @@ impl Reactor {
 
     /// What there is and what it waits for: the runtime's tasks and its sources, one a line. For reports of hangs.
     pub fn dump(&self) -> String {
-        self.executor.dump() + &self.driver(|driver| driver.dump()).unwrap_or_default()
+        self.executor.dump() + &self.context.dump()
     }
 }

@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use executor::{BufResult, Files, IoBuf, IoBufMut, RandomAccess, allocate, closed};
+use executor::{BufResult, Files, IoBuf, IoBufMut, RandomAccess, allocate, closed, empty_buffer};
 
 use crate::Reactor;
 
@@ -98,7 +98,7 @@ impl RandomAccess for File {
     async fn read_at<B: IoBufMut>(&self, mut buf: B, offset: u64) -> BufResult<usize, B> {
         let len = buf.bytes().len().min(MOST);
         if len == 0 {
-            return (Err(io::Error::new(io::ErrorKind::InvalidInput, "a read into an empty buffer")), buf);
+            return (Err(empty_buffer()), buf);
         }
         let read = move |file: &std::fs::File| {
             let mut bytes = allocate(len)?;

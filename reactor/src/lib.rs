@@ -77,7 +77,7 @@ mod pool;
 mod process;
 mod source;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -85,6 +85,7 @@ use std::time::Duration;
 
 use executor::Executor;
 
+use crate::driver::Sources;
 use crate::epoll::{Epoll, Sys};
 use crate::pool::Pool;
 
@@ -115,13 +116,15 @@ pub enum Trigger {
     Edge,
 }
 
-/// What the sources and streams of a runtime share without going through the driver.
+/// What driver, sources and streams of a runtime share.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) sys: Sys,
     pub(crate) pool: Rc<Pool>,
     pub(crate) trigger: Trigger,
     pub(crate) closed: Cell<bool>,
+    /// `None` once the runtime has ended. No foreign code runs while this is borrowed.
+    pub(crate) sources: RefCell<Option<Sources>>,
 }
 
 /// The runtime. What [`Builder::build`] returns is its owner, and dropping that ends it; clones are
@@ -193,10 +196,16 @@ impl Builder {
     /// # Errors
     /// Those of epoll_create1(2) and eventfd(2): no free descriptors, no memory.
     pub fn build(self) -> io::Result<Reactor> {
-        let context =
-            Rc::new(Context { sys: Sys::new(), pool: Rc::default(), trigger: self.trigger, closed: Cell::new(false) });
-        let epoll = Epoll::new(&context.sys, !self.without_pwait2)?;
-        let driver = EpollDriver::new(epoll, Rc::clone(&context))?;
+        let sys = Sys::new();
+        let sources = Sources::new(Epoll::new(&sys, !self.without_pwait2)?);
+        let context = Rc::new(Context {
+            sys,
+            pool: Rc::default(),
+            trigger: self.trigger,
+            closed: Cell::new(false),
+            sources: RefCell::new(Some(sources)),
+        });
+        let driver = EpollDriver::new(Rc::clone(&context))?;
         Ok(Reactor { executor: Executor::new(driver, self.config), context })
     }
 }

@@ -80,6 +80,10 @@ impl Acceptor for ListenSocket {
         self.registration.reactor()
     }
 
+    fn is_listening(&self) -> bool {
+        SockRef::from(self).is_listener().unwrap_or(true)
+    }
+
     fn local_addr(&self) -> io::Result<SocketAddr> {
         SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
     }
@@ -201,7 +205,7 @@ impl Connection for StreamSocket {
             let mut parts: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf.bytes())).collect();
             let mut rest = &mut parts[..];
             IoSlice::advance_slices(&mut rest, sent);
-            self.sys().send_all(self.as_fd(), rest)
+            self.sys().send_all(self.registration.source(), rest)
         };
         self.sending(bufs, true, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), send)
     }

@@ -20,6 +20,7 @@
 //! | event, somebody waits | set `ready`, wake, stay armed | set `ready`, wake |
 //! | event, only the other direction waits | set `ready`, MOD to that one | set `ready` |
 //! | event, nobody waits | set `ready`, DEL (HUP and ERR cannot be masked: an empty mask spins) | set `ready` |
+//! | HUP or ERR again, a task waits | also MOD to what edge asks; from here on the source is in edge mode | as any event |
 //! | asserted before sleeping | parked implies armed | parked implies not ready |
 //!
 //! *Short*: a read or write that moved fewer bytes than it could has drained the socket, so the next
@@ -27,6 +28,10 @@
 //! reports again what is still there. In edge mode it holds until an end, an error or urgent data was
 //! reported, for these may lie behind the short read and will not be reported again. Of what is no socket it never
 //! holds.
+//!
+//! *HUP or ERR again*: most errors are over when a call has told them. Some stay, because the program alone can take them
+//! away, such as an entry in the error queue of a socket with IP_RECVERR. Then each turn would report it, wake the task,
+//! and find that its call would block. A level that nothing here lowers can be waited for by its edges only.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -73,7 +78,10 @@ pub(crate) struct Source {
     /// Of any kind: a `File` reads and writes them all.
     pub(crate) fd: std::fs::File,
     key: Key,
-    trigger: Trigger,
+    /// Edge, or level until HUP or ERR has been reported twice.
+    trigger: Cell<Trigger>,
+    /// Level: whether HUP or ERR has been reported.
+    has_failed: Cell<bool>,
     /// Directions in which a try is worthwhile.
     ready: Cell<Directions>,
     /// Level: directions epoll has been asked about.
@@ -96,7 +104,8 @@ impl Source {
         Source {
             fd: fd.into(),
             key,
-            trigger,
+            trigger: Cell::new(trigger),
+            has_failed: Cell::new(false),
             ready: Cell::new(BOTH),
             armed: Cell::default(),
             dirty: Cell::new(false),
@@ -114,7 +123,7 @@ impl Source {
 
     /// Table, row "register".
     pub(crate) fn register(&self, epoll: &Epoll, sys: &Sys) -> io::Result<()> {
-        match self.trigger {
+        match self.trigger.get() {
             Trigger::Level => Ok(()),
             Trigger::Edge => {
                 epoll.add(sys, self.fd.as_fd(), self.key, mask(BOTH).and(Mask::EDGE))?;
@@ -152,10 +161,26 @@ impl Source {
         }
         self.ready.set(ready);
         if mask.ending() {
-            self.ending.set(true);
+            self.end(mask.failed() && still_asked != NONE, epoll, sys, fired);
         }
-        if self.trigger == Trigger::Level && still_asked != self.armed.get() {
+        if self.trigger.get() == Trigger::Level && still_asked != self.armed.get() {
             self.ask(still_asked, epoll, sys, fired);
+        }
+    }
+
+    /// Something came that no later event need announce again. Table, row "HUP or ERR again".
+    #[cold]
+    fn end(&self, is_failure_awaited: bool, epoll: &Epoll, sys: &Sys, fired: &mut Fired) {
+        self.ending.set(true);
+        if self.trigger.get() == Trigger::Edge || !is_failure_awaited || !self.has_failed.replace(true) {
+            return;
+        }
+        match epoll.modify(sys, self.fd.as_fd(), self.key, mask(BOTH).and(Mask::EDGE)) {
+            Ok(()) => {
+                self.trigger.set(Trigger::Edge);
+                self.armed.set(BOTH);
+            }
+            Err(error) => self.fail(&error, fired),
         }
     }
 
@@ -198,7 +223,7 @@ impl Source {
     pub(crate) fn assert_ready_to_sleep(&self) {
         for direction in [Direction::Read, Direction::Write] {
             let parked = self.waiting[direction as usize].is_set();
-            let fine = match self.trigger {
+            let fine = match self.trigger.get() {
                 Trigger::Level => self.armed.get()[direction as usize],
                 Trigger::Edge => !self.ready.get()[direction as usize],
             };
@@ -214,7 +239,7 @@ impl Source {
 
     /// A call moved fewer bytes than it had room for: the next one would block. See "Short" above.
     pub(crate) fn was_short(&self, direction: Direction) {
-        if self.trigger == Trigger::Level || !(self.ending.get() || self.is_pipe.get()) {
+        if self.trigger.get() == Trigger::Level || !(self.ending.get() || self.is_pipe.get()) {
             self.set_ready(direction, false);
         }
     }
@@ -231,7 +256,7 @@ pub(crate) struct Registration {
 
 impl Registration {
     pub(crate) fn new(reactor: &Reactor, fd: OwnedFd) -> io::Result<Registration> {
-        let source = reactor.driver(|driver| driver.register(fd))??;
+        let source = reactor.context.register(fd)?;
         Ok(Registration { source: Some(source), reactor: reactor.clone() })
     }
 
@@ -268,8 +293,9 @@ impl Registration {
     /// Takes the source from the driver. What it held is dropped by the caller, outside of the borrow.
     fn leave(&mut self) -> Option<OwnedFd> {
         let source = self.source.take()?;
-        // Closed: the driver forgot the source when it ended.
-        let _ = self.reactor.driver(|driver| driver.deregister(&source));
+        self.reactor.context.deregister(&source);
+        // Left by a future that was leaked.
+        source.waiting.iter().for_each(WaitSlot::clear);
         let source = Rc::into_inner(source).expect("the driver's reference is gone");
         Some(source.fd.into())
     }
@@ -338,9 +364,9 @@ impl Place<'_> {
         self.is_parked = true;
         let source = self.registration.source();
         source.waiting[self.direction as usize].set(cx.waker());
-        let unasked = source.trigger == Trigger::Level && !source.armed.get()[self.direction as usize];
+        let unasked = source.trigger.get() == Trigger::Level && !source.armed.get()[self.direction as usize];
         if unasked && !source.dirty.replace(true) {
-            let _ = self.registration.reactor.driver(|driver| driver.flush_later(source.key));
+            self.registration.reactor.context.flush_later(source.key);
         }
     }
 }
@@ -349,7 +375,7 @@ impl Drop for Place<'_> {
     /// Nobody waits any longer. What epoll was asked stays; an event that finds nobody takes it back.
     fn drop(&mut self) {
         if self.is_parked {
-            drop(self.registration.source().waiting[self.direction as usize].take());
+            self.registration.source().waiting[self.direction as usize].clear();
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use executor::{Config, DriverStats, Stats, live_headers};
+use executor::{Config, DriverStats, Stats, live_headers, queues_of_this_thread};
 
 use crate::engine::{Engine, Subject};
 use crate::{ms, watchdog};
@@ -97,6 +97,7 @@ pub struct Bench<E: Engine> {
     handle: E::Rt,
     fds_before: Vec<String>,
     headers_before: u64,
+    queues_before: usize,
     threads_before: usize,
     /// With the runtime's own there already.
     registrations_before: usize,
@@ -124,13 +125,22 @@ impl<E: Engine> Bench<E> {
     /// Those of setting the engine up.
     pub fn try_with(config: Config) -> io::Result<Self> {
         let (fds_before, headers_before, threads_before) = (open_fds(), live_headers(), blocking_threads());
+        let queues_before = queues_of_this_thread();
         let owner = E::build(config)?;
         let handle = owner.clone();
         let watched = owner.clone();
         watchdog::watch(owner.remote(), move || watched.dump());
         let registrations_before = kernel_registrations();
         BENCHES.fetch_add(1, Ordering::Relaxed);
-        Ok(Bench { owner: Some(owner), handle, fds_before, headers_before, threads_before, registrations_before })
+        Ok(Bench {
+            owner: Some(owner),
+            handle,
+            fds_before,
+            headers_before,
+            queues_before,
+            threads_before,
+            registrations_before,
+        })
     }
 
     /// The owner.
@@ -170,7 +180,7 @@ impl<E: Engine> Bench<E> {
         let stats = self.handle.stats();
         let left = left_over(&stats);
         assert!(left.is_empty(), "the runtime ended with {left:?}; {stats}");
-        let Bench { handle, fds_before, headers_before, threads_before, .. } = self;
+        let Bench { handle, fds_before, headers_before, queues_before, threads_before, .. } = self;
         drop(handle);
         watchdog::unwatch();
         assert_settles(
@@ -183,6 +193,8 @@ impl<E: Engine> Bench<E> {
             || !is_last || live_headers() == headers_before,
             || format!("task headers before: {headers_before}, after: {}: somebody keeps a waker", live_headers()),
         );
+        let queues = queues_of_this_thread();
+        assert!(!is_last || queues <= queues_before, "queues of this thread before: {queues_before}, after: {queues}");
         assert_settles(
             || blocking_threads() == threads_before,
             || format!("threads for blocking calls before: {threads_before}, after: {}", blocking_threads()),

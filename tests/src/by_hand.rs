@@ -28,7 +28,7 @@ impl Driver for ByHand {
 
     fn close(&mut self) {}
 
-    fn drain(&mut self, _deadline: Instant, _fired: &mut Fired) -> io::Result<()> {
+    fn drain(&mut self, _deadline: Option<Instant>, _fired: &mut Fired) -> io::Result<()> {
         Ok(())
     }
 

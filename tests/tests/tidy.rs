@@ -30,6 +30,7 @@ const UNSAFE_FILES: &[&str] = &[
     "proactor/src/submit.rs",
     "demos/src/ipc/shared_memory.rs",
     "tests/tests/connects.rs",
+    "tests/tests/error_queue.rs",
     "tests/tests/foreign_wakers.rs",
     "tests/tests/lossy.rs",
     "tests/tests/threads.rs",

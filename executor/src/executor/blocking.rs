@@ -26,7 +26,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use super::{Executor, Phase, Shared, closed};
 use crate::driver::Driver;
+use crate::foreign::{contain, guarded};
 use crate::sync::lock;
 use crate::task::{JoinError, JoinHandle};
 
@@ -141,9 +142,8 @@ impl Pool {
         loop {
             if let Some((_, job)) = state.waiting.pop_first() {
                 drop(state);
-                // What panics here is a destructor or a waker. The panic has been reported, and what it left might
-                // panic again.
-                catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(std::mem::forget);
+                // What panics here is a destructor: `job` keeps the panic of what it calls.
+                contain(job);
                 state = lock(&self.state);
                 state.jobs -= 1;
                 continue;
@@ -212,7 +212,8 @@ impl<T> Drop for Delivery<T> {
         slot.outcome.get_or_insert(Err(JoinError::Cancelled));
         let waker = slot.waker.take();
         drop(slot);
-        waker.into_iter().for_each(Waker::wake);
+        // Perhaps while the panic of a job's destructor unwinds.
+        contain(|| waker.into_iter().for_each(Waker::wake));
     }
 }
 
@@ -229,7 +230,7 @@ impl<T: Send + 'static> Blocking<T> {
         let slot = Arc::new(Mutex::new(Slot { outcome: None, waker: None }));
         let delivery = Delivery(Arc::clone(&slot));
         let submitted = pool.submit(Box::new(move || {
-            let result = catch_unwind(AssertUnwindSafe(job)).map_err(JoinError::panicked);
+            let result = guarded(job).map_err(JoinError::panicked);
             lock(&delivery.0).outcome = Some(result);
         }));
         // What was refused is dropped here, with nothing locked.
@@ -248,7 +249,8 @@ impl<T> Future for Blocking<T> {
         let mut slot = lock(&self.slot);
         let known = slot.waker.replace(waker);
         let outcome = slot.outcome.take();
-        drop((slot, known));
+        drop(slot);
+        contain(|| drop(known));
         outcome.map_or(Poll::Pending, Poll::Ready)
     }
 }
@@ -257,7 +259,8 @@ impl<T> Drop for Blocking<T> {
     fn drop(&mut self) {
         let job = self.ticket.and_then(|ticket| self.pool.withdraw(ticket));
         let waker = lock(&self.slot).waker.take();
-        drop((waker, job));
+        contain(|| drop(waker));
+        drop(job);
     }
 }
 

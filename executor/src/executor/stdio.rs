@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use super::Executor;
 use super::blocking::{Blocking, BlockingConfig, Pool};
-use crate::buf::{BufResult, IoBuf, IoBufMut};
+use crate::buf::{BufResult, IoBuf, IoBufMut, empty_buffer};
 use crate::driver::Driver;
 use crate::runtime::{Reader, Writer};
 use crate::sync::lock;
@@ -77,7 +77,7 @@ impl Reader for Stdin {
 
     async fn read<B: IoBufMut>(&mut self, mut buf: B) -> BufResult<usize, B> {
         if buf.bytes().is_empty() {
-            return (Err(io::ErrorKind::InvalidInput.into()), buf);
+            return (Err(empty_buffer()), buf);
         }
         let read = self.next(buf.bytes().len()).await;
         let count = read.map(|bytes| {

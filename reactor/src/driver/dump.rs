@@ -2,14 +2,16 @@
 
 use std::fmt::Write;
 
-use super::EpollDriver;
+use crate::Context;
 
-impl EpollDriver {
+impl Context {
     /// Each source: its descriptor, what is ready, what epoll was asked, and who waits (read, write).
     pub(crate) fn dump(&self) -> String {
         let mut text = String::new();
-        for (_, source) in self.sources.iter() {
-            let _ = writeln!(text, "registration {source:?}");
+        if let Some(sources) = self.sources.borrow().as_ref() {
+            for (_, source) in sources.table.iter() {
+                let _ = writeln!(text, "registration {source:?}");
+            }
         }
         text
     }

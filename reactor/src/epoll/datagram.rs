@@ -17,16 +17,16 @@ impl Sys {
         // SAFETY: the same bytes, which nobody else refers to. What is called only ever writes bytes to them, so they
         // stay initialised.
         let room = unsafe { &mut *(room as *mut [MaybeUninit<u8>]) };
-        SockRef::from(&fd).recv_from_with_flags(room, libc::MSG_TRUNC)
+        SockRef::from(&fd).recv_from_with_flags(room, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
     }
 
     /// Sends a datagram, to where the socket is connected to if nothing is said. Never raises SIGPIPE.
     pub(crate) fn send_to(&self, fd: BorrowedFd<'_>, bytes: &[u8], to: Option<&SockAddr>) -> io::Result<usize> {
         self.seam.pass(Call::Send as usize)?;
-        let socket = SockRef::from(&fd);
+        let (socket, flags) = (SockRef::from(&fd), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
         match to {
-            Some(to) => socket.send_to_with_flags(bytes, to, libc::MSG_NOSIGNAL),
-            None => socket.send_with_flags(bytes, libc::MSG_NOSIGNAL),
+            Some(to) => socket.send_to_with_flags(bytes, to, flags),
+            None => socket.send_with_flags(bytes, flags),
         }
     }
 }

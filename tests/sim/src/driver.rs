@@ -24,7 +24,7 @@ impl Driver for SimDriver {
         self.world.close();
     }
 
-    fn drain(&mut self, _deadline: Instant, fired: &mut Fired) -> io::Result<()> {
+    fn drain(&mut self, _deadline: Option<Instant>, fired: &mut Fired) -> io::Result<()> {
         self.world.drain(fired);
         Ok(())
     }
