@@ -116,6 +116,7 @@ impl std::fmt::Debug for WaitSlot {
 pub struct Fired {
     pub(crate) wakers: Vec<Waker>,
     pub(crate) garbage: Vec<Box<dyn Any>>,
+    unwanted: Option<Waker>,
 }
 
 impl Fired {
@@ -130,11 +131,20 @@ impl Fired {
         self.garbage.push(garbage);
     }
 
+    /// Drops the waker of a future that is gone, as [`run`](Self::run) does its work. One at most, so that it takes no
+    /// memory.
+    pub fn discard_waker(&mut self, waker: Waker) {
+        if let Some(other) = self.unwanted.replace(waker) {
+            contain(|| drop(other));
+        }
+    }
+
     /// Does it all now. For drivers, outside of their turn, with nothing borrowed. A panic in one ends there: it keeps
     /// none of the others from running, and does not reach the caller.
     pub fn run(self) {
         self.wakers.into_iter().for_each(|waker| contain(|| waker.wake()));
         drop_each(self.garbage);
+        drop_each(self.unwanted);
     }
 
     /// Whether there is nothing to wake or drop.

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use executor::{BufResult, Files, IoBuf, IoBufMut, RandomAccess, closed};
+use executor::{BufResult, Files, IoBuf, IoBufMut, RandomAccess, closed, empty_buffer};
 use io_uring::{opcode, squeue, types};
 use socket2::SockRef;
 
@@ -104,7 +104,7 @@ impl Files for Proactor {
 impl RandomAccess for File {
     async fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> BufResult<usize, B> {
         if buf.bytes().is_empty() {
-            return (Err(io::Error::new(io::ErrorKind::InvalidInput, "a read into an empty buffer")), buf);
+            return (Err(empty_buffer()), buf);
         }
         self.transfer(buf, offset, |buf, offset| Work::Read(Buffer::to_receive(buf), offset)).await
     }

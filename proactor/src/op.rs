@@ -247,17 +247,19 @@ impl Slots {
     }
 
     /// The future of an operation is gone: its ticket was dropped; or it was leaked, and another one needs its place.
-    /// Does nothing the second time. The waker is dropped by the caller, outside of any borrow.
-    pub(crate) fn orphan(&mut self, key: Key, fired: &mut Fired) -> (Next, Option<Waker>) {
-        let Some(operation) = self.table.get_mut(key) else { return (Next::Nothing, None) };
-        let waker = operation.waker.take();
+    /// Does nothing the second time.
+    pub(crate) fn orphan(&mut self, key: Key, fired: &mut Fired) -> Next {
+        let Some(operation) = self.table.get_mut(key) else { return Next::Nothing };
+        if let Some(waker) = operation.waker.take() {
+            fired.discard_waker(waker);
+        }
         match operation.state {
             State::InFlight => {
                 operation.state = State::Orphaned;
                 if let Kind::Read { socket, .. } = &operation.kind {
                     socket.incoming.filler.set(Filler::Own(key));
                 }
-                return (Next::Cancel, waker);
+                return Next::Cancel;
             }
             State::Orphaned => {}
             State::Queued => {
@@ -269,7 +271,7 @@ impl Slots {
                 self.settle(operation.kind, result, fired);
             }
         }
-        (Next::Nothing, waker)
+        Next::Nothing
     }
 
     /// Gives up an operation that fills a socket: one that the kernel has not seen is gone at once.

@@ -331,7 +331,7 @@ impl<T> Drop for Arrival<'_, T> {
     /// What is under way stays so: the next one who asks finds what it brings.
     fn drop(&mut self) {
         if self.is_waiting {
-            drop(self.hold.socket().incoming.waiting.take());
+            self.hold.socket().incoming.waiting.clear();
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::task::Waker;
 use std::time::Duration;
 
 use executor::{DriverStats, Fired, Key, Seam};
@@ -175,15 +174,13 @@ impl Operations {
         }
     }
 
-    /// The future of an operation is gone. The waker is dropped by the caller, outside of the borrow.
-    pub(crate) fn orphan(&mut self, key: Key, fired: &mut Fired) -> Option<Waker> {
-        let (next, waker) = self.slots.orphan(key, fired);
-        if next == Next::Cancel {
+    /// The future of an operation is gone.
+    pub(crate) fn orphan(&mut self, key: Key, fired: &mut Fired) {
+        if self.slots.orphan(key, fired) == Next::Cancel {
             self.is_quiet_awaited = true;
             count(&mut self.stats.orphans);
             self.cancels.push(key);
         }
-        waker
     }
 
     /// Cancels an operation that fills a socket.

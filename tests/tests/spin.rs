@@ -65,7 +65,7 @@ impl Driver for Looks {
 
     fn close(&mut self) {}
 
-    fn drain(&mut self, _deadline: Instant, _fired: &mut Fired) -> io::Result<()> {
+    fn drain(&mut self, _deadline: Option<Instant>, _fired: &mut Fired) -> io::Result<()> {
         Ok(())
     }
 

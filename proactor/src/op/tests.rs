@@ -101,7 +101,7 @@ fn a_read_that_is_dropped_before_the_push_is_never_seen_by_the_kernel() {
     let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
     let key = slots.insert(read(&socket, &watch, 8));
     assert!(socket.incoming.filler.get() == Filler::Read(key));
-    assert_eq!(slots.orphan(key, &mut fired).0, Next::Nothing);
+    assert_eq!(slots.orphan(key, &mut fired), Next::Nothing);
     assert!(slots.launch(key).is_none());
     fired.run();
     assert_eq!((watch.drops.get(), slots.in_kernel(), slots.table.len()), (1, 0, 0));
@@ -114,8 +114,8 @@ fn a_read_that_is_dropped_in_flight_keeps_its_buffer_until_the_final_completion(
     let key = slots.insert(read(&socket, &watch, 8));
     assert!(slots.launch(key).is_some());
     watch.held.set(true);
-    assert_eq!(slots.orphan(key, &mut fired).0, Next::Cancel);
-    assert_eq!(slots.orphan(key, &mut fired).0, Next::Nothing, "once");
+    assert_eq!(slots.orphan(key, &mut fired), Next::Cancel);
+    assert_eq!(slots.orphan(key, &mut fired), Next::Nothing, "once");
     assert!(socket.incoming.filler.get() == Filler::Own(key));
     watch.held.set(false);
     assert_eq!(slots.complete(done(key, 3), &mut fired), Next::Nothing);
@@ -135,7 +135,7 @@ fn a_read_that_is_over_and_then_dropped_gives_its_bytes_back() {
         assert_eq!(slots.complete(done(key, result), &mut fired), Next::Nothing);
         assert_eq!((state(&slots, key), slots.in_kernel()), (Some(State::Over(result)), 0));
         assert!(socket.incoming.filler.get() == Filler::Read(key), "the next receive finds it by this");
-        assert_eq!(slots.orphan(key, &mut fired).0, Next::Nothing);
+        assert_eq!(slots.orphan(key, &mut fired), Next::Nothing);
         fired.run();
         assert!(socket.incoming.filler.get() == Filler::None);
         match (result, socket.incoming.take()) {
@@ -198,7 +198,7 @@ fn a_cancel_that_loses_the_race_brings_the_result() {
     let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
     let key = slots.insert(send(&socket, &watch, 100, false));
     slots.launch(key).unwrap();
-    assert_eq!(slots.orphan(key, &mut fired).0, Next::Cancel);
+    assert_eq!(slots.orphan(key, &mut fired), Next::Cancel);
     assert!(socket.sending.get() == Sending::UnderWay(key), "nothing may be sent beside it");
     assert_eq!(slots.complete(done(key, 100), &mut fired), Next::Nothing);
     assert!(socket.sending.get() == Sending::Whole, "all of it went out");
@@ -211,7 +211,7 @@ fn a_part_is_gone_on_with_unless_nothing_waits_for_it() {
         let key = slots.insert(send(&socket, &watch, 100, true));
         assert!(slots.launch(key).unwrap().is_quiet);
         if is_dropped {
-            assert_eq!(slots.orphan(key, &mut fired).0, Next::Cancel);
+            assert_eq!(slots.orphan(key, &mut fired), Next::Cancel);
         }
         let next = slots.complete(done(key, 60), &mut fired);
         assert_eq!(next, if is_dropped { Next::Nothing } else { Next::Again });
@@ -328,7 +328,7 @@ fn the_end_leaves_only_what_the_kernel_holds() {
     slots.launch(keys[2]).unwrap();
     slots.launch(keys[3]).unwrap();
     let _ = slots.complete(done(keys[3], 8), &mut fired);
-    assert_eq!(slots.orphan(keys[2], &mut fired).0, Next::Cancel);
+    assert_eq!(slots.orphan(keys[2], &mut fired), Next::Cancel);
     let ending = slots.end([keys[0]].into_iter(), &mut fired);
     assert_eq!((ending.under_way, ending.leaked), (vec![keys[1], keys[2]], 3));
     assert_eq!(state(&slots, keys[0]), Some(State::Over(-libc::ECANCELED)));
@@ -518,7 +518,7 @@ impl Model {
                 let Some(key) = self.pick(which, |it| it.has_ticket) else { return };
                 let it = self.operations.get_mut(&key.to_u64()).unwrap();
                 it.has_ticket = false;
-                let (next, _) = self.slots.orphan(key, &mut self.fired);
+                let next = self.slots.orphan(key, &mut self.fired);
                 assert_eq!(next == Next::Cancel, it.is_pushed);
                 it.is_over |= !it.is_pushed;
             }

@@ -101,9 +101,8 @@ impl Context {
     /// The future of an operation is gone, or can't be polled any more.
     pub(crate) fn orphan(&self, key: Key) {
         let mut fired = Fired::default();
-        let waker = self.operations.borrow_mut().orphan(key, &mut fired);
+        self.operations.borrow_mut().orphan(key, &mut fired);
         fired.run();
-        drop(waker);
     }
 
     /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
-use executor::{Config, Files, IoBuf, IoBufMut, Net as _, RandomAccess, Reader, Stream as _, Writer};
+use executor::{Config, Files, IoBuf, IoBufMut, Net as _, RandomAccess, Reader, Writer};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tests::net::{V4, pair};
 use tests::{Engine, ProactorBare, ProactorFull, ReactorEdge, ReactorLevel, both, elsewhere, unavailable};
