@@ -364,6 +364,10 @@ fn those_who_wait_elsewhere_are_told<E: Engine>() {
         let ((one, one_peer), (two, two_peer)) = (pair::<E>(&rt).await, pair::<E>(&rt).await);
         ((one, two), (one_peer, two_peer), listen(&rt).0)
     });
+    let (mut three, three_peer) = bench.rt().block_on(pair::<E>(&rt));
+    let (silent, writer) = std::io::pipe().unwrap();
+    let silent = std::os::fd::OwnedFd::from(silent);
+    let would_block = || std::io::Result::<()>::Err(std::io::ErrorKind::WouldBlock.into());
     let (mut read, mut write) = two.split();
     other.rt().block_on(async {
         let mut recv = pin!(one.recv());
@@ -371,6 +375,10 @@ fn those_who_wait_elsewhere_are_told<E: Engine>() {
         let mut write = pin!(write.write_all(vec![0; 64 << 20]));
         let mut accept = pin!(listener.accept());
         let mut stopped = pin!(rt.stopped());
+        // Its send is over by the end, and what it waits for is the answer.
+        let mut exchange = pin!(three.exchange("question"));
+        let mut readable = pin!(rt.when_readable(silent, would_block));
+        assert!(poll_once(&mut exchange).await.is_none() && poll_once(&mut readable).await.is_none());
         assert!(poll_once(&mut recv).await.is_none() && poll_once(&mut read).await.is_none());
         assert!(poll_once(&mut write).await.is_none() && poll_once(&mut accept).await.is_none());
         assert!(poll_once(&mut stopped).await.is_none());
@@ -383,11 +391,14 @@ fn those_who_wait_elsewhere_are_told<E: Engine>() {
         assert!(is_closed(&read.await.0.unwrap_err()));
         assert!(is_closed(&write.await.0.unwrap_err()));
         assert!(is_closed(&accept.await.map(drop).unwrap_err()));
+        assert!(is_closed(&exchange.await.map(drop).unwrap_err()));
+        assert!(is_closed(&readable.await.unwrap_err()));
     });
+    drop((three, three_peer, writer));
     // These futures were not dropped with the runtime's tasks: on a completion-based engine their
     // operations still had an owner when it ended, and are counted.
     let leaked = rt.stats().driver.ops_leaked.unwrap_or(0);
-    assert!(leaked <= 2, "{leaked}");
+    assert!(leaked <= 3, "{leaked}");
     drop((one, read, write, listener, peers, rt));
     drop(bench);
     other.finish();

@@ -17,7 +17,7 @@ use executor::{Fired, IoBuf, IoBufMut, Key};
 use proptest::prelude::*;
 
 use super::{Kind, Next, Send, Slots, State};
-use crate::buffer::{Buffer, MOST};
+use crate::buffer::{Buffer, MOST, clamp};
 use crate::pool::{Chunk, Pool};
 use crate::ring::{BufferRing, Completion, message::Gather};
 use crate::socket::{Filler, Sending, Socket};
@@ -278,6 +278,36 @@ impl IoBuf for Part {
     fn bytes(&self) -> &[u8] {
         &self.0[self.1.clone()]
     }
+}
+
+/// The kernel counts in an `int`, and cuts what is longer without a word.
+#[test]
+fn a_submission_names_what_an_int_can_count() {
+    let int = i32::MAX.unsigned_abs() as usize;
+    for len in [0, 1, 1000, MOST, MOST + 1, int, int + 1, u32::MAX as usize, 1 << 32, 5 << 30, usize::MAX] {
+        let named = clamp(len) as usize;
+        assert!(named == len.min(MOST) && named <= int - 65_535, "{named} of {len}");
+    }
+}
+
+/// A leaked future costs memory, and no descriptor.
+#[test]
+fn what_is_over_lets_go_of_its_file() {
+    let (mut slots, mut fired) = (slots(), Fired::default());
+    let (fd, socket) = (Rc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap())), socket::<Chunk>());
+    let addr = Box::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into());
+    let kinds = [
+        Kind::Poll(Rc::clone(&fd)),
+        Kind::Connect { socket: Rc::clone(&socket), addr },
+        send(&socket, &Watch::default(), 10, false),
+    ];
+    for (kind, result) in kinds.into_iter().zip([1, 0, 10]) {
+        let key = slots.insert(kind);
+        slots.launch(key).unwrap();
+        assert_eq!(slots.complete(done(key, result), &mut fired), Next::Nothing);
+        assert!(matches!(state(&slots, key), Some(State::Over(_))), "its future has not come for the result");
+    }
+    assert_eq!((Rc::strong_count(&fd), Rc::strong_count(&socket)), (1, 1));
 }
 
 #[test]
