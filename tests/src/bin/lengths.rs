@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -29,7 +30,8 @@ const LENGTHS: [usize; 7] = [0, 1, INT, INT + 1, UNSIGNED, UNSIGNED + 1, 5 << 30
 /// Places at which something could be cut, with what stands there.
 fn marks(len: usize) -> impl Iterator<Item = (usize, u8)> {
     let places = [0, 1 << 30, INT - 4096, INT, INT + 1, UNSIGNED, UNSIGNED + 1, len.saturating_sub(1)];
-    (1..).zip(places).filter(move |(_, place)| *place < len).map(|(mark, place)| (place, mark))
+    let places: BTreeSet<usize> = places.into_iter().filter(|place| *place < len).collect();
+    places.into_iter().zip(1..)
 }
 
 /// Zeros, of which only the pages with marks are touched.
@@ -41,7 +43,7 @@ fn marked(len: usize) -> Vec<u8> {
 
 /// Reads to the end, and insists on zeros and marks in their places.
 fn check(mut reader: impl Read, len: usize) -> Result<(), String> {
-    let expected: std::collections::BTreeMap<usize, u8> = marks(len).collect();
+    let expected: BTreeMap<usize, u8> = marks(len).collect();
     let zeros = vec![0; 1 << 20];
     let (mut piece, mut place) = (vec![0; 1 << 20], 0);
     loop {
