@@ -84,6 +84,22 @@ struct Operation {
     waker: Option<Waker>,
 }
 
+impl Operation {
+    /// The operation is over, and out of the kernel's hands. Returns whether its future comes for the result.
+    fn end(&mut self, result: i32, fired: &mut Fired) -> bool {
+        let waker = self.waker.take();
+        let is_awaited = waker.is_some();
+        if let Some(waker) = waker {
+            fired.wake(waker);
+        }
+        let is_kept = self.kind.let_go(result, is_awaited, fired) && self.state != State::Orphaned;
+        if is_kept {
+            self.state = State::Over(result);
+        }
+        is_kept
+    }
+}
+
 /// What is left to do after a completion or a drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -182,7 +198,9 @@ impl Slots {
             }
             None => completion.result,
         };
-        self.finish(key, result, fired);
+        if !operation.end(result, fired) {
+            self.free(key, result, fired);
+        }
         Next::Nothing
     }
 
@@ -192,26 +210,25 @@ impl Slots {
     /// The caller has seen that the kernel took the submission, and has dealt with all completions that it posted by
     /// the time that call returned: `Submissions::end_quiet`.
     pub(crate) fn end_quietly(&mut self, key: Key, fired: &mut Fired) {
-        let operation = self.table.get(key);
-        if operation.is_some_and(|operation| operation.state.is_in_kernel() && operation.kind.is_quiet()) {
+        let Some(operation) = self.table.get_mut(key) else { return };
+        if operation.state.is_in_kernel() && operation.kind.is_quiet() {
             self.in_kernel -= 1;
-            self.finish(key, 0, fired);
+            if !operation.end(0, fired) {
+                self.free(key, 0, fired);
+            }
         }
     }
 
-    /// The operation is over, and out of the kernel's hands.
+    /// An operation that the kernel has not seen is over.
     fn finish(&mut self, key: Key, result: i32, fired: &mut Fired) {
-        let Some(operation) = self.table.get_mut(key) else { return };
-        let waker = operation.waker.take();
-        let is_awaited = waker.is_some();
-        if let Some(waker) = waker {
-            fired.wake(waker);
+        if self.table.get_mut(key).is_some_and(|operation| !operation.end(result, fired)) {
+            self.free(key, result, fired);
         }
-        let is_kept = operation.kind.let_go(result, is_awaited, fired);
-        if is_kept && operation.state != State::Orphaned {
-            operation.state = State::Over(result);
-        } else {
-            let operation = self.table.remove(key).expect("found above");
+    }
+
+    /// Frees the slot of an operation that is over, and settles its result.
+    fn free(&mut self, key: Key, result: i32, fired: &mut Fired) {
+        if let Some(operation) = self.table.remove(key) {
             self.settle(operation.kind, result, fired);
         }
     }
@@ -266,10 +283,7 @@ impl Slots {
                 operation.state = State::Orphaned;
                 self.finish(key, -libc::ECANCELED, fired);
             }
-            State::Over(result) => {
-                let operation = self.table.remove(key).expect("found above");
-                self.settle(operation.kind, result, fired);
-            }
+            State::Over(result) => self.free(key, result, fired),
         }
         Next::Nothing
     }
