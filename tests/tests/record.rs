@@ -11,21 +11,21 @@ use tests::{Suite, scenarios};
 
 /// The letters of the scenarios, and how many there are of each.
 const GROUPS: [(&str, u32); 15] = [
-    ("T", 9),
-    ("Q", 6),
-    ("M", 6),
-    ("L", 7),
+    ("T", 15),
+    ("Q", 7),
+    ("M", 10),
+    ("L", 8),
     ("ET", 7),
-    ("P", 22),
-    ("S", 7),
+    ("P", 29),
+    ("S", 12),
     ("H", 11),
-    ("X", 6),
+    ("X", 7),
     ("N", 7),
     ("G", 4),
     ("K", 4),
-    ("Y", 4),
-    ("B", 6),
-    ("U", 7),
+    ("Y", 5),
+    ("B", 8),
+    ("U", 9),
 ];
 /// How a verdict begins.
 const VERDICTS: [&str; 4] = ["holds", "in part: ", "not run: ", "open"];
