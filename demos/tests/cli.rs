@@ -305,6 +305,41 @@ fn with_few_descriptors_it_serves_or_says_what_is_missing() {
     }
 }
 
+/// Clients that wait at the limit of connections leave the descriptors alone that are kept for files.
+#[test]
+fn what_is_kept_in_reserve_is_not_for_those_who_wait() {
+    const FILES: u32 = 200;
+    let root = std::env::temp_dir().join(format!("demos-reserve-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("f"), "in the file").unwrap();
+    for engine in engines() {
+        let path = root.display();
+        let server = Demos::start_with_files(FILES, &format!("http --on {engine} --listen 127.0.0.1:0 --root {path}"));
+        let address = server.address();
+        let mut inside = connect(address);
+        let mut get = || {
+            inside.write_all(b"GET /files/f HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"in the file") {
+                let mut piece = [0; 1024];
+                let count = inside.read(&mut piece).unwrap();
+                answer.extend_from_slice(&piece[..count]);
+                assert!(count > 0 && answer.starts_with(b"HTTP/1.1 200"), "{engine}: {answer:?}");
+            }
+        };
+        get();
+        let waiting: Vec<_> = (0..300).map(|_| connect(address)).collect();
+        // The server has met them all, as far as it does, when it has answered some more.
+        (0..20).for_each(|_| get());
+        let open = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count();
+        assert!(open < FILES as usize - 40, "{engine}: {open} descriptors of {FILES}");
+        drop(waiting);
+        server.signal(Signal::TERM);
+        assert!(server.end().status.success(), "{engine}");
+    }
+    std::fs::remove_dir_all(&root).unwrap();
+}
+
 #[test]
 fn the_echo_client_prints_what_the_server_returns() {
     for engine in engines() {

@@ -17,7 +17,6 @@
 //!
 //! Where nothing can be waited for, the sender pauses, longer and longer, and tries again.
 
-use std::cell::RefCell;
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -26,14 +25,17 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net as unix;
 use std::pin::pin;
-use std::task::Waker;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 
+use futures_task::ArcWake;
 use socket2::{SockAddr, SockRef};
 
 use crate::buf::{BufResult, IoBuf, IoBufMut};
 use crate::foreign::contain;
 use crate::net::pauses;
 use crate::runtime::Runtime;
+use crate::sync::lock;
 use crate::table::{Key, Table};
 
 /// Bytes of a datagram that fit the memory which [`recv_from`](DatagramSocket::recv_from) lends, on every engine: a
@@ -129,47 +131,65 @@ pub type UdpSocket<P> = DatagramSocket<P, SocketAddr>;
 /// an abstract name is said at [`Net`](crate::Net).
 pub type UnixDatagram<P> = DatagramSocket<P, unix::SocketAddr>;
 
-/// All that wait for the same. The port knows only the last one, so one that leaves wakes the others.
+/// All that wait for the same. The port keeps one waker, so it gets one that wakes them all: one that was leaked, or is
+/// not polled just now, keeps no other from its datagram. And each that leaves wakes the others, which take its place at
+/// the port.
 #[derive(Debug, Default)]
-struct Waiting(RefCell<Table<Waker>>);
+struct Waiting(Arc<Wakers>);
+
+#[derive(Debug, Default)]
+struct Wakers(Mutex<Table<Waker>>);
+
+impl Wakers {
+    fn take(&self, key: Key) -> Option<Waker> {
+        lock(&self.0).remove(key)
+    }
+}
+
+impl ArcWake for Wakers {
+    fn wake_by_ref(this: &Arc<Self>) {
+        // As many as there are now: a waker that polls at once takes a seat again. And one by one out of the same table,
+        // whose names stay unique.
+        let count = lock(&this.0).len();
+        for _ in 0..count {
+            let first = lock(&this.0).iter().next().map(|(key, _)| key);
+            let Some(waker) = first.and_then(|key| this.take(key)) else { return };
+            contain(|| waker.wake());
+        }
+    }
+}
 
 impl Waiting {
     /// Waits for `future`, of which there may be others.
     async fn join<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
-        let mut seat = Seat { all: self, key: None };
+        let mut seat = Seat { all: &self.0, key: None };
         poll_fn(|cx| {
-            let polled = future.as_mut().poll(cx);
-            if polled.is_pending() {
-                seat.keep(cx.waker());
-            }
-            polled
+            // Before the poll: what it waits for may come during it.
+            seat.keep(cx.waker());
+            future.as_mut().poll(&mut Context::from_waker(&futures_task::waker_ref(&self.0)))
         })
         .await
-    }
-
-    fn take(&self, key: Key) -> Option<Waker> {
-        self.0.borrow_mut().remove(key)
     }
 }
 
 /// One that waits, and the name of its waker while that is kept. Wakers may be foreign code: none is cloned, dropped or
-/// woken under the borrow.
+/// woken under the lock.
 struct Seat<'a> {
-    all: &'a Waiting,
+    all: &'a Arc<Wakers>,
     key: Option<Key>,
 }
 
 impl Seat<'_> {
     /// Keeps this waker instead of the one before.
     fn keep(&mut self, waker: &Waker) {
-        let is_known = |key| self.all.0.borrow().get(key).is_some_and(|known| known.will_wake(waker));
+        let is_known = |key| lock(&self.all.0).get(key).is_some_and(|known| known.will_wake(waker));
         if self.key.is_some_and(is_known) {
             return;
         }
         let waker = waker.clone();
         let before = self.key.and_then(|key| self.all.take(key));
-        self.key = Some(self.all.0.borrow_mut().insert(waker));
+        self.key = Some(lock(&self.all.0).insert(waker));
         contain(|| drop(before));
     }
 }
@@ -178,10 +198,7 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let own = self.key.and_then(|key| self.all.take(key));
         contain(|| drop(own));
-        let others: Vec<Key> = self.all.0.borrow().iter().map(|(key, _)| key).collect();
-        for waker in others.into_iter().filter_map(|key| self.all.take(key)) {
-            contain(|| waker.wake());
-        }
+        ArcWake::wake_by_ref(self.all);
     }
 }
 

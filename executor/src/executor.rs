@@ -256,6 +256,7 @@ impl<D: Driver> Executor<D> {
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let shared = &self.shared;
         let _running = shared.start_running("block_on");
+        let _guest = EndsForeignSleep(shared);
         let mut future = pin!(future);
         let waker = TaskWaker::new(MAIN, Arc::clone(&shared.inbox));
         waker.wake_local(&shared.queue);
@@ -372,6 +373,17 @@ impl<D: Driver> Executor<D> {
             stats.driver = driver.stats();
         }
         stats
+    }
+}
+
+/// A loop that isn't ours may sleep on what `turn` announced, and a `block_on` takes that back. So it has to begin anew.
+struct EndsForeignSleep<'a, D: Driver>(&'a Shared<D>);
+
+impl<D: Driver> Drop for EndsForeignSleep<'_, D> {
+    fn drop(&mut self) {
+        if self.0.is_guest.get() {
+            self.0.queue.end_sleep();
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl LocalQueue {
 
     /// Ends the sleep of a loop that isn't ours.
     #[cold]
-    fn end_sleep(&self) {
+    pub(crate) fn end_sleep(&self) {
         self.ends_sleep.set(false);
         self.inbox.unpark.unpark();
     }

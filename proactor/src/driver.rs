@@ -109,11 +109,9 @@ impl Driver for UringDriver {
             self.reap(operations, fired);
         }
         operations.end_quiet(fired);
-        // What this turn has dealt with need not end a foreign loop's sleep. What came meanwhile must.
-        if self.wake_fds.clear_outer(seam)
-            && let Some(ring) = operations.ring.as_mut()
-            && (ring.has_completions() || ring.has_business())
-        {
+        // What this turn has dealt with need not end a foreign loop's sleep. What came meanwhile must, and so must what a
+        // completion asked for: the rest of a send or a cancel makes no task ready.
+        if self.wake_fds.clear_outer(seam) && operations.has_business() {
             self.wake_fds.write_outer();
         }
         Ok(())
@@ -132,11 +130,12 @@ impl Driver for UringDriver {
                 break Ok(());
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                break Ok(());
-            }
+            // At least one turn: until then the kernel knows of no cancel, and most are answered at once.
             if let Err(error) = self.turn(left, fired) {
                 break Err(error);
+            }
+            if left == Some(Duration::ZERO) {
+                break Ok(());
             }
         };
         let operations = &mut *self.context.operations.borrow_mut();

@@ -92,7 +92,8 @@ impl Operation {
         if let Some(waker) = waker {
             fired.wake(waker);
         }
-        let is_kept = self.kind.let_go(result, is_awaited, fired) && self.state != State::Orphaned;
+        let is_orphaned = self.state == State::Orphaned;
+        let is_kept = self.kind.let_go(result, is_awaited, is_orphaned, fired) && !is_orphaned;
         if is_kept {
             self.state = State::Over(result);
         }
@@ -240,7 +241,8 @@ impl Slots {
                 if let Ok(count @ 1..) = usize::try_from(result) {
                     socket.incoming.push(self.salvage(&mut buffer, count), usize::MAX, fired);
                 }
-                socket.incoming.ended((result == 0).then_some(0), fired);
+                // An error is told to the next one that asks: a reset must not look like an orderly end.
+                socket.incoming.ended((result <= 0 && result != -libc::ECANCELED).then_some(result), fired);
                 Some(buffer)
             }
             other => other.into_buffer(),

@@ -181,10 +181,17 @@ impl<T> Incoming<T> {
             Some(errno) if errno == -libc::ECANCELED && was_stopping => {}
             // Tried again by the task that waits.
             Some(errno) if errno == -libc::EINTR => {}
-            Some(end) => self.end.set(Some(end)),
+            Some(end) => self.note_end(end),
             None => {}
         }
         self.wake(fired);
+    }
+
+    /// Remembers how the connection ended. An error that no program has been told of is not hidden by an orderly end.
+    pub(crate) fn note_end(&self, end: i32) {
+        if end < 0 || self.end.get().is_none() {
+            self.end.set(Some(end));
+        }
     }
 }
 
@@ -350,7 +357,11 @@ impl Context {
     pub(crate) fn stop_filling<T>(&self, socket: &Socket<T>) {
         match socket.incoming.filler.get() {
             Filler::None => {}
-            Filler::Own(key) => self.operations.borrow_mut().cancel(key),
+            Filler::Own(key) => {
+                if !self.operations.borrow_mut().cancel(key) {
+                    socket.incoming.filler.set(Filler::None);
+                }
+            }
             Filler::Read(key) => self.orphan(key),
         }
     }

@@ -132,6 +132,13 @@ impl Operations {
         }
     }
 
+    /// Returns whether another turn would find something to do at once.
+    pub(crate) fn has_business(&mut self) -> bool {
+        let has_room = self.slots.in_kernel() < self.limit;
+        let is_waiting = !self.cancels.is_empty() || (has_room && !self.backlog.is_empty());
+        is_waiting || self.ring.as_mut().is_some_and(|ring| ring.has_completions() || ring.has_business())
+    }
+
     fn push_cancels(&mut self) {
         let Some(ring) = self.ring.as_mut() else { return };
         while let Some(key) = self.cancels.last().copied().filter(|_| !ring.is_full()) {
@@ -183,11 +190,12 @@ impl Operations {
         }
     }
 
-    /// Cancels an operation that fills a socket.
-    pub(crate) fn cancel(&mut self, key: Key) {
+    /// Cancels an operation that fills a socket. Returns whether the kernel has it, and so will end it.
+    pub(crate) fn cancel(&mut self, key: Key) -> bool {
         if self.slots.cancel(key) == Next::Cancel {
             self.cancels.push(key);
         }
+        self.slots.is_in_kernel(key)
     }
 
     /// The runtime ends: cancels everything. What the kernel has not seen is over at once.

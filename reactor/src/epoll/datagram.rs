@@ -14,8 +14,8 @@ impl Sys {
     pub(crate) fn recv_from(&self, fd: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<(usize, SockAddr)> {
         let limit = self.seam.pass(Call::Recv as usize)?.min(room.len());
         let room: *mut [u8] = &raw mut room[..limit];
-        // SAFETY: the same bytes, which nobody else refers to. What is called only ever writes bytes to them, so they
-        // stay initialised.
+        // SAFETY: the same bytes, which nothing else refers to. socket2 promises (at `Socket::recv`) to hand the memory to
+        // the system call and to write no uninitialised bytes to it, so they stay initialised.
         let room = unsafe { &mut *(room as *mut [MaybeUninit<u8>]) };
         SockRef::from(&fd).recv_from_with_flags(room, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
     }
