@@ -255,8 +255,8 @@ impl<D: Driver> Executor<D> {
     /// through, and so does one of [`Config::on_task_panic`].
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let shared = &self.shared;
+        let _guest = shared.queue.ends_sleep.get().then(|| EndsForeignSleep(&shared.queue));
         let _running = shared.start_running("block_on");
-        let _guest = EndsForeignSleep(shared);
         let mut future = pin!(future);
         let waker = TaskWaker::new(MAIN, Arc::clone(&shared.inbox));
         waker.wake_local(&shared.queue);
@@ -376,14 +376,12 @@ impl<D: Driver> Executor<D> {
     }
 }
 
-/// A loop that isn't ours may sleep on what `turn` announced, and a `block_on` takes that back. So it has to begin anew.
-struct EndsForeignSleep<'a, D: Driver>(&'a Shared<D>);
+/// A loop that isn't ours was told that it may sleep, and a `block_on` takes that back. So it has to begin anew.
+struct EndsForeignSleep<'a>(&'a LocalQueue);
 
-impl<D: Driver> Drop for EndsForeignSleep<'_, D> {
+impl Drop for EndsForeignSleep<'_> {
     fn drop(&mut self) {
-        if self.0.is_guest.get() {
-            self.0.queue.end_sleep();
-        }
+        self.0.end_sleep();
     }
 }
 

@@ -92,8 +92,7 @@ impl Operation {
         if let Some(waker) = waker {
             fired.wake(waker);
         }
-        let is_orphaned = self.state == State::Orphaned;
-        let is_kept = self.kind.let_go(result, is_awaited, is_orphaned, fired) && !is_orphaned;
+        let is_kept = self.kind.let_go(result, is_awaited, fired) && self.state != State::Orphaned;
         if is_kept {
             self.state = State::Over(result);
         }
@@ -245,6 +244,7 @@ impl Slots {
                 socket.incoming.ended((result <= 0 && result != -libc::ECANCELED).then_some(result), fired);
                 Some(buffer)
             }
+            Kind::Send(send) => Some(send.settle(result, fired)),
             other => other.into_buffer(),
         };
         // Anything else has no destructor of the program's.
@@ -288,6 +288,17 @@ impl Slots {
             State::Over(result) => self.free(key, result, fired),
         }
         Next::Nothing
+    }
+
+    /// Gives the future of an operation that is over what it gets.
+    fn take(&mut self, key: Key) -> Option<Buffer> {
+        let kind = self.table.remove(key)?.kind;
+        match &kind {
+            Kind::Read { socket, .. } => socket.incoming.filler.set(Filler::None),
+            Kind::Send(send) => send.told(),
+            _ => {}
+        }
+        kind.into_buffer()
     }
 
     /// Gives up an operation that fills a socket: one that the kernel has not seen is gone at once.

@@ -45,7 +45,7 @@ pub(crate) struct Socket<T> {
 pub(crate) enum Sending {
     /// The whole of its buffer was sent.
     Whole,
-    /// It is not over, whether its future is there or not.
+    /// It is not over, or has failed and its future has not been told; whether that is there or not.
     UnderWay(Key),
     /// It failed, or sent only a part.
     Cut,
@@ -145,10 +145,9 @@ impl<T> Incoming<T> {
         }
     }
 
-    /// Wakes the task that waits, if it is to learn of this anyway, or if it closes the socket: then it waits until
-    /// nothing is under way.
-    pub(crate) fn wake_if(&self, is_news: bool, fired: &mut Fired) {
-        if is_news || self.is_released.get() {
+    /// Wakes the task that closes the socket, which waits until nothing is under way.
+    pub(crate) fn wake_closer(&self, fired: &mut Fired) {
+        if self.is_released.get() {
             self.wake(fired);
         }
     }

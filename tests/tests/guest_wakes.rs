@@ -6,14 +6,16 @@
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use executor::{JoinHandle, yield_now};
+use executor::{JoinHandle, Net as _, Writer, yield_now};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tests::net::pair;
 use tests::{Bench, Engine, Suite, ms, on_every_fallback, settle};
 
 /// A flag, and the waker of the task that waits for it. What a channel is made of.
@@ -167,6 +169,69 @@ fn wakes_cost_no_calls_but_the_first_after_an_idle_turn<E: Engine>() {
     bench.finish();
 }
 
+/// A send that the socket takes in pieces, or that has more parts than one submission names, goes on by itself: no task
+/// is woken for the rest, and so no turn says that there is more to do.
+fn a_send_in_pieces_goes_on<E: Engine>() {
+    let bench = Bench::<E>::new();
+    let rt = bench.rt();
+    let host = Host::<E> { rt, fd: rt.as_fd().expect("as_fd") };
+    let (reader, writer) = std::io::pipe().unwrap();
+    let ((mut stream, peer), mut writer) = (rt.block_on(pair::<E>(rt)), rt.pipe_writer(writer).unwrap());
+    let parts: Vec<[u8; 3]> = vec![[7; 3]; 5000];
+    let sending = [
+        rt.spawn(async move { drop((stream.write_all_vectored(parts).await.0.unwrap(), stream)) }),
+        rt.spawn(async move { drop((writer.write_all(vec![7; 1 << 20]).await.0.unwrap(), writer)) }),
+    ];
+    let readers = [count(peer), count(reader)];
+    let start = Instant::now();
+    while !sending.iter().all(JoinHandle::is_finished) {
+        host.turns();
+        let is_told = host.is_readable(ms(900));
+        assert!(is_told || sending.iter().all(JoinHandle::is_finished), "the host sleeps, and the rest is never sent");
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    drop(sending);
+    let read: Vec<u64> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+    assert_eq!(read, [15_000, 1 << 20]);
+    drop(host);
+    settle::<E>(rt);
+    bench.finish();
+}
+
+/// Reads to the end, on a thread.
+fn count(mut reader: impl Read + Send + 'static) -> JoinThread {
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()).unwrap())
+}
+
+type JoinThread = std::thread::JoinHandle<u64>;
+
+/// `block_on` in between takes back what the last turn announced. The host must not sleep on that.
+fn a_block_on_in_between_is_told<E: Engine>() {
+    let bench = Bench::<E>::new();
+    let rt = bench.rt();
+    let host = Host::<E> { rt, fd: rt.as_fd().expect("as_fd") };
+    let ran = Rc::new(Cell::new(false));
+    host.is_told_of("a spawn in block_on", || {
+        let (handle, ran) = (rt.clone(), Rc::clone(&ran));
+        rt.block_on(async move { handle.spawn(async move { ran.set(true) }).detach() });
+    });
+    assert!(ran.get());
+    host.go_idle();
+    rt.block_on(rt.sleep(ms(1)));
+    let remote = rt.remote();
+    host.turns();
+    while host.is_readable(ms(20)) {
+        host.turns();
+    }
+    rt.block_on(yield_now());
+    std::thread::spawn(move || remote.spawn(|| async {}).map(drop).unwrap()).join().unwrap();
+    assert!(host.is_readable(ms(900)), "a wake of another thread does not end the sleep");
+    host.turns();
+    drop(host);
+    settle::<E>(rt);
+    bench.finish();
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_fallback!(
@@ -174,6 +239,8 @@ fn main() -> ExitCode {
         what_happens_outside_of_a_turn_ends_the_sleep,
         a_descriptor_asked_for_late_is_told_too,
         wakes_cost_no_calls_but_the_first_after_an_idle_turn,
+        a_send_in_pieces_goes_on,
+        a_block_on_in_between_is_told,
     );
     suite.run()
 }

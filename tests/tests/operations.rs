@@ -145,6 +145,46 @@ fn operations_beyond_the_queues_wait() {
     });
 }
 
+/// A stream whose receive waits for room goes to std all the same: there is nothing that the kernel could give back.
+fn a_stream_that_waits_for_room_goes_to_std() {
+    const MANY: usize = 50;
+    run::<ProactorTiny>(async |rt| {
+        let mut pairs = Vec::new();
+        for _ in 0..MANY {
+            pairs.push(pair::<ProactorTiny>(rt).await);
+        }
+        let (mut streams, mut peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        for stream in &mut streams {
+            assert!(poll_once(&mut pin!(stream.recv())).await.is_none());
+        }
+        assert!(rt.stats().driver.operations_deferred > Some(0), "{}", rt.stats());
+        let last = streams.pop().unwrap();
+        let (std, rest) = rt.timeout(ms(10_000), last.into_std()).await.expect("it hangs").unwrap();
+        assert!(rest.is_empty());
+        (&std).write_all(b"x").unwrap();
+        peers.last().unwrap().read_exact(&mut [0]).unwrap();
+    });
+}
+
+/// An end without any time still lets the kernel answer the cancels once.
+fn an_end_without_time_leaks_nothing_that_is_answered_at_once() {
+    let before = open_fds().len();
+    for _ in 0..5 {
+        let rt = Builder::new().config(Config { shutdown_deadline: ms(0), ..Config::default() }).build().unwrap();
+        let (stream, _peer) = rt.block_on(pair::<ProactorFull>(&rt));
+        rt.spawn(async move {
+            let mut stream = stream;
+            let _ = stream.recv().await;
+        })
+        .detach();
+        rt.block_on(rt.sleep(ms(1)));
+        let handle = rt.clone();
+        drop(rt);
+        assert_eq!(handle.stats().driver.ops_abandoned, Some(0), "{}", handle.stats());
+    }
+    assert_eq!(open_fds().len(), before);
+}
+
 /// Completions beyond the queue's room are kept by the kernel, and have to be fetched.
 fn completions_beyond_the_queue_are_fetched() {
     const CLIENTS: usize = 200;
@@ -397,13 +437,18 @@ fn many_rings_in_a_row() {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     if suite.is_available::<ProactorFull>() {
-        let cases: [(&str, fn()); 16] = [
+        let cases: [(&str, fn()); 18] = [
             ("a_thread_may_have_many_runtimes_in_turn", a_thread_may_have_many_runtimes_in_turn),
             ("an_exchange_is_one_call", an_exchange_is_one_call),
             ("each_feature_can_be_done_without", each_feature_can_be_done_without),
             ("operations_beyond_the_queues_wait", operations_beyond_the_queues_wait),
             ("completions_beyond_the_queue_are_fetched", completions_beyond_the_queue_are_fetched),
             ("wakes_through_a_tiny_queue", wakes_through_a_tiny_queue),
+            ("a_stream_that_waits_for_room_goes_to_std", a_stream_that_waits_for_room_goes_to_std),
+            (
+                "an_end_without_time_leaks_nothing_that_is_answered_at_once",
+                an_end_without_time_leaks_nothing_that_is_answered_at_once,
+            ),
             ("an_empty_pool_stalls_nobody", an_empty_pool_stalls_nobody),
             ("leaked_futures_are_counted", leaked_futures_are_counted),
             ("a_deaf_kernel_is_given_up_at_the_deadline", a_deaf_kernel_is_given_up_at_the_deadline),

@@ -16,7 +16,7 @@ const GROUPS: [(&str, u32); 15] = [
     ("M", 10),
     ("L", 8),
     ("ET", 7),
-    ("P", 29),
+    ("P", 31),
     ("S", 12),
     ("H", 11),
     ("X", 7),
@@ -25,7 +25,7 @@ const GROUPS: [(&str, u32); 15] = [
     ("K", 4),
     ("Y", 5),
     ("B", 8),
-    ("U", 9),
+    ("U", 10),
 ];
 /// How a verdict begins.
 const VERDICTS: [&str; 4] = ["holds", "in part: ", "not run: ", "open"];

@@ -322,6 +322,26 @@ fn the_end_of_the_runtime<E: Engine>() {
     bench.finish();
 }
 
+/// One of two receivers is leaked, or is not polled for a while. The datagram goes to the other.
+fn a_receiver_that_is_leaked_or_idle_keeps_no_other_waiting<E: Engine>() {
+    for is_leaked in [false, true] {
+        run::<E>(async |rt| {
+            let (socket, addr, peer) = socket_and_peer::<E>(rt);
+            let socket = Rc::new(socket);
+            let shared = Rc::clone(&socket);
+            let waiting = rt.spawn(async move { shared.recv().await.map(|bytes| bytes.len()) });
+            yield_now().await;
+            let mut idle = Box::pin(socket.recv());
+            assert!(poll_once(&mut idle).await.is_none());
+            rt.sleep(ms(2)).await;
+            peer.send_to(b"hello", addr).unwrap();
+            let received = rt.timeout(Duration::from_secs(20), waiting).await.expect("the other receiver is deaf");
+            assert_eq!(received.unwrap().unwrap(), 5);
+            if is_leaked { std::mem::forget(idle) } else { drop(idle) }
+        });
+    }
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_variant!(
@@ -335,6 +355,7 @@ fn main() -> ExitCode {
         dropped_futures_lose_none,
         a_burst_nobody_reads_stays_bounded,
         many_tasks_share_a_socket,
+        a_receiver_that_is_leaked_or_idle_keeps_no_other_waiting,
         a_closed_socket_frees_its_address,
         sockets_come_from_std_and_go_there,
         the_end_of_the_runtime,

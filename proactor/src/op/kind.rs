@@ -123,12 +123,12 @@ impl Kind {
 
     /// The operation is over: tells its socket, and lets go of everything but what its future gets. Returns whether that
     /// is anything.
-    pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, is_orphaned: bool, fired: &mut Fired) -> bool {
+    pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, fired: &mut Fired) -> bool {
         match self {
-            Kind::Send(send) => return send.let_go(result, is_awaited, is_orphaned, fired),
+            Kind::Send(send) => return send.let_go(result, is_awaited, fired),
             // It may have to give its bytes to the stream.
             Kind::Read { .. } => return true,
-            Kind::SendMessage(send) => send.socket.incoming.wake_if(false, fired),
+            Kind::SendMessage(send) => send.socket.incoming.wake_closer(fired),
             _ => {}
         }
         let rest = std::mem::replace(self, Kind::Spent(None)).into_buffer();

@@ -101,26 +101,46 @@ impl Send {
 
     /// Tells the socket how it went, and lets go of it. Returns whether the program gets anything back: if all is sent
     /// and the buffer is not kept, the slot goes at once, so a connection that waits for its answer holds none.
-    pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, is_orphaned: bool, fired: &mut Fired) -> bool {
+    ///
+    /// A failure stays with the socket's name for it until its future is told, or until it is settled.
+    pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, fired: &mut Fired) -> bool {
+        if result < 0 {
+            if let Some(socket) = self.socket.as_ref().filter(|_| !is_awaited) {
+                // An exchange waits only for what is received, and may wait for ever now.
+                socket.incoming.wake(fired);
+            }
+            return true;
+        }
         // What stands for "all of it": see `advance`.
         let is_complete =
             if self.is_whole { result == 0 } else { usize::try_from(result) == Ok(self.buffer.place().1) };
         if let Some(socket) = self.socket.take() {
             socket.sending.set(if is_complete { Sending::Whole } else { Sending::Cut });
-            if is_orphaned
-                && result < 0
-                && !matches!(-result, libc::ECANCELED | libc::EPIPE | libc::EAGAIN | libc::EINTR)
-            {
-                // It has taken the connection's error, which no future tells. The next receive does.
-                socket.incoming.note_end(result);
-            }
             if !is_awaited {
-                // An exchange waits only for what is received, and may wait for ever now.
-                let is_lost = result < 0;
-                socket.incoming.wake_if(is_lost, fired);
+                socket.incoming.wake_closer(fired);
             }
         }
-        self.is_kept || result < 0
+        self.is_kept
+    }
+
+    /// Its future is told of the failure.
+    pub(super) fn told(&self) {
+        if let Some(socket) = &self.socket {
+            socket.sending.set(Sending::Cut);
+        }
+    }
+
+    /// No future is told of the failure. It has taken the connection's error, so the next receive tells that: a reset must
+    /// not look like an orderly end.
+    pub(super) fn settle(self, result: i32, fired: &mut Fired) -> Buffer {
+        self.told();
+        if let Some(socket) = self.socket {
+            if !matches!(-result, libc::ECANCELED | libc::EPIPE | libc::EAGAIN | libc::EINTR) {
+                socket.incoming.note_end(result);
+            }
+            socket.incoming.wake(fired);
+        }
+        self.buffer
     }
 }
 

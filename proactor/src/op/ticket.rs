@@ -12,7 +12,7 @@ use executor::{BufResult, Fired, Key, allocate, closed};
 use super::{Kind, State};
 use crate::buffer::Buffer;
 use crate::pool::{Chunk, MISS_SIZE, OWN_SIZE};
-use crate::socket::{Filler, Socket};
+use crate::socket::Socket;
 use crate::submit::count;
 use crate::{Context, Feature};
 
@@ -49,16 +49,13 @@ impl Future for Ticket {
         };
         if let State::Over(result) = operation.state {
             *name = None;
-            let kind = operations.slots.table.remove(key).expect("found above").kind;
-            if let Kind::Read { socket, .. } = &kind {
-                socket.incoming.filler.set(Filler::None);
-            }
+            let buffer = operations.slots.take(key);
             let result = usize::try_from(result).map_err(|_| match -result {
                 // Only the end of the runtime cancels what a future waits for.
                 libc::ECANCELED if context.is_closed.get() => closed(),
                 errno => io::Error::from_raw_os_error(errno),
             });
-            return Poll::Ready((result, kind.into_buffer()));
+            return Poll::Ready((result, buffer));
         }
         let is_quiet = operation.kind.is_quiet();
         let is_known = operation.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
