@@ -36,11 +36,12 @@
 //! # Who is who
 //!
 //! The Proactor pattern's words, and where they live here. Initiator: a future's first poll, `net.rs`.
-//! Asynchronous operation: `op.rs`, which also says who owns what while the kernel works; start there.
-//! Asynchronous operation processor: the kernel, behind `ring.rs`. Completion event: a CQE, handed out
-//! by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `pool.rs` is the
+//! Asynchronous operation: `op.rs`, which also says what owns the memory while the kernel works; start there.
+//! Asynchronous operation processor: the kernel, behind `ring.rs`, which `submit.rs` feeds. Completion event: a CQE, handed
+//! out by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `socket.rs` keeps what has arrived
+//! and knows what is under way, `buffer.rs` keeps a program's buffer where the kernel finds it, `pool.rs` is the
 //! memory that `recv` lends, `datagram.rs` is for datagrams, `process.rs` for pipes, signals and children, `fs.rs` for files,
-//! `setup.rs` finds out what the kernel can do, `cores.rs` puts a runtime on each of several cores.
+//! `setup.rs` finds out what the kernel can do.
 //!
 //! # Threads
 //!

@@ -34,8 +34,8 @@
 //!
 //! # What a leaked future costs
 //!
-//! Memory: its slot, and its buffer. Never a descriptor, since an operation that is over lets go of its file; and never
-//! the order of bytes, since a send that is not over is known to its socket ([`Sending`](crate::socket::Sending)).
+//! Memory: its slot, and its buffer. Never a descriptor for longer than its stream lives, since an operation that is over
+//! lets go of its file, or is settled when the stream goes; and never the order of bytes, since a send that is not over is known to its socket ([`Sending`](crate::socket::Sending)).
 
 #[cfg(feature = "faults")]
 mod dump;
@@ -67,7 +67,8 @@ enum State {
     InFlight,
     /// In flight, and its future is gone.
     Orphaned,
-    /// Ended with this result, for which its future has not come. It has let go of its file.
+    /// Ended with this result, for which its future has not come. It has let go of its file, unless it is a read or a
+    /// failed send: these have something to tell their stream if the future never comes.
     Over(i32),
 }
 
@@ -208,7 +209,7 @@ impl Slots {
     /// left: see [`Send`].
     ///
     /// The caller has seen that the kernel took the submission, and has dealt with all completions that it posted by
-    /// the time that call returned: `Submissions::end_quiet`.
+    /// the time that call returned: `Operations::end_quiet` in `submit.rs`.
     pub(crate) fn end_quietly(&mut self, key: Key, fired: &mut Fired) {
         let Some(operation) = self.table.get_mut(key) else { return };
         if operation.state.is_in_kernel() && operation.kind.is_quiet() {

@@ -11,7 +11,7 @@
 //! so it may stand for the buffer only if the submission named all that was left of it. A gather of more than 1,024
 //! parts, or a buffer longer than [`MOST`], is named in pieces, and all but the last piece complete aloud.
 //! And it is silence only when the kernel has taken the submission, nothing lies in its overflow list, and all
-//! completions posted by then are dealt with: see `Submissions::end_quiet`. Then, for a quiet send, it is the final
+//! completions posted by then are dealt with: see `Operations::end_quiet` in `submit.rs`. Then, for a quiet send, it is the final
 //! completion of the one rule.
 //!
 //! If a task waits only for the send, the next enter must not sleep, so that the task learns the result at once.
