@@ -35,7 +35,8 @@
 //! # What a leaked future costs
 //!
 //! Memory: its slot, and its buffer. Never a descriptor for longer than its stream lives, since an operation that is over
-//! lets go of its file, or is settled when the stream goes; and never the order of bytes, since a send that is not over is known to its socket ([`Sending`](crate::socket::Sending)).
+//! lets go of its file, or is settled when the stream goes; and never the order of bytes, since a send that is not over
+//! is known to its socket ([`Sending`](crate::socket::Sending)).
 
 #[cfg(feature = "faults")]
 mod dump;
