@@ -153,7 +153,7 @@ fn a_stream_that_waits_for_room_goes_to_std() {
         for _ in 0..MANY {
             pairs.push(pair::<ProactorTiny>(rt).await);
         }
-        let (mut streams, mut peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let (mut streams, peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         for stream in &mut streams {
             assert!(poll_once(&mut pin!(stream.recv())).await.is_none());
         }
