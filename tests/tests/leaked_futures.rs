@@ -179,6 +179,10 @@ fn receives<E: Engine>() {
             peer.write_all(&[number; 10]).unwrap();
             assert_eq!(soon::<E, _>(rt, "the receive", recv_exactly(stream, 10)).await, [number; 10]);
         };
+        // Before anything is received ahead, it is the read that is under way.
+        leak(stream.read(vec![0; 100])).await;
+        rt.sleep(ms(2)).await;
+        hears(&mut stream).await;
         for _ in 0..3 {
             leak(stream.recv()).await;
             hears(&mut stream).await;
@@ -276,9 +280,12 @@ fn files<E: Engine>() {
 /// A leaked future borrows its stream, and the borrow is over: the stream can be closed, handed on and dropped.
 fn what_is_left_can_be_closed_and_handed_on<E: Engine>() {
     run::<E>(async |rt| {
-        for is_closed in [true, false] {
+        // Without a receive before it, a read is under way itself.
+        for (is_closed, receives) in [(true, true), (false, true), (true, false), (false, false)] {
             let (mut stream, mut peer) = pair::<E>(rt).await;
-            leak(stream.recv()).await;
+            if receives {
+                leak(stream.recv()).await;
+            }
             leak(stream.read(vec![0; 10])).await;
             leak(stream.write_all(vec![1; MUCH])).await;
             rt.sleep(ms(5)).await;
@@ -296,19 +303,23 @@ fn what_is_left_can_be_closed_and_handed_on<E: Engine>() {
             let received = soon::<E, _>(rt, "the peer's end", received).await;
             assert!(received.iter().all(|byte| *byte == 1));
         }
-        let (mut stream, mut peer) = pair::<E>(rt).await;
-        leak(stream.recv()).await;
-        leak(stream.read(vec![0; 10])).await;
-        rt.sleep(ms(5)).await;
-        let (mut std, rest) = soon::<E, _>(rt, "into_std", stream.into_std()).await.unwrap();
-        assert!(rest.is_empty());
-        peer.write_all(b"hello").unwrap();
-        std.write_all(b"there").unwrap();
-        let mut bytes = [0; 5];
-        std.read_exact(&mut bytes).unwrap();
-        assert_eq!(&bytes, b"hello");
-        peer.read_exact(&mut bytes).unwrap();
-        assert_eq!(&bytes, b"there");
+        for receives in [true, false] {
+            let (mut stream, mut peer) = pair::<E>(rt).await;
+            if receives {
+                leak(stream.recv()).await;
+            }
+            leak(stream.read(vec![0; 10])).await;
+            rt.sleep(ms(5)).await;
+            let (mut std, rest) = soon::<E, _>(rt, "into_std", stream.into_std()).await.unwrap();
+            assert!(rest.is_empty());
+            peer.write_all(b"hello").unwrap();
+            std.write_all(b"there").unwrap();
+            let mut bytes = [0; 5];
+            std.read_exact(&mut bytes).unwrap();
+            assert_eq!(&bytes, b"hello");
+            peer.read_exact(&mut bytes).unwrap();
+            assert_eq!(&bytes, b"there");
+        }
     });
 }
 

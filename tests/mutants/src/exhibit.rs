@@ -104,7 +104,12 @@ pub fn all(folder: &Path) -> Result<Vec<Exhibit>> {
     let paths: Result<Vec<PathBuf>, _> = files.map(|file| file.map(|file| file.path())).collect();
     let is_patch = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "patch");
     let mut paths: Vec<_> = paths?.into_iter().filter(is_patch).collect();
-    paths.sort();
+    // 100 comes after 99.
+    let number = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<u32>().ok())
+    };
+    paths.sort_by_cached_key(|path| (number(path), path.clone()));
     paths.iter().map(|path| Exhibit::load(path).with_context(|| format!("in {}", path.display()))).collect()
 }
 
