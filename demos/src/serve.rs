@@ -35,8 +35,9 @@ use executor::{AbortHandle, IoBuf, Key, Listener, Reader, Runtime, Stream, Table
 use futures_lite::future::or;
 
 /// How long a connection must have nothing to do, after a stop, to count as idle: time enough for what
-/// the kernel had already received when the stop came, and unnoticeable for who waits for the exit.
-pub const LAST_CALL: Duration = Duration::from_millis(4);
+/// the kernel had already received when the stop came, and for the rest of what a client sends in one go, of which TCP may hold
+/// a part back for a delayed acknowledgement (40 ms). Unnoticeable for who waits for the exit.
+pub const LAST_CALL: Duration = Duration::from_millis(60);
 
 /// How long [`linger`] waits for the peer at most, and how many of its bytes it takes.
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
