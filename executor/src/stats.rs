@@ -71,6 +71,12 @@ pub struct DriverStats {
     pub operations_deferred: Option<u64>,
     /// Completion only: receives that went to memory of their own, because the pool was empty or it was a pipe.
     pub pool_misses: Option<u64>,
+    /// Completion only: receives that repeat themselves and ended because the kernel had no buffer left.
+    pub receives_dry: Option<u64>,
+    /// Completion only: receives that repeat themselves and were stopped, because enough lay unread or the stream went.
+    pub receives_stopped: Option<u64>,
+    /// Completion only: receives that repeat themselves and ended with their stream, by an error, or for no reason given.
+    pub receives_ended: Option<u64>,
 }
 
 impl Stats {
@@ -106,6 +112,9 @@ impl Stats {
             ("overflow_flushes", driver.overflow_flushes),
             ("operations_deferred", driver.operations_deferred),
             ("pool_misses", driver.pool_misses),
+            ("receives_dry", driver.receives_dry),
+            ("receives_stopped", driver.receives_stopped),
+            ("receives_ended", driver.receives_ended),
         ];
         let named = |(name, value): (&str, u64)| (name.to_owned(), value);
         let mut fields: Vec<_> = always.into_iter().chain(self.blocking.fields()).map(named).collect();

@@ -16,9 +16,10 @@ use socket2::{Domain, SockAddr, SockRef};
 
 use crate::buffer::Buffer;
 use crate::op::{Kind, give_back};
-use crate::pool::{CHUNK_SIZE, Chunk, Pool};
+use crate::pool::{BLOCK_SIZE, Chunk, Pool};
 use crate::ring::message::{Message, NAME_SIZE, sockaddr};
-use crate::ring::{BufferRing, Completion};
+use crate::ring::Completion;
+use crate::ring::buffers::Group;
 use crate::socket::{Filler, Hold, Socket};
 use crate::{Context, Feature, ListenSocket, Proactor, StreamSocket};
 
@@ -113,7 +114,7 @@ const DATAGRAM_CAP: usize = 16;
 /// struct io_uring_recvmsg_out: four numbers.
 const LENGTHS: usize = 16;
 const HEAD: usize = LENGTHS + NAME_SIZE;
-const _: () = assert!(HEAD + LENT_DATAGRAM == CHUNK_SIZE);
+const _: () = assert!(HEAD + LENT_DATAGRAM == BLOCK_SIZE);
 
 type Arrived = Datagram<Chunk, SockAddr>;
 
@@ -140,7 +141,7 @@ impl Receive {
     pub(crate) fn entry(&self) -> squeue::Entry {
         let (fd, message, flags) = (self.socket.entry_fd(), self.message.as_ptr(), libc::MSG_TRUNC.unsigned_abs());
         match self.memory {
-            None => opcode::RecvMsgMulti::new(fd, message, BufferRing::GROUP).flags(flags).build(),
+            None => opcode::RecvMsgMulti::new(fd, message, Group::Datagrams as u16).flags(flags).build(),
             Some(_) => opcode::RecvMsg::new(fd, message).flags(flags).build(),
         }
     }
@@ -153,7 +154,7 @@ impl Receive {
         }
         let count = usize::try_from(completion.result);
         let chunk = match self.memory.take() {
-            None => completion.buffer().and_then(|number| pool.take(number, count.unwrap_or(0))),
+            None => completion.buffer().and_then(|number| pool.take(Group::Datagrams, number, count.unwrap_or(0))),
             Some(mut memory) => count.ok().map(|len| {
                 memory[..4].copy_from_slice(&self.message.name_len().to_ne_bytes());
                 memory[8..12].copy_from_slice(&completion.result.to_ne_bytes());
@@ -190,7 +191,7 @@ impl Context {
     /// Starts to receive on an idle socket: again and again where that is possible and the pool has something to
     /// receive into, else once.
     fn fill_datagrams(&self, socket: &Rc<Socket<Arrived>>) {
-        let again = self.features.has(Feature::MultishotRecv) && self.pool.has_room();
+        let again = self.features.has(Feature::MultishotRecv) && self.pool.has_room(Group::Datagrams);
         self.receive(socket, (!again).then_some(LENT_DATAGRAM));
     }
 

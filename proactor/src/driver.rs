@@ -109,6 +109,7 @@ impl Driver for UringDriver {
             self.reap(operations, fired);
         }
         operations.end_quiet(fired);
+        context.pool.end_turn();
         // What this turn has dealt with need not end a foreign loop's sleep. What came meanwhile must, and so must what a
         // completion asked for: the rest of a send or a cancel makes no task ready.
         if self.wake_fds.clear_outer(seam) && operations.has_business() {

@@ -134,11 +134,35 @@ pub(crate) struct Slots {
     /// Everything is being cancelled: nothing is gone on with.
     is_ending: bool,
     pool: Rc<Pool>,
+    /// How receives that repeat themselves ended.
+    pub(crate) endings: Endings,
+}
+
+/// Counts how receives that repeat themselves ended.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Endings {
+    /// The kernel had no buffer.
+    pub(crate) dry: u64,
+    /// We stopped it.
+    pub(crate) stopped: u64,
+    /// The stream ended or failed, or the kernel gave no reason.
+    pub(crate) other: u64,
+}
+
+impl Endings {
+    fn count(&mut self, result: i32) {
+        let counter = match -result {
+            libc::ENOBUFS => &mut self.dry,
+            libc::ECANCELED => &mut self.stopped,
+            _ => &mut self.other,
+        };
+        *counter += 1;
+    }
 }
 
 impl Slots {
     pub(crate) fn new(pool: Rc<Pool>) -> Slots {
-        Slots { table: Table::default(), in_kernel: 0, abandoned: 0, is_ending: false, pool }
+        Slots { table: Table::default(), in_kernel: 0, abandoned: 0, is_ending: false, pool, endings: Endings::default() }
     }
 
     pub(crate) fn in_kernel(&self) -> usize {
@@ -177,6 +201,9 @@ impl Slots {
             return Next::Stray;
         }
         if !operation.kind.is_ticketed() {
+            if is_final && matches!(operation.kind, Kind::RecvMultishot { .. }) {
+                self.endings.count(completion.result);
+            }
             let is_enough = operation.kind.fill(completion, &self.pool, fired);
             if is_final {
                 self.in_kernel -= 1;

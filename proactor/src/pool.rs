@@ -1,5 +1,5 @@
-//! The memory `recv` lends: buffers of one size, most of them with the kernel, which fills them as
-//! bytes arrive. A stream that waits holds none.
+//! The memory `recv` lends: pieces of blocks, most of which are with the kernel, which fills them as bytes arrive. A
+//! stream that waits holds none.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -8,114 +8,196 @@ use std::rc::Rc;
 
 use executor::{IoBuf, allocate};
 
-use crate::ring::BufferRing;
+use crate::ring::buffers::{Block, BufferRing, Group, Piece};
 
-/// Bytes in a chunk. The usual record-sized protocols (TLS, chunked HTTP) send 16 KiB at once, and a stream of bulk
-/// fills more. (Measured, 32 KiB against 16: copying 1 GiB from one connection to another takes 0.62 of the time.)
-pub(crate) const CHUNK_SIZE: usize = 32 * 1024;
-/// Buffers to begin with (2 MiB). Few buffers stay in the cache; when the kernel finds none left, they
-/// are doubled, up to the ring's 1024 (32 MiB).
-const FIRST: usize = 64;
+/// Bytes in a block, and so in a chunk at most. The usual record-sized protocols (TLS, chunked HTTP) send 16 KiB at once,
+/// and a stream of bulk fills more.
+pub(crate) const BLOCK_SIZE: usize = 32 * 1024;
+/// Blocks to begin with (1 MiB). They are doubled whenever the kernel has few left, up to the ring's 1024 (32 MiB).
+const FIRST: usize = 32;
+/// The kernel is to have at least this part of all blocks, or there will soon be more of them.
+const LEAST_PART: usize = 4;
+/// Turns after which blocks that no turn needed begin to be freed.
+const TURNS_PER_LOOK: u32 = 1024;
 /// Bytes of a receive that takes its own memory along because the pool is empty. It holds them while it
 /// waits, so they are few.
 pub(crate) const MISS_SIZE: usize = 4 * 1024;
 /// The same where there is no pool for it at all, so that more is worth it.
 pub(crate) const OWN_SIZE: usize = 16 * 1024;
 
-/// The buffers, and how many are lent.
+/// The blocks, and how many chunks are lent.
 #[derive(Default)]
 pub(crate) struct Pool {
-    /// `None` on kernels without buffer rings, and after the end of the runtime.
-    ring: RefCell<Option<BufferRing>>,
-    /// Buffers of the ring that exist, with the kernel or lent.
-    made: Cell<usize>,
+    streams: Stock,
+    datagrams: Stock,
     lent: Cell<u64>,
 }
 
-impl Pool {
-    /// A pool that gives its buffers to the kernel through `ring`, or none, and then every receive
-    /// takes its own.
-    pub(crate) fn new(ring: Option<BufferRing>) -> Rc<Pool> {
-        Rc::new(Pool { ring: RefCell::new(ring), ..Pool::default() })
+/// Where a chunk goes when it is dropped.
+pub(crate) struct Home {
+    pool: Rc<Pool>,
+    /// `None`: its memory is its own.
+    group: Option<Group>,
+}
+
+type Ring = BufferRing<Home>;
+/// The rings of streams and of datagrams.
+pub(crate) type Rings = [Ring; 2];
+
+/// The blocks of one ring.
+#[derive(Default)]
+struct Stock {
+    /// `None` on kernels without buffer rings, and after the end of the runtime.
+    ring: RefCell<Option<Ring>>,
+    /// Blocks that exist, with the kernel or lent.
+    made: Cell<usize>,
+    /// The fewest that the kernel had since the last look.
+    least: Cell<usize>,
+    /// Blocks to free when they come home.
+    surplus: Cell<usize>,
+    turns: Cell<u32>,
+}
+
+impl Stock {
+    fn new(ring: Option<Ring>) -> Stock {
+        Stock { ring: RefCell::new(ring), least: Cell::new(usize::MAX), ..Stock::default() }
     }
 
-    /// Whether the kernel has a buffer left for a receive that starts now. Makes more, if there may be
-    /// more and there is none.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Makes more blocks if the kernel has few left, as far as there may be more and there is memory for them. Returns
+    /// how many it has.
+    fn provide(&self, make: impl Fn(Vec<u8>) -> Rc<Block<Home>>) -> usize {
         let mut ring = self.ring.borrow_mut();
-        let Some(ring) = ring.as_mut() else { return false };
-        if ring.given() == 0 {
-            let made = self.made.get();
-            let more = made.max(FIRST).min(BufferRing::PLACES - made);
-            // As many as there is memory for.
-            for memory in (0..more).map_while(|_| allocate(CHUNK_SIZE).ok()) {
-                ring.give(Memory::new(memory, true));
+        let Some(ring) = ring.as_mut() else { return 0 };
+        let made = self.made.get();
+        if ring.given() <= made / LEAST_PART {
+            let more = made.max(FIRST).min(Ring::PLACES - made);
+            for memory in (0..more).map_while(|_| allocate(BLOCK_SIZE).ok()) {
+                ring.give(make(memory));
                 self.made.update(|made| made + 1);
             }
+            self.surplus.set(0);
         }
-        ring.given() > 0
+        ring.given()
     }
 
-    /// The buffer a completion named, with `len` bytes in it.
-    pub(crate) fn take(self: &Rc<Self>, number: u16, len: usize) -> Option<Chunk> {
-        let memory = self.ring.borrow_mut().as_mut()?.take(number)?;
-        Some(self.lend(memory, len))
+    /// A turn is over. Looks now and then whether there are more blocks than are needed.
+    fn end_turn(&self, given: usize) {
+        self.least.set(self.least.get().min(given));
+        self.turns.update(|turns| turns + 1);
+        if self.turns.get() >= TURNS_PER_LOOK {
+            self.turns.set(0);
+            let (least, made) = (self.least.replace(usize::MAX), self.made.get());
+            // Half of them were never needed: half of these go.
+            let is_idle = least > made / 2 && made > FIRST;
+            self.surplus.set(if is_idle { made / 4 } else { 0 });
+        }
+    }
+
+    /// A block of which no piece is left.
+    fn take_home(&self, block: Rc<Block<Home>>) {
+        let mut ring = self.ring.borrow_mut();
+        let Some(ring) = ring.as_mut() else { return };
+        match self.surplus.get() {
+            0 => ring.give(block),
+            surplus => {
+                self.surplus.set(surplus - 1);
+                self.made.update(|made| made - 1);
+            }
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.made.get() * BLOCK_SIZE) as u64
+    }
+}
+
+impl Pool {
+    /// A pool that gives its blocks to the kernel through these rings, or none, and then every receive
+    /// takes its own memory.
+    pub(crate) fn new(rings: Option<Rings>) -> Rc<Pool> {
+        let [streams, datagrams] = rings.map_or([None, None], |rings| rings.map(Some)).map(Stock::new);
+        Rc::new(Pool { streams, datagrams, lent: Cell::new(0) })
+    }
+
+    fn stock(&self, group: Group) -> &Stock {
+        match group {
+            Group::Streams => &self.streams,
+            Group::Datagrams => &self.datagrams,
+        }
+    }
+
+    /// Returns whether the kernel has a block for a receive that starts now.
+    pub(crate) fn has_room(self: &Rc<Self>, group: Group) -> bool {
+        self.provide(group) > 0
+    }
+
+    fn provide(self: &Rc<Self>, group: Group) -> usize {
+        let make = |memory| Block::new(memory, Home { pool: Rc::clone(self), group: Some(group) });
+        self.stock(group).provide(make)
+    }
+
+    /// A turn is over: sees to it that the kernel does not run out of blocks in the next one.
+    pub(crate) fn end_turn(self: &Rc<Self>) {
+        for group in [Group::Streams, Group::Datagrams] {
+            if self.stock(group).made.get() > 0 {
+                self.stock(group).end_turn(self.provide(group));
+            }
+        }
+    }
+
+    /// What a completion brought: `len` bytes in the block it named. Every completion that names a block comes here, in
+    /// order.
+    pub(crate) fn take(self: &Rc<Self>, group: Group, number: u16, len: usize) -> Option<Chunk> {
+        let piece = self.stock(group).ring.borrow_mut().as_mut()?.take(number, len)?;
+        Some(self.lend(piece))
     }
 
     /// A chunk in memory of its own.
     pub(crate) fn adopt(self: &Rc<Self>, bytes: Vec<u8>, len: usize) -> Chunk {
-        self.lend(Memory::new(bytes, false), len)
+        self.lend(Piece::next(Block::new(bytes, Home { pool: Rc::clone(self), group: None }), len))
     }
 
-    fn lend(self: &Rc<Self>, mut memory: Box<Memory>, len: usize) -> Chunk {
-        assert!(len <= memory.bytes.len(), "the kernel wrote more than it was given room for");
+    fn lend(&self, piece: Piece<Home>) -> Chunk {
         self.lent.set(self.lent.get() + 1);
-        memory.start = 0;
-        memory.end = len;
-        memory.pool = Some(Rc::clone(self));
-        Chunk(Some(memory))
+        Chunk(Some(piece))
     }
 
     pub(crate) fn lent(&self) -> u64 {
         self.lent.get()
     }
 
-    /// Bytes of the ring's buffers, with the kernel or lent.
+    /// How many blocks the kernel has.
+    #[cfg(test)]
+    pub(crate) fn given(&self, group: Group) -> usize {
+        self.stock(group).ring.borrow().as_ref().map_or(0, Ring::given)
+    }
+
+    /// A byte in some block that the kernel has, as if it had arrived.
+    #[cfg(test)]
+    pub(crate) fn take_first(self: &Rc<Self>, group: Group) -> Option<Chunk> {
+        (0..Ring::PLACES as u16).find_map(|number| self.take(group, number, 1))
+    }
+
+    /// Bytes of the blocks, with the kernel or lent.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.made.get() * CHUNK_SIZE) as u64
+        self.streams.bytes() + self.datagrams.bytes()
     }
 
     /// The end of the runtime: chunks that come home from now on are freed.
-    pub(crate) fn retire(&self) -> Option<BufferRing> {
-        self.ring.borrow_mut().take()
+    pub(crate) fn retire(&self) -> [Option<Ring>; 2] {
+        [&self.streams, &self.datagrams].map(|stock| stock.ring.borrow_mut().take())
     }
 }
 
 /// Bytes that were received, in memory the runtime lends. It goes home when this is dropped, also when
 /// the runtime is gone by then.
 ///
-/// It is one pointer, because every task, stream and operation that waits has places for one: what it
-/// points to waits with the kernel, and is allocated once.
-pub struct Chunk(Option<Box<Memory>>);
-
-/// A buffer of the pool, or one that was adopted, and what of it is filled.
-pub(crate) struct Memory {
-    pub(crate) bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    is_pooled: bool,
-    /// While it is lent.
-    pool: Option<Rc<Pool>>,
-}
-
-impl Memory {
-    fn new(bytes: Vec<u8>, is_pooled: bool) -> Box<Memory> {
-        Box::new(Memory { bytes, start: 0, end: 0, is_pooled, pool: None })
-    }
-}
+/// The kernel may fill the rest of the same block for other streams meanwhile. So a program that keeps many chunks for
+/// long copies what it needs of them: each keeps its block from being filled anew.
+pub struct Chunk(Option<Piece<Home>>);
 
 impl Chunk {
-    fn memory(&self) -> &Memory {
+    fn piece(&self) -> &Piece<Home> {
         self.0.as_ref().expect("taken only in drop")
     }
 
@@ -123,21 +205,27 @@ impl Chunk {
     pub(crate) fn move_to(&mut self, space: &mut [u8]) -> usize {
         let count = space.len().min(self.len());
         space[..count].copy_from_slice(&self[..count]);
-        self.0.as_mut().expect("taken only in drop").start += count;
+        self.0.as_mut().expect("taken only in drop").advance(count);
         count
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let mut memory = self.0.take().expect("dropped once");
-        let pool = memory.pool.take().expect("lent");
+        let Some(piece) = self.0.take() else { return };
+        let Home { pool, .. } = piece.home();
         pool.lent.set(pool.lent.get() - 1);
-        if memory.is_pooled
-            && let Some(ring) = pool.ring.borrow_mut().as_mut()
-        {
-            ring.give(memory);
+        if let Some(block) = piece.into_block() {
+            come_home(block);
         }
+    }
+}
+
+/// The last piece of a block is gone.
+fn come_home(block: Rc<Block<Home>>) {
+    if let Some(group) = block.home.group {
+        let pool = Rc::clone(&block.home.pool);
+        pool.stock(group).take_home(block);
     }
 }
 
@@ -145,8 +233,7 @@ impl Deref for Chunk {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let Memory { bytes, start, end, .. } = self.memory();
-        &bytes[*start..*end]
+        self.piece().bytes()
     }
 }
 

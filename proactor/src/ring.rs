@@ -6,6 +6,7 @@
 
 #[cfg(feature = "faults")]
 mod faults;
+pub(crate) mod buffers;
 pub(crate) mod message;
 mod restrict;
 pub(crate) mod setup;
@@ -14,14 +15,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use executor::{Seam, Unpark, WakeFd};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
+use self::buffers::{BufferRing, Registered};
 use crate::calls::Call;
-use crate::pool::Memory;
 
 // From linux/io_uring.h; the io-uring crate keeps them to itself.
 const ENTER_GETEVENTS: u32 = 1 << 0;
@@ -215,96 +215,17 @@ impl Ring {
         self.uring.submitter().register_eventfd(fd.as_raw_fd())
     }
 
-    pub(crate) fn register_buffers(&self, seam: &Seam, buffers: &BufferRing) -> io::Result<()> {
+    pub(crate) fn register_buffers<H>(&self, seam: &Seam, buffers: &BufferRing<H>) -> io::Result<()> {
         seam.pass(Call::Register as usize)?;
-        let address = buffers.entries.as_ptr() as u64;
-        // SAFETY: the entries are page-aligned, and as many as said. The kernel pins their pages, and reads them when a
-        // request picks a buffer. While the ring is set up none has been given, so there is nothing to pick. After that
-        // `buffers` belong to the pool, which outlives every request, or is leaked: see the barrier in `op.rs`.
-        unsafe { self.uring.submitter().register_buf_ring_with_flags(address, ENTRIES, BufferRing::GROUP, 0) }
+        let Registered { address, entries, group, flags } = buffers.to_register();
+        // SAFETY: the entries are page-aligned, and as many as said. The kernel pins their pages, and reads and writes
+        // them when a request picks a buffer. While the ring is set up none has been given, so there is nothing to pick.
+        // After that `buffers` belong to the pool, which outlives every request, or is leaked: see the barrier in `op.rs`.
+        unsafe { self.uring.submitter().register_buf_ring_with_flags(address, entries, group, flags) }
     }
 
-    pub(crate) fn unregister_buffers(&self) -> io::Result<()> {
-        self.uring.submitter().unregister_buf_ring(BufferRing::GROUP)
-    }
-}
-
-/// Places in the ring of receive buffers: as many as may be given at a time. A power of two.
-const ENTRIES: u16 = 1024;
-
-#[repr(C, align(4096))]
-struct Entries([types::BufRingEntry; ENTRIES as usize]);
-
-/// The ring through which receive buffers are given to the kernel. It owns the memory of those that are
-/// given; the kernel picks one when bytes arrive, and names it in the completion.
-pub(crate) struct BufferRing {
-    entries: Box<EntriesCell>,
-    tail: u16,
-    /// By buffer number: the memory the kernel has.
-    given: Vec<Option<Box<Memory>>>,
-    /// Buffer numbers that are not in use.
-    unused: Vec<u16>,
-}
-
-/// The kernel reads the entries while we write others.
-struct EntriesCell(std::cell::UnsafeCell<Entries>);
-
-impl EntriesCell {
-    fn as_ptr(&self) -> *mut types::BufRingEntry {
-        self.0.get().cast()
-    }
-}
-
-impl BufferRing {
-    pub(crate) const GROUP: u16 = 0;
-    pub(crate) const PLACES: usize = ENTRIES as usize;
-
-    pub(crate) fn new() -> BufferRing {
-        // SAFETY: a types::BufRingEntry is plain numbers, for which all zeros are valid.
-        let entries: Entries = unsafe { std::mem::zeroed() };
-        BufferRing {
-            entries: Box::new(EntriesCell(std::cell::UnsafeCell::new(entries))),
-            tail: 0,
-            given: (0..ENTRIES).map(|_| None).collect(),
-            unused: (0..ENTRIES).rev().collect(),
-        }
-    }
-
-    /// Gives memory to the kernel.
-    ///
-    /// # Panics
-    /// If all [`PLACES`](Self::PLACES) are taken.
-    pub(crate) fn give(&mut self, mut memory: Box<Memory>) {
-        let number = self.unused.pop().expect("there are no more buffers than places");
-        let bytes = &mut memory.bytes;
-        let (address, len) = (bytes.as_mut_ptr() as u64, u32::try_from(bytes.len()).expect("a chunk"));
-        let place = usize::from(self.tail % ENTRIES);
-        // SAFETY: `place` is below ENTRIES, and free: there are no more places in use than numbers. The
-        // kernel looks at it only after the store below.
-        let entry = unsafe { &mut *self.entries.as_ptr().wrapping_add(place) };
-        entry.set_addr(address);
-        entry.set_len(len);
-        entry.set_bid(number);
-        self.given[usize::from(number)] = Some(memory);
-        self.tail = self.tail.wrapping_add(1);
-        // SAFETY: this is the ring's first entry, page-aligned and initialised.
-        let tail = unsafe { types::BufRingEntry::tail(self.entries.as_ptr()) };
-        // SAFETY: the tail is a u16 inside of that entry, aligned, and `entry` is no longer used.
-        let tail = unsafe { &*tail.cast::<AtomicU16>() };
-        // Release: the entry is written before the kernel sees the new tail.
-        tail.store(self.tail, Ordering::Release);
-    }
-
-    /// Takes back the memory of the buffer a completion named.
-    pub(crate) fn take(&mut self, number: u16) -> Option<Box<Memory>> {
-        let memory = self.given.get_mut(usize::from(number))?.take()?;
-        self.unused.push(number);
-        Some(memory)
-    }
-
-    /// How many buffers the kernel has.
-    pub(crate) fn given(&self) -> usize {
-        usize::from(ENTRIES) - self.unused.len()
+    pub(crate) fn unregister_buffers<H>(&self, buffers: &BufferRing<H>) -> io::Result<()> {
+        self.uring.submitter().unregister_buf_ring(buffers.group() as u16)
     }
 }
 

@@ -16,8 +16,9 @@ use executor::{Config, Executor, Seam};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::calls::{self, NAMES};
-use crate::pool::Pool;
-use crate::ring::{BufferRing, Ring, setup::Size};
+use crate::pool::{Pool, Rings};
+use crate::ring::buffers::{BufferRing, Group};
+use crate::ring::{Ring, setup::Size};
 use crate::submit::Operations;
 use crate::{Context, Proactor, UringDriver};
 
@@ -45,10 +46,12 @@ pub enum Feature {
     MultishotAccept,
     /// One request watches the wake-up descriptor for ever (5.13).
     MultishotPoll,
+    /// The kernel fills a receive buffer piece by piece (6.12).
+    IncrementalBuffers,
 }
 
 /// Name, kernel and fallback of each [`Feature`], in their order.
-const TABLE: [(Feature, &str, &str, &str); 10] = [
+const TABLE: [(Feature, &str, &str, &str); 11] = [
     (Feature::DeferTaskrun, "single issuer, deferred task run", "6.1", "completions interrupt the thread"),
     (Feature::SubmitAll, "submit all", "5.18", "the rest of a batch goes with the next call"),
     (Feature::NoSqArray, "no submission array", "6.6", "submissions go through the array"),
@@ -59,6 +62,7 @@ const TABLE: [(Feature, &str, &str, &str); 10] = [
     (Feature::MultishotRecv, "multishot receive", "6.0", "each receive is a request of its own"),
     (Feature::MultishotAccept, "multishot accept", "5.19", "each accept is a request of its own"),
     (Feature::MultishotPoll, "multishot poll", "5.13", "each wake from another thread costs a read and a new request"),
+    (Feature::IncrementalBuffers, "incremental buffers", "6.12", "each receive takes a whole buffer, however short it is"),
 ];
 
 impl Feature {
@@ -321,14 +325,16 @@ pub(crate) fn ring(
     size: Size,
     sockets_only: bool,
     features: &mut Features,
-) -> Result<(Ring, Option<BufferRing>), SetupError> {
+) -> Result<(Ring, Option<Rings>), SetupError> {
     let mut ring = new_ring(seam, size, false, features)?;
     let mut buffers = try_out(seam, &mut ring, features)?;
     if sockets_only {
         drop(ring);
         ring = new_ring(seam, size, true, features)?;
-        buffers = buffers.map(|_| BufferRing::new());
-        buffers.as_ref().map_or(Ok(()), |buffers| ring.register_buffers(seam, buffers))?;
+        buffers = match buffers {
+            Some(_) => Some(register_buffers(seam, &ring, features)?),
+            None => None,
+        };
         let no_restrictions = |source| SetupError { gate: Gate::Missing("restrictions (5.10)"), source };
         ring.restrict_to_sockets(seam).map_err(no_restrictions)?;
     }
@@ -350,7 +356,7 @@ fn new_ring(seam: &Seam, size: Size, is_disabled: bool, features: &mut Features)
 
 /// Tries all that is in `features`, and takes out of it what does not work. Returns the receive buffers, if
 /// they do.
-fn try_out(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Option<BufferRing>, SetupError> {
+fn try_out(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Option<Rings>, SetupError> {
     if !ring.has_ext_arg() {
         return Err(missing("time-outs of io_uring_enter (5.11)"));
     }
@@ -361,11 +367,12 @@ fn try_out(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Opti
     if let Some((_, name)) = calls::OPERATIONS.iter().find(|(code, _)| !probe.is_supported(*code)) {
         return Err(missing(name));
     }
-    let mut buffers = features.has(Feature::BufferRing).then(BufferRing::new);
-    if buffers.as_ref().is_none_or(|buffers| ring.register_buffers(seam, buffers).is_err()) {
+    let may_have_buffers = features.has(Feature::BufferRing);
+    let mut buffers = if may_have_buffers { register_buffers(seam, ring, features).ok() } else { None };
+    if buffers.is_none() {
         features.remove(Feature::BufferRing);
+        features.remove(Feature::IncrementalBuffers);
         features.remove(Feature::MultishotRecv);
-        buffers = None;
     }
     let (idle, _peer) = UnixStream::pair()?;
     let listener = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -383,12 +390,28 @@ fn try_out(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Opti
     check(Feature::MultishotAccept, &|ring, name| ring.accept_again(listener.as_fd(), name))?;
     check(Feature::MultishotPoll, &|ring, name| ring.poll(idle.as_fd(), true, name))?;
     ring.end_trial();
-    if !features.has(Feature::MultishotRecv) && buffers.is_some() {
-        // Nothing else picks from it.
-        ring.unregister_buffers()?;
-        buffers = None;
+    if !features.has(Feature::MultishotRecv) {
+        // Nothing else picks from them.
+        features.remove(Feature::IncrementalBuffers);
+        for buffers in buffers.take().into_iter().flatten() {
+            ring.unregister_buffers(&buffers)?;
+        }
     }
     Ok(buffers)
+}
+
+/// Registers the rings of receive buffers. Takes out of `features` what the kernel refuses.
+fn register_buffers(seam: &Seam, ring: &Ring, features: &mut Features) -> io::Result<Rings> {
+    let register = |group, is_incremental| {
+        let buffers = BufferRing::new(group, is_incremental);
+        ring.register_buffers(seam, &buffers).map(|()| buffers)
+    };
+    let mut streams = register(Group::Streams, features.has(Feature::IncrementalBuffers));
+    if streams.is_err() && features.has(Feature::IncrementalBuffers) {
+        features.remove(Feature::IncrementalBuffers);
+        streams = register(Group::Streams, false);
+    }
+    Ok([streams?, register(Group::Datagrams, false)?])
 }
 
 /// Whether the kernel knows a request, which has nothing to do on its idle socket. If not, it is invalid at

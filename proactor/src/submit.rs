@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use executor::{DriverStats, Fired, Key, Seam};
 
-use crate::op::{Kind, Launched, Next, Slots};
+use crate::op::{Endings, Kind, Launched, Next, Slots};
 use crate::pool::Pool;
 use crate::ring::{Completion, Ring};
 
@@ -217,6 +217,8 @@ impl Operations {
         let mut stats = self.stats.clone();
         stats.operations_now = Some(self.slots.in_kernel() as u64);
         stats.ops_abandoned = Some(self.slots.abandoned() as u64);
+        let Endings { dry, stopped, other } = self.slots.endings;
+        (stats.receives_dry, stats.receives_stopped, stats.receives_ended) = (Some(dry), Some(stopped), Some(other));
         stats
     }
 

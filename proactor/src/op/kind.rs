@@ -13,7 +13,8 @@ use crate::buffer::{Buffer, clamp};
 use crate::datagram;
 use crate::fs::FileRequest;
 use crate::pool::{Chunk, Pool};
-use crate::ring::{BufferRing, Completion, READABLE};
+use crate::ring::buffers::Group;
+use crate::ring::{Completion, READABLE};
 use crate::socket::{ACCEPT_CAP, CHUNK_CAP, Filler, Sending, Socket};
 
 /// What an operation does, and all that belongs to it.
@@ -46,7 +47,7 @@ impl Kind {
     /// The submission.
     pub(super) fn entry(&mut self) -> squeue::Entry {
         match self {
-            Kind::RecvMultishot { socket } => opcode::RecvMulti::new(socket.entry_fd(), BufferRing::GROUP).build(),
+            Kind::RecvMultishot { socket } => opcode::RecvMulti::new(socket.entry_fd(), Group::Streams as u16).build(),
             Kind::RecvOnce { socket, memory } => {
                 let memory = memory.as_mut().expect("not filled yet");
                 receive(socket, (memory.as_mut_ptr(), memory.len()))
@@ -143,7 +144,7 @@ impl Kind {
         match self {
             Kind::RecvMultishot { socket } => {
                 // A buffer that was picked comes home, used or not.
-                let chunk = completion.buffer().and_then(|number| pool.take(number, count.unwrap_or(0)));
+                let chunk = completion.buffer().and_then(|number| pool.take(Group::Streams, number, count.unwrap_or(0)));
                 let chunk = chunk.filter(|chunk| !chunk.is_empty());
                 let is_enough = chunk.is_some_and(|chunk| socket.incoming.push(chunk, CHUNK_CAP, fired));
                 if is_final {

@@ -18,8 +18,9 @@ use proptest::prelude::*;
 
 use super::{Kind, Next, Send, Slots, State};
 use crate::buffer::{Buffer, MOST, clamp};
-use crate::pool::{Chunk, Pool};
-use crate::ring::{BufferRing, Completion, message::Gather};
+use crate::pool::{BLOCK_SIZE, Chunk, Pool};
+use crate::ring::buffers::{BufferRing, Group};
+use crate::ring::{Completion, message::Gather};
 use crate::socket::{Filler, Sending, Socket};
 
 const MORE: u32 = 1 << 1;
@@ -74,6 +75,11 @@ impl Wake for CountsWakes {
 
 fn socket<T>() -> Rc<Socket<T>> {
     Socket::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()))
+}
+
+fn pool(is_incremental: bool) -> Rc<Pool> {
+    let streams = BufferRing::new(Group::Streams, is_incremental);
+    Pool::new(Some([streams, BufferRing::new(Group::Datagrams, false)]))
 }
 
 fn slots() -> Slots {
@@ -382,9 +388,8 @@ fn the_end_leaves_only_what_the_kernel_holds() {
 fn a_table_that_goes_while_the_kernel_holds_it_leaks_it() {
     let (held, free) = (Watch::default(), Watch::default());
     let socket = socket();
-    let ring = BufferRing::new();
-    let pool = Pool::new(Some(ring));
-    assert!(pool.has_room());
+    let pool = pool(true);
+    assert!(pool.has_room(Group::Streams));
     let mut slots = Slots::new(Rc::clone(&pool));
     let in_kernel = slots.insert(read(&socket, &held, 8));
     slots.launch(in_kernel).unwrap();
@@ -396,7 +401,7 @@ fn a_table_that_goes_while_the_kernel_holds_it_leaks_it() {
     }));
     assert!(ended.is_err());
     assert_eq!(held.drops.get(), 0, "the kernel may still write there");
-    assert!(pool.retire().is_none(), "the receive buffers went the same way");
+    assert!(pool.retire().iter().all(Option::is_none), "the receive buffers went the same way");
     // It is leaked with the rest; the price of a table that is dropped in one piece.
     assert_eq!((free.drops.get(), queued == in_kernel), (0, false));
     assert_eq!(Rc::strong_count(&socket), 3);
@@ -418,8 +423,8 @@ fn abandoning_counts_what_the_kernel_holds() {
 /// A buffer that the kernel picked comes home once.
 #[test]
 fn a_picked_buffer_is_taken_once() {
-    let pool = Pool::new(Some(BufferRing::new()));
-    assert!(pool.has_room());
+    let pool = pool(false);
+    assert!(pool.has_room(Group::Streams));
     let (mut slots, socket, mut fired) = (Slots::new(Rc::clone(&pool)), socket(), Fired::default());
     let key = slots.insert(Kind::RecvMultishot { socket: Rc::clone(&socket) });
     slots.launch(key).unwrap();
@@ -430,6 +435,56 @@ fn a_picked_buffer_is_taken_once() {
     assert_eq!(socket.incoming.take().unwrap().unwrap().unwrap().len(), 9);
     assert!(socket.incoming.take().is_none(), "the second report named nothing of ours");
     assert_eq!(slots.complete(done(key, -libc::ECANCELED), &mut fired), Next::Nothing);
+}
+
+/// A block that is filled piece by piece is the kernel's until it is full, and goes back when no piece of it is left.
+#[test]
+fn a_block_is_shared_by_the_receives_that_fill_it() {
+    let pool = pool(true);
+    assert!(pool.has_room(Group::Streams));
+    let stock = pool.bytes();
+    let (mut slots, mut fired) = (Slots::new(Rc::clone(&pool)), Fired::default());
+    let sockets = [socket(), socket()];
+    let keys = sockets.each_ref().map(|socket| slots.insert(Kind::RecvMultishot { socket: Rc::clone(socket) }));
+    keys.iter().for_each(|key| drop(slots.launch(*key).unwrap()));
+    let mut place = 0;
+    let mut arrive = |slots: &mut Slots, at: usize, len: usize| {
+        let completion = Completion::for_test(keys[at], i32::try_from(len).unwrap(), MORE | BUFFER | 5 << 16);
+        assert_eq!(slots.complete(completion, &mut fired), Next::Nothing);
+        place += len;
+        (sockets[at].incoming.take().unwrap().unwrap().unwrap(), place - len)
+    };
+    let (first, _) = arrive(&mut slots, 0, 10);
+    let (second, at) = arrive(&mut slots, 1, 20);
+    assert_eq!(second.as_ptr() as usize, first.as_ptr() as usize + at, "it lies behind the first");
+    let (rest, _) = arrive(&mut slots, 0, BLOCK_SIZE - 30);
+    assert_eq!((rest.len(), pool.lent(), pool.given(Group::Streams)), (BLOCK_SIZE - 30, 3, 31));
+    drop((first, rest));
+    assert_eq!(pool.given(Group::Streams), 31, "one piece is left");
+    drop(second);
+    assert_eq!((pool.lent(), pool.given(Group::Streams), pool.bytes()), (0, 32, stock));
+}
+
+/// The kernel never runs dry in a steady load: there are more blocks before it has none. What no turn needs for long
+/// goes.
+#[test]
+fn blocks_grow_before_they_run_out_and_shrink_when_they_are_not_needed() {
+    let pool = pool(false);
+    assert!(pool.has_room(Group::Streams));
+    let first = pool.bytes();
+    let take = |count: usize| (0..count).filter_map(|_| pool.take_first(Group::Streams)).collect::<Vec<_>>();
+    let lent = take(24);
+    assert_eq!((lent.len(), pool.bytes()), (24, first));
+    pool.end_turn();
+    assert_eq!((pool.bytes(), pool.given(Group::Streams)), (2 * first, 40), "a quarter was left");
+    drop(lent);
+    for _ in 0..1024 {
+        pool.end_turn();
+    }
+    for _ in 0..64 {
+        drop(take(1));
+    }
+    assert_eq!(pool.bytes(), first + first / 2, "a quarter of them goes at each look");
 }
 
 /// One step of a random script. Numbers pick among what there is.

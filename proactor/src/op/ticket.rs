@@ -12,6 +12,7 @@ use executor::{BufResult, Fired, Key, allocate, closed};
 use super::{Kind, State};
 use crate::buffer::Buffer;
 use crate::pool::{Chunk, MISS_SIZE, OWN_SIZE};
+use crate::ring::buffers::Group;
 use crate::socket::Socket;
 use crate::submit::count;
 use crate::{Context, Feature};
@@ -134,7 +135,7 @@ impl Context {
     pub(crate) fn fill_stream(&self, socket: &Rc<Socket<Chunk>>) {
         let mut operations = self.operations.borrow_mut();
         let can_repeat = self.features.has(Feature::MultishotRecv) && !socket.is_pipe.get();
-        let again = can_repeat && self.pool.has_room();
+        let again = can_repeat && self.pool.has_room(Group::Streams);
         let socket_of_operation = Rc::clone(socket);
         let kind = if again {
             Kind::RecvMultishot { socket: socket_of_operation }

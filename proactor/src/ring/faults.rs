@@ -16,8 +16,8 @@ const MADE_UP: Key = Key::reserved(3);
 pub(crate) struct Faults {
     /// Operations that fail, by the name of their submission, with this errno.
     failing: HashMap<u64, i32>,
-    /// Completions that an editor has left out so far.
-    withheld: Vec<Completion>,
+    /// Completions that an editor has left out so far, each with what the editor was told of it, in the kernel's order.
+    withheld: Vec<(Report, Completion)>,
     /// Completions that were taken from the kernel, as the test wants them.
     staged: VecDeque<Completion>,
 }
@@ -29,15 +29,20 @@ impl Faults {
 
     /// The completion that a report stands for. An editor may leave out, put off and reorder what the kernel reported.
     /// What it adds is no report of the kernel's, and must not end an operation that the kernel still holds: it comes
-    /// as one that names nothing.
+    /// as one that names nothing. Reports that name one receive buffer stay in the kernel's order, which alone says
+    /// where in the buffer their bytes are: they trade places.
     fn believe(&mut self, report: Report) -> Completion {
-        let Report { name, result, flags } = report;
-        let place =
-            self.withheld.iter().position(|real| (real.user_data, real.result, real.flags) == (name, result, flags));
-        match place {
-            Some(place) => self.withheld.remove(place),
-            None => Completion { user_data: MADE_UP.to_u64(), result, flags: 0 },
+        let Some(place) = self.withheld.iter().position(|(told, _)| *told == report) else {
+            return Completion { user_data: MADE_UP.to_u64(), result: report.result, flags: 0 };
+        };
+        let (_, mut real) = self.withheld.remove(place);
+        if let Some(number) = real.buffer() {
+            let earlier = self.withheld[..place].iter_mut().rev().map(|(_, earlier)| earlier);
+            for earlier in earlier.filter(|earlier| earlier.buffer() == Some(number)) {
+                std::mem::swap(earlier, &mut real);
+            }
         }
+        real
     }
 }
 
@@ -68,8 +73,9 @@ impl Ring {
         while let Some(mut completion) = self.pop() {
             completion.result = self.faults.failing.remove(&completion.user_data).unwrap_or(completion.result);
             let Completion { user_data: name, result, flags } = completion;
-            reports.push(Report { name, result, flags });
-            self.faults.withheld.push(completion);
+            let report = Report { name, result, flags };
+            reports.push(report);
+            self.faults.withheld.push((report, completion));
         }
         if let Some(editor) = editor {
             editor(&mut reports);

@@ -7,7 +7,8 @@ use executor::IoBuf;
 use io_uring::{opcode, types};
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::{BufferRing, Ring};
+use super::Ring;
+use super::buffers::Group;
 use crate::buffer::{Buffer, MOST};
 
 /// The header, and the vector it points to. It doesn't move, and is looked at only when the kernel is done. (`Rc`, because
@@ -120,7 +121,7 @@ impl Ring {
     /// until [`end_trial`](Self::end_trial), because the kernel may look at it until then.
     pub(crate) fn try_receiving_messages(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
         let message = self.trial.insert(Message::picked());
-        let entry = opcode::RecvMsgMulti::new(types::Fd(fd.as_raw_fd()), message.as_ptr(), BufferRing::GROUP);
+        let entry = opcode::RecvMsgMulti::new(types::Fd(fd.as_raw_fd()), message.as_ptr(), Group::Datagrams as u16);
         // SAFETY: the header stays where it is until `end_trial`; and if the ring goes before that, it is leaked.
         unsafe { self.push(&entry.build().user_data(name)) }
     }

@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use executor::Seam;
 use io_uring::{IoUring, Probe, opcode, types};
 
-use super::{BufferRing, ENTER_EXT_ARG, ENTER_NO_IOWAIT, ENTER_REGISTERED_RING, Ring};
+use super::buffers::Group;
+use super::{ENTER_EXT_ARG, ENTER_NO_IOWAIT, ENTER_REGISTERED_RING, Ring};
 use crate::calls::Call;
 use crate::setup::{Feature, Features};
 
@@ -128,7 +129,7 @@ impl Ring {
 
     /// Receives again and again, into buffers of the registered ring.
     pub(crate) fn receive_again(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
-        let entry = opcode::RecvMulti::new(types::Fd(fd.as_raw_fd()), BufferRing::GROUP);
+        let entry = opcode::RecvMulti::new(types::Fd(fd.as_raw_fd()), Group::Streams as u16);
         self.push_plain(entry.build(), name)
     }
 }
