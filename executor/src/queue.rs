@@ -238,12 +238,14 @@ impl TaskWaker {
     }
 
     /// Wakes from any thread.
+    #[inline]
     pub(crate) fn wake(self: &Arc<Self>) {
-        let found = QUEUES_OF_THIS_THREAD.try_with(|queues| {
+        let is_here = QUEUES_OF_THIS_THREAD.try_with(|queues| {
             let queues = queues.borrow();
-            queues.iter().find(|queue| Arc::ptr_eq(&queue.inbox, &self.inbox)).map(|queue| self.wake_local(queue))
+            let queue = queues.iter().find(|queue| Arc::ptr_eq(&queue.inbox, &self.inbox));
+            queue.inspect(|queue| self.wake_local(queue)).is_some()
         });
-        if !matches!(found, Ok(Some(()))) {
+        if !matches!(is_here, Ok(true)) {
             self.wake_remote();
         }
     }
@@ -261,6 +263,7 @@ impl TaskWaker {
         }
     }
 
+    #[cold]
     fn wake_remote(self: &Arc<Self>) {
         if !self.remote.swap(true, Ordering::AcqRel) {
             self.inbox.wakes.fetch_add(1, Ordering::Relaxed);

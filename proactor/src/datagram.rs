@@ -17,9 +17,9 @@ use socket2::{Domain, SockAddr, SockRef};
 use crate::buffer::Buffer;
 use crate::op::{Kind, give_back};
 use crate::pool::{BLOCK_SIZE, Chunk, Pool};
-use crate::ring::message::{Message, NAME_SIZE, sockaddr};
 use crate::ring::Completion;
 use crate::ring::buffers::Group;
+use crate::ring::message::{Message, NAME_SIZE, sockaddr};
 use crate::socket::{Filler, Hold, Socket};
 use crate::{Context, Feature, ListenSocket, Proactor, StreamSocket};
 

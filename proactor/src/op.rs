@@ -162,7 +162,14 @@ impl Endings {
 
 impl Slots {
     pub(crate) fn new(pool: Rc<Pool>) -> Slots {
-        Slots { table: Table::default(), in_kernel: 0, abandoned: 0, is_ending: false, pool, endings: Endings::default() }
+        Slots {
+            table: Table::default(),
+            in_kernel: 0,
+            abandoned: 0,
+            is_ending: false,
+            pool,
+            endings: Endings::default(),
+        }
     }
 
     pub(crate) fn in_kernel(&self) -> usize {

@@ -4,9 +4,9 @@
 //! Almost all unsafe code of the crate is here and in this module's files; the rest is in `op.rs` and its files, which
 //! own what the kernel is shown, and in `submit.rs`, which shows it. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
 
+pub(crate) mod buffers;
 #[cfg(feature = "faults")]
 mod faults;
-pub(crate) mod buffers;
 pub(crate) mod message;
 mod restrict;
 pub(crate) mod setup;

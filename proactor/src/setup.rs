@@ -62,7 +62,12 @@ const TABLE: [(Feature, &str, &str, &str); 11] = [
     (Feature::MultishotRecv, "multishot receive", "6.0", "each receive is a request of its own"),
     (Feature::MultishotAccept, "multishot accept", "5.19", "each accept is a request of its own"),
     (Feature::MultishotPoll, "multishot poll", "5.13", "each wake from another thread costs a read and a new request"),
-    (Feature::IncrementalBuffers, "incremental buffers", "6.12", "each receive takes a whole buffer, however short it is"),
+    (
+        Feature::IncrementalBuffers,
+        "incremental buffers",
+        "6.12",
+        "each receive takes a whole buffer, however short it is",
+    ),
 ];
 
 impl Feature {

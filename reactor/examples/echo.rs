@@ -2,16 +2,14 @@
 //!
 //! cargo run -p reactor --example reactor-echo            then, in another terminal:  nc 127.0.0.1 7000
 
-use reactor::{Listener, Reactor as Rt, Reader, Runtime, TcpListener, TcpStream, Writer};
+use reactor::{Listener, Reactor as Rt, Reader, Runtime, Stream, TcpListener, TcpStream};
 
 async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
-    loop {
-        let chunk = stream.recv().await?;
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        stream.write_all(chunk).await.0?;
+    let mut chunk = stream.recv().await?;
+    while !chunk.is_empty() {
+        chunk = stream.exchange(chunk).await?;
     }
+    Ok(())
 }
 
 fn main() -> std::io::Result<()> {

@@ -19,7 +19,7 @@ const KEPT: usize = 64;
 /// Buffers that are free, and how many are lent.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    free: RefCell<Vec<Box<[u8]>>>,
+    free: RefCell<Vec<Box<Memory>>>,
     lent: Cell<u64>,
 }
 
@@ -27,9 +27,10 @@ impl Pool {
     /// A chunk to receive into, if there is memory for one.
     pub(crate) fn lend(self: &Rc<Self>) -> io::Result<Chunk> {
         let free = self.free.borrow_mut().pop();
-        let memory = free.map_or_else(|| allocate(CHUNK_SIZE).map(Vec::into_boxed_slice), Ok)?;
+        let mut memory = free.map_or_else(Memory::new, Ok)?;
         self.lent.set(self.lent.get() + 1);
-        Ok(Chunk { memory, len: 0, pool: Rc::clone(self) })
+        memory.pool = Some(Rc::clone(self));
+        Ok(Chunk(Some(memory)))
     }
 
     pub(crate) fn lent(&self) -> u64 {
@@ -44,30 +45,51 @@ impl Pool {
 
 /// Bytes that were received, in memory the runtime lends. It goes home when this is dropped, also when
 /// the runtime is gone by then.
-pub struct Chunk {
-    memory: Box<[u8]>,
+///
+/// It is one pointer, so that it is cheap to move.
+pub struct Chunk(Option<Box<Memory>>);
+
+/// A buffer of the pool, and how much of it is filled.
+#[derive(Debug)]
+struct Memory {
+    bytes: Box<[u8]>,
     len: usize,
-    pool: Rc<Pool>,
+    /// While it is lent.
+    pool: Option<Rc<Pool>>,
+}
+
+impl Memory {
+    fn new() -> io::Result<Box<Memory>> {
+        let bytes = allocate(CHUNK_SIZE)?.into_boxed_slice();
+        Ok(Box::new(Memory { bytes, len: 0, pool: None }))
+    }
 }
 
 impl Chunk {
+    fn memory(&mut self) -> &mut Memory {
+        self.0.as_mut().expect("taken only in drop")
+    }
+
     pub(crate) fn space(&mut self) -> &mut [u8] {
-        &mut self.memory
+        &mut self.memory().bytes
     }
 
     pub(crate) fn filled(mut self, len: usize) -> Chunk {
-        assert!(len <= self.memory.len(), "the kernel wrote more than it was given room for");
-        self.len = len;
+        let memory = self.memory();
+        assert!(len <= memory.bytes.len(), "the kernel wrote more than it was given room for");
+        memory.len = len;
         self
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.pool.lent.set(self.pool.lent.get() - 1);
-        let mut free = self.pool.free.borrow_mut();
+        let Some(mut memory) = self.0.take() else { return };
+        let Some(pool) = memory.pool.take() else { return };
+        pool.lent.set(pool.lent.get() - 1);
+        let mut free = pool.free.borrow_mut();
         if free.len() < KEPT {
-            free.push(std::mem::take(&mut self.memory));
+            free.push(memory);
         }
     }
 }
@@ -76,7 +98,8 @@ impl Deref for Chunk {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.memory[..self.len]
+        let memory = self.0.as_ref().expect("taken only in drop");
+        &memory.bytes[..memory.len]
     }
 }
 
@@ -88,6 +111,6 @@ impl IoBuf for Chunk {
 
 impl fmt::Debug for Chunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chunk({} bytes)", self.len)
+        write!(f, "Chunk({} bytes)", self.len())
     }
 }

@@ -144,7 +144,8 @@ impl Kind {
         match self {
             Kind::RecvMultishot { socket } => {
                 // A buffer that was picked comes home, used or not.
-                let chunk = completion.buffer().and_then(|number| pool.take(Group::Streams, number, count.unwrap_or(0)));
+                let chunk =
+                    completion.buffer().and_then(|number| pool.take(Group::Streams, number, count.unwrap_or(0)));
                 let chunk = chunk.filter(|chunk| !chunk.is_empty());
                 let is_enough = chunk.is_some_and(|chunk| socket.incoming.push(chunk, CHUNK_CAP, fired));
                 if is_final {

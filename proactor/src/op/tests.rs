@@ -446,7 +446,7 @@ fn a_block_is_shared_by_the_receives_that_fill_it() {
     let (mut slots, mut fired) = (Slots::new(Rc::clone(&pool)), Fired::default());
     let sockets = [socket(), socket()];
     let keys = sockets.each_ref().map(|socket| slots.insert(Kind::RecvMultishot { socket: Rc::clone(socket) }));
-    keys.iter().for_each(|key| drop(slots.launch(*key).unwrap()));
+    assert!(keys.iter().all(|key| slots.launch(*key).is_some()));
     let mut place = 0;
     let mut arrive = |slots: &mut Slots, at: usize, len: usize| {
         let completion = Completion::for_test(keys[at], i32::try_from(len).unwrap(), MORE | BUFFER | 5 << 16);

@@ -95,10 +95,11 @@ impl<H> Piece<H> {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         let len = (self.end - self.start) as usize;
+        let start = self.block.start.wrapping_add(self.start as usize);
         // SAFETY: `next` has checked that the piece lies in the block, which it keeps alive. The bytes are initialised:
         // they were a vector's. Nothing writes there while the piece lives: the kernel only writes behind `used`, and
         // a block is given to it again only when no piece refers to it.
-        unsafe { slice::from_raw_parts(self.block.start.add(self.start as usize), len) }
+        unsafe { slice::from_raw_parts(start, len) }
     }
 
     /// Forgets the first bytes.
