@@ -11,12 +11,8 @@ use std::rc::Rc;
 use executor::{IoBuf, IoBufMut};
 
 use crate::pool::Chunk;
+use crate::ring::MOST;
 use crate::ring::message::Gather;
-
-/// Bytes that one submission names at most. The kernel counts in an `int`, and cuts what is longer than `INT_MAX`
-/// rounded down to a page (MAX_RW_COUNT in linux/fs.h): a power of two below that is never cut, so a send that
-/// completes whole has sent all that it named.
-pub(crate) const MOST: usize = 1 << 30;
 
 /// The length that a submission names for what is left.
 pub(crate) fn clamp(len: usize) -> u32 {
@@ -47,6 +43,13 @@ impl Buffer {
             let (start, len) = (bytes.as_ptr().cast_mut(), bytes.len());
             Buffer::Other { owner, start, len, gather: None }
         })
+    }
+
+    /// Stows several buffers, to be sent one after the other.
+    pub(crate) fn to_gather<B: IoBuf>(buffers: Vec<B>) -> Buffer {
+        let owner = Rc::new(buffers);
+        let gather = Gather::new(owner.iter().map(IoBuf::bytes));
+        Buffer::Other { owner, start: std::ptr::null_mut(), len: gather.len(), gather: Some(Box::new(gather)) }
     }
 
     /// Stows a buffer to receive into.

@@ -1,14 +1,7 @@
-//! What passes the [`Seam`](executor::Seam): the system calls, by the names that strace prints, some of which are made
-//! here; and, for tests, each operation as it is handed to the kernel.
-
-use std::io;
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::BorrowedFd;
+//! What passes the [`Seam`](executor::Seam): the system calls, by the names that strace prints; and, for tests, each
+//! operation as it is handed to the kernel.
 
 use io_uring::opcode;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-
-use crate::Context;
 
 /// The calls and operations, in the order of [`NAMES`].
 #[derive(Clone, Copy)]
@@ -71,23 +64,4 @@ pub(crate) const NAMES: &[&str] = &{
 #[cfg(feature = "faults")]
 pub(crate) fn place_of_operation(code: u32) -> Option<usize> {
     OPERATIONS.iter().position(|(known, _)| u32::from(*known) == code).map(|place| CALLS.len() + place)
-}
-
-impl Context {
-    pub(crate) fn socket(&self, addr: SocketAddr) -> io::Result<Socket> {
-        self.seam.pass(Call::Socket as usize)?;
-        Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))
-    }
-
-    pub(crate) fn listen(&self, socket: &Socket, addr: SocketAddr, backlog: u32) -> io::Result<()> {
-        self.seam.pass(Call::Bind as usize)?;
-        socket.bind(&addr.into())?;
-        self.seam.pass(Call::Listen as usize)?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
-    }
-
-    pub(crate) fn shutdown(&self, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
-        self.seam.pass(Call::Shutdown as usize)?;
-        SockRef::from(&fd).shutdown(how)
-    }
 }

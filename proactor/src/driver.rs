@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use executor::{Driver, DriverStats, Fired, Key, Unpark, closed};
 
-use crate::Context;
-use crate::ring::{Entered, Ring, WakeFds};
-use crate::setup::Feature;
+use crate::context::Context;
+use crate::features::Feature;
+use crate::ring::wake::WakeFds;
+use crate::ring::{Entered, Ring};
 use crate::submit::{Operations, WAKE, count};
 
 /// Enters in a row that the kernel refused for want of something, before we pause between them.

@@ -2,7 +2,7 @@
 
 use executor::{Editor, Judge};
 
-use crate::Proactor;
+use crate::proactor::Proactor;
 
 impl Proactor {
     /// Hands every further system call and operation to `judge`, which may fail, shorten or delay it; `None`

@@ -35,13 +35,19 @@
 //!
 //! # Who is who
 //!
-//! The Proactor pattern's words, and where they live here. Initiator: a future's first poll, `net.rs`.
-//! Asynchronous operation: `op.rs`, which also says what owns the memory while the kernel works; start there.
-//! Asynchronous operation processor: the kernel, behind `ring.rs`, which `submit.rs` feeds. Completion event: a CQE, handed
-//! out by `driver.rs`. Completion handler: the waker of the task that holds the ticket. `socket.rs` keeps what has arrived
-//! and knows what is under way, `buffer.rs` keeps a program's buffer where the kernel finds it, `pool.rs` is the
-//! memory that `recv` lends, `datagram.rs` is for datagrams, `process.rs` for pipes, signals and children, `fs.rs` for files,
-//! `setup.rs` finds out what the kernel can do.
+//! The Proactor pattern's words, and where they live here:
+//!
+//! | word | file |
+//! |---|---|
+//! | initiator: the first poll of a future | `tcp.rs`, `datagram.rs`, `files.rs`, `net.rs` |
+//! | asynchronous operation | `op.rs` says what owns the memory while the kernel works: start there. `op/` has one operation a file |
+//! | asynchronous operation processor: the kernel | behind `ring.rs`, which `submit.rs` feeds |
+//! | completion event: a CQE | `driver.rs` hands it out |
+//! | completion handler: the waker of the task that waits | `ticket.rs` for one operation, `hold.rs` for what arrives at a socket |
+//!
+//! `socket.rs` keeps what has arrived and knows what is under way, `buffer.rs` keeps a program's buffer where the kernel
+//! finds it, `pool.rs` is the memory that `recv` lends, `builder.rs` sets a runtime up, `ring/probe.rs` finds out what the
+//! kernel can do, `features.rs` names it.
 //!
 //! # Threads
 //!
@@ -71,37 +77,38 @@
 //! Linux 5.11 or later. What newer ones add is probed and used: see [`Feature`].
 
 mod buffer;
+mod builder;
 mod calls;
+mod context;
 mod datagram;
 mod driver;
+mod error;
 #[cfg(feature = "faults")]
 mod faults;
-mod fs;
+mod features;
+mod files;
+mod hold;
 mod net;
 mod op;
 mod pool;
-mod process;
+mod proactor;
 mod ring;
-mod setup;
 mod socket;
 mod submit;
+mod sys;
+mod tcp;
+mod ticket;
 
-use std::cell::{Cell, RefCell};
-use std::ops::Deref;
-use std::rc::Rc;
-
-use executor::{Executor, Seam};
-
-use crate::pool::Pool;
-use crate::submit::Operations;
-
-pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+pub use crate::builder::Builder;
+pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram};
 pub use crate::driver::UringDriver;
-pub use crate::fs::File;
-pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
+pub use crate::error::{Gate, SetupError};
+pub use crate::features::{Feature, Features};
+pub use crate::files::File;
+pub use crate::net::{PipeReader, PipeWriter, Signals, UnixListener, UnixStream};
 pub use crate::pool::Chunk;
-pub use crate::process::{PipeReader, PipeWriter, Signals};
-pub use crate::setup::{Builder, Feature, Features, Gate, SetupError};
+pub use crate::proactor::Proactor;
+pub use crate::tcp::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use executor::{
     AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Files,
     Interval, IoBuf, IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Net,
@@ -110,49 +117,3 @@ pub use executor::{
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};
-
-/// What the sockets of a runtime share, with or without its driver.
-pub(crate) struct Context {
-    pub(crate) operations: RefCell<Operations>,
-    pub(crate) pool: Rc<Pool>,
-    pub(crate) seam: Seam,
-    pub(crate) is_closed: Cell<bool>,
-    features: Features,
-}
-
-impl std::fmt::Debug for Context {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("seam", &self.seam).finish_non_exhaustive()
-    }
-}
-
-/// The runtime. What [`Builder::build`] returns is its owner, and dropping that ends it; clones are
-/// handles, which keep nothing alive. Most of its methods are those of [`Executor`].
-#[derive(Clone, Debug)]
-pub struct Proactor {
-    executor: Executor<UringDriver>,
-    context: Rc<Context>,
-}
-
-impl Proactor {
-    /// A runtime with the defaults.
-    ///
-    /// # Errors
-    /// As [`Builder::build`].
-    pub fn new() -> Result<Proactor, SetupError> {
-        Builder::new().build()
-    }
-
-    /// What was probed and is used.
-    pub fn features(&self) -> Features {
-        self.context.features
-    }
-}
-
-impl Deref for Proactor {
-    type Target = Executor<UringDriver>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.executor
-    }
-}

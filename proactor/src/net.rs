@@ -1,251 +1,128 @@
-//! TCP over completion: start an operation, and wait for what it brings. What programs see of it is in
-//! `executor`'s `tcp.rs`.
+//! What a program has to do with others than by TCP and UDP: pipes, signals, children, Unix sockets. What there is to say
+//! of them is said with [`Net`].
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::time::Duration;
 
-use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime};
-use socket2::SockRef;
+use executor::{Connection, Net};
 
-use crate::buffer::Buffer;
-use crate::op::{Kind, Send};
-use crate::ring::{self, message::Gather};
-use crate::socket::{Fill, Hold, Sending, Socket};
-use crate::{Chunk, Context, Feature, Proactor, UringDriver};
+use crate::datagram::DatagramPort;
+use crate::op::Kind;
+use crate::proactor::Proactor;
+use crate::tcp::{ListenSocket, StreamSocket};
 
-/// Listens for TCP connections.
-pub type TcpListener = executor::TcpListener<ListenSocket>;
-/// A TCP connection.
-pub type TcpStream = executor::TcpStream<StreamSocket>;
-/// The reading side of a [`TcpStream`].
-pub type ReadHalf = executor::ReadHalf<StreamSocket>;
-/// The writing side of a [`TcpStream`].
-pub type WriteHalf = executor::WriteHalf<StreamSocket>;
+/// A pipe's reading end, or what reads like one: see [`Net::pipe_reader`](executor::Net::pipe_reader).
+///
+/// ```
+/// use std::process::{Command, Stdio};
+///
+/// use proactor::{Net, PipeReader, Proactor, Reader, Writer};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let mut child = Command::new("tr").args(["a-z", "A-Z"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+/// let mut output: PipeReader = rt.pipe_reader(child.stdout.take().unwrap())?;
+/// let mut input = rt.pipe_writer(child.stdin.take().unwrap())?;
+/// rt.block_on(async {
+///     input.write_all("hello").await.0?;
+///     input.shutdown().await?;
+///     assert_eq!(&*output.recv().await?, b"HELLO");
+///     assert!(rt.wait_for_exit(&mut child).await?.success());
+///     Ok(())
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
+pub type PipeReader = crate::ReadHalf;
 
-impl Runtime for Proactor {
-    type Listener = TcpListener;
-    type Stream = TcpStream;
-    type Driver = UringDriver;
+/// A pipe's writing end, or what writes like one: see [`Net::pipe_writer`](executor::Net::pipe_writer).
+///
+/// ```
+/// use proactor::{Net, PipeReader, PipeWriter, Proactor, Reader, Writer};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let (reader, writer) = std::io::pipe()?;
+/// let mut reader: PipeReader = rt.pipe_reader(reader)?;
+/// let mut writer: PipeWriter = rt.pipe_writer(writer)?;
+/// rt.block_on(async {
+///     writer.write_all("hello").await.0?;
+///     assert_eq!(&*reader.recv().await?, b"hello");
+///     writer.shutdown().await?;
+///     assert!(reader.recv().await?.is_empty());
+///     Ok(())
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
+pub type PipeWriter = executor::PipeWriter<crate::WriteHalf>;
 
-    fn listen(&self, addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
-        TcpListener::bind_with(self, addr, options)
+/// The signals that come to this process: see [`Net::signals`](executor::Net::signals).
+///
+/// ```
+/// use proactor::{Net, Proactor, Signals};
+/// # use signal_hook::{consts::{SIGHUP, SIGTERM}, low_level::raise};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let mut signals: Signals = rt.signals([SIGHUP, SIGTERM])?;
+/// rt.block_on(async {
+///     raise(SIGTERM)?;
+///     assert_eq!(signals.next().await?, SIGTERM);
+///     Ok(())
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
+pub type Signals = executor::Signals<crate::TcpStream>;
+
+/// For Unix streams, which [`listen_unix`](Net::listen_unix), [`connect_unix`](Net::connect_unix) and
+/// [`unix_pair`](Net::unix_pair) make. These are the types for TCP by other names: once it is connected, a Unix stream differs
+/// only in its addresses.
+pub use crate::tcp::{TcpListener as UnixListener, TcpStream as UnixStream};
+
+impl Net for Proactor {
+    type Port = DatagramPort;
+    type Acceptor = ListenSocket;
+
+    fn pipe_end(&self, fd: OwnedFd) -> io::Result<StreamSocket> {
+        let stream = StreamSocket::from_std(self, fd.into())?;
+        stream.hold.socket().is_pipe.set(true);
+        Ok(stream)
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
-        TcpStream::connect(self, addr).await
-    }
-
-    fn engine(&self) -> &'static str {
-        "proactor"
-    }
-}
-
-/// What is behind a [`TcpListener`].
-pub struct ListenSocket {
-    hold: Hold<OwnedFd>,
-    proactor: Proactor,
-    fill: Fill<OwnedFd>,
-}
-
-impl std::fmt::Debug for ListenSocket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ListenSocket").field("hold", &self.hold).finish_non_exhaustive()
-    }
-}
-
-impl Acceptor for ListenSocket {
-    type Runtime = Proactor;
-    type Connection = StreamSocket;
-
-    fn bind(proactor: &Proactor, addr: SocketAddr, options: &ListenOptions) -> io::Result<ListenSocket> {
-        let socket = proactor.context.socket(addr)?;
-        socket.set_reuse_address(options.reuse_addr)?;
-        socket.set_reuse_port(options.reuse_port)?;
-        // Accepted sockets inherit it: no system call for each.
-        socket.set_tcp_nodelay(options.nodelay)?;
-        proactor.context.listen(&socket, addr, options.backlog)?;
-        let mut listener = ListenSocket::from_std(proactor, socket.into())?;
-        if !options.accept_ahead {
-            listener.fill = Context::accept_once;
-        }
-        Ok(listener)
-    }
-
-    /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
-    fn from_std(proactor: &Proactor, listener: std::net::TcpListener) -> io::Result<ListenSocket> {
-        listener.set_nonblocking(false)?;
-        let hold = Hold::new(proactor, listener.into())?;
-        Ok(ListenSocket { hold, proactor: proactor.clone(), fill: Context::accept_ahead })
-    }
-
-    async fn accept(&self) -> io::Result<StreamSocket> {
-        let arrived = self.hold.arrival(Some(self.fill)).await.expect("filled")?;
-        StreamSocket::new(&self.proactor, arrived.expect("a listener has no end of stream"))
-    }
-
-    fn runtime(&self) -> &Proactor {
-        &self.proactor
-    }
-
-    fn is_listening(&self) -> bool {
-        SockRef::from(self).is_listener().unwrap_or(true)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
-    }
-}
-
-impl AsFd for ListenSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.hold.as_fd()
-    }
-}
-
-/// What is behind a [`TcpStream`].
-#[derive(Debug)]
-pub struct StreamSocket {
-    pub(crate) hold: Hold<Chunk>,
-}
-
-impl StreamSocket {
-    fn new(proactor: &Proactor, fd: OwnedFd) -> io::Result<StreamSocket> {
-        Ok(StreamSocket { hold: Hold::new(proactor, fd)? })
-    }
-
-    fn reading<B: IoBufMut>(&self, buf: B) -> Kind {
-        Kind::Read { socket: Rc::clone(self.hold.socket()), buffer: Buffer::to_receive(buf) }
-    }
-
-    /// A send of the whole, or of some.
-    fn sending(&self, buffer: Buffer, is_whole: bool) -> Send {
-        let socket = Rc::clone(self.hold.socket());
-        let is_quiet = is_whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
-        Send::new(socket, buffer, is_whole, is_quiet)
-    }
-}
-
-impl Connection for StreamSocket {
-    type Runtime = Proactor;
-    type Chunk = Chunk;
-
-    async fn connect(proactor: &Proactor, addr: SocketAddr) -> io::Result<StreamSocket> {
-        let socket = proactor.context.socket(addr)?;
-        socket.set_tcp_nodelay(true)?;
-        let stream = StreamSocket::new(proactor, socket.into())?;
-        let kind = Kind::Connect { socket: Rc::clone(stream.hold.socket()), addr: Box::new(addr.into()) };
-        let ticket = stream.hold.context.start(kind).map_err(|(error, _)| error)?;
-        let (result, _) = ticket.await;
-        result.map(|_| stream)
-    }
-
-    /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
-    fn from_std(proactor: &Proactor, stream: std::net::TcpStream) -> io::Result<StreamSocket> {
-        stream.set_nonblocking(false)?;
-        StreamSocket::new(proactor, stream.into())
-    }
-
-    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> + Unpin {
-        let mut arrival = self.hold.arrival(Some(Context::fill_stream));
-        poll_fn(move |cx| {
-            let chunk = ready!(Pin::new(&mut arrival).poll(cx)).expect("filled")?;
-            Poll::Ready(Ok(chunk.unwrap_or_else(|| self.hold.context.pool.adopt(Vec::new(), 0))))
-        })
-    }
-
-    /// Straight into the buffer, unless something has arrived before or is under way.
-    async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
-        match self.hold.arrival(None).await {
-            None => self.hold.context.transfer(buf, |buf| buf.bytes().len(), |buf| self.reading(buf)).await,
-            Some(Ok(Some(mut chunk))) => {
-                let count = chunk.move_to(buf.bytes_mut());
-                if !chunk.is_empty() {
-                    self.hold.socket().incoming.put_back(chunk);
-                }
-                (Ok(count), buf)
-            }
-            Some(Ok(None)) => (Ok(0), buf),
-            Some(Err(error)) => (Err(error), buf),
-        }
-    }
-
-    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        let kind = move |buf| Kind::Send(self.sending(Buffer::to_send(buf), whole));
-        self.hold.context.transfer(buf, |buf| buf.bytes().len(), kind)
-    }
-
-    fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
-        let kind = |bufs| Kind::Send(self.sending(Gather::stow(bufs), true));
-        self.hold.context.transfer(bufs, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), kind)
-    }
-
-    /// Waits for what is received, and looks at the send only then.
-    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
-        let (mut buf, mut ticket) = (Some(buf), None);
-        poll_fn(move |cx| {
-            if let Some(buf) = buf.take().filter(|buf| !buf.bytes().is_empty()) {
-                let kind = Kind::Send(self.sending(Buffer::to_send(buf), true).unkept());
-                ticket = Some(self.hold.context.start(kind).map_err(|(error, _)| error)?);
-            }
-            let Some(ticket) = &mut ticket else { return Poll::Ready(Ok(())) };
-            if !ticket.is_over() && self.hold.await_arrival(Context::fill_stream, cx) {
-                return Poll::Pending;
-            }
-            Pin::new(ticket).poll(cx).map(|(result, _)| result.map(drop))
-        })
-    }
-
-    fn is_cut(&self) -> bool {
-        self.hold.socket().sending.get() != Sending::Whole
-    }
-
-    /// What arrives from now on is dropped, so that it takes nothing of the pool.
-    fn stop_receiving(&self) {
-        self.hold.context.release(self.hold.socket());
-    }
-
-    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.hold.context.shutdown(self.as_fd(), how)
-    }
-
-    async fn close(self) -> io::Result<()> {
-        let context = Rc::clone(&self.hold.context);
-        ring::close(&context.seam, self.hold.release().await?.into_fd())
-    }
-
-    async fn drain(&self) -> io::Result<Vec<u8>> {
-        self.hold.context.stop_filling(self.hold.socket());
-        let mut rest = Vec::new();
+    async fn when_readable<T>(&self, fd: OwnedFd, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let fd = Rc::new(fd);
+        let mut pause = FIRST_PAUSE;
         loop {
-            match self.hold.arrival(None).await {
-                Some(Ok(Some(chunk))) => rest.extend_from_slice(&chunk),
-                // The cancel's own answer is no news.
-                Some(Err(error)) if error.raw_os_error() != Some(libc::ECANCELED) => return Err(error),
-                _ => return Ok(rest),
+            let ready = self.context.start(Kind::Poll(Rc::clone(&fd))).map_err(|(error, _)| error)?.await.0?;
+            match call() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            // An error or a hang-up that the call does not clear stays up, and ends every wait at once.
+            if ready & STAYS_UP != 0 {
+                self.sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
-
-    async fn into_fd(self) -> io::Result<OwnedFd> {
-        self.hold.release().await.map(Socket::into_fd)
-    }
-
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        SocketAddr::from_raw(&SockRef::from(self).peer_addr()?)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
-    }
 }
 
-impl AsFd for StreamSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.hold.as_fd()
-    }
-}
+/// What a poll reports although it was not asked, as long as it is so.
+const STAYS_UP: usize = (libc::POLLERR | libc::POLLHUP).unsigned_abs() as usize;
+/// The first pause between waits that such a state ends, doubled with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);

@@ -5,7 +5,7 @@
 //! Memory and descriptors that a submission names belong to its *slot* in the table, from before it is
 //! pushed until its **final completion** was reaped. Not until the ring is closed, not until a cancel
 //! says Ok, not until an enter fails: on all three the kernel was seen to write afterwards. A future
-//! holds a [`Ticket`](ticket::Ticket), which is only the slot's name; dropping, leaking or moving it is harmless.
+//! holds a [`Ticket`](crate::ticket::Ticket), which is only the slot's name; dropping, leaking or moving it is harmless.
 //!
 //! ```text
 //!            launch                final CQE
@@ -38,13 +38,16 @@
 //! lets go of its file, or is settled when the stream goes; and never the order of bytes, since a send that is not over
 //! is known to its socket ([`Sending`](crate::socket::Sending)).
 
+mod connect;
+mod datagram;
 #[cfg(feature = "faults")]
 mod dump;
+mod file;
 mod kind;
+mod receive;
 mod send;
 #[cfg(test)]
 mod tests;
-mod ticket;
 
 use std::rc::Rc;
 use std::task::Waker;
@@ -53,13 +56,16 @@ use executor::{Fired, Key, Table};
 use io_uring::squeue;
 
 use crate::buffer::Buffer;
-use crate::pool::{Chunk, Pool};
+use crate::pool::Pool;
 use crate::ring::Completion;
-use crate::socket::Filler;
+use crate::socket::{Filler, Stock};
 
+pub(crate) use self::connect::{Accept, Connect};
+pub(crate) use self::datagram::{Arrived, HEAD, LENGTHS, Receive, SendMessage};
+pub(crate) use self::file::{FileRequest, Work};
 pub(crate) use self::kind::Kind;
+pub(crate) use self::receive::{Read, RecvMultishot, RecvOnce};
 pub(crate) use self::send::Send;
-pub(crate) use self::ticket::give_back;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -113,6 +119,20 @@ pub(crate) enum Next {
     Again,
     /// The completion names nothing that is under way. It has touched nothing.
     Stray,
+}
+
+/// What a future finds that asks for its operation.
+pub(crate) enum Asked {
+    /// The result, as the kernel gave it, and the buffer, if it goes back.
+    Over(i32, Option<Buffer>),
+    /// It has left the table. A send whose buffer is not kept does when all is sent; nothing else does before its future
+    /// has come, unless everything was abandoned.
+    Gone,
+    UnderWay {
+        is_quiet: bool,
+        /// The waker is the one that it has.
+        is_known: bool,
+    },
 }
 
 /// A submission, and how it completes.
@@ -208,16 +228,16 @@ impl Slots {
             return Next::Stray;
         }
         if !operation.kind.is_ticketed() {
-            if is_final && matches!(operation.kind, Kind::RecvMultishot { .. }) {
+            if is_final && matches!(operation.kind, Kind::RecvMultishot(_)) {
                 self.endings.count(completion.result);
             }
-            let is_enough = operation.kind.fill(completion, &self.pool, fired);
+            let stock = operation.kind.fill(completion, &self.pool, fired);
             if is_final {
                 self.in_kernel -= 1;
                 drop(self.table.remove(key));
                 return Next::Nothing;
             }
-            return if is_enough { Next::Cancel } else { Next::Nothing };
+            return if stock == Stock::Enough { Next::Cancel } else { Next::Nothing };
         }
         if !is_final {
             // None of these repeats itself. If one did, its memory would still be the kernel's.
@@ -271,34 +291,11 @@ impl Slots {
 
     /// Puts the result of an operation no future waits for where it belongs.
     fn settle(&self, kind: Kind, result: i32, fired: &mut Fired) {
-        let buffer = match kind {
-            Kind::Read { socket, mut buffer } => {
-                if let Ok(count @ 1..) = usize::try_from(result) {
-                    socket.incoming.push(self.salvage(&mut buffer, count), usize::MAX, fired);
-                }
-                // An error is told to the next one that asks: a reset must not look like an orderly end.
-                socket.incoming.ended((result <= 0 && result != -libc::ECANCELED).then_some(result), fired);
-                Some(buffer)
-            }
-            Kind::Send(send) => Some(send.settle(result, fired)),
-            other => other.into_buffer(),
-        };
+        let buffer = kind.settle(result, &self.pool, fired);
         // Anything else has no destructor of the program's.
         if let Some(Buffer::Other { owner, .. }) = buffer {
             fired.discard(Box::new(owner));
         }
-    }
-
-    /// The bytes that a receive brought after its future was gone.
-    fn salvage(&self, buffer: &mut Buffer, count: usize) -> Chunk {
-        if let Buffer::Vec(vec) = buffer {
-            return self.pool.adopt(std::mem::take(vec), count);
-        }
-        let (start, _) = buffer.place();
-        // SAFETY: the receive is over, and wrote `count` bytes from `start` on, into memory that `buffer` owns and
-        // nothing else refers to.
-        let bytes = unsafe { std::slice::from_raw_parts(start, count) };
-        self.pool.adopt(bytes.to_vec(), count)
     }
 
     /// The future of an operation is gone: its ticket was dropped; or it was leaked, and another one needs its place.
@@ -311,8 +308,8 @@ impl Slots {
         match operation.state {
             State::InFlight => {
                 operation.state = State::Orphaned;
-                if let Kind::Read { socket, .. } = &operation.kind {
-                    socket.incoming.filler.set(Filler::Own(key));
+                if let Kind::Read(read) = &operation.kind {
+                    read.socket.incoming.filler.set(Filler::Own(key));
                 }
                 return Next::Cancel;
             }
@@ -326,11 +323,31 @@ impl Slots {
         Next::Nothing
     }
 
+    /// What a future finds that asks for its operation. If that is over, it leaves the table.
+    pub(crate) fn ask(&mut self, key: Key, waker: &Waker) -> Asked {
+        let Some(operation) = self.table.get(key) else { return Asked::Gone };
+        if let State::Over(result) = operation.state {
+            return Asked::Over(result, self.take(key));
+        }
+        let is_known = operation.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        Asked::UnderWay { is_quiet: operation.kind.is_quiet(), is_known }
+    }
+
+    /// The waker of the future of an operation that is under way. Returns the one before.
+    pub(crate) fn set_waker(&mut self, key: Key, waker: Waker) -> Option<Waker> {
+        self.table.get_mut(key).expect("it is under way").waker.replace(waker)
+    }
+
+    /// Returns whether the operation has nothing to wait for: it is over, or out of the table.
+    pub(crate) fn is_over(&self, key: Key) -> bool {
+        self.table.get(key).is_none_or(|operation| matches!(operation.state, State::Over(_)))
+    }
+
     /// Gives the future of an operation that is over what it gets.
     fn take(&mut self, key: Key) -> Option<Buffer> {
         let kind = self.table.remove(key)?.kind;
         match &kind {
-            Kind::Read { socket, .. } => socket.incoming.filler.set(Filler::None),
+            Kind::Read(read) => read.socket.incoming.filler.set(Filler::None),
             Kind::Send(send) => send.told(),
             _ => {}
         }

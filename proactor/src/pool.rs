@@ -9,6 +9,7 @@ use std::rc::Rc;
 use executor::{IoBuf, allocate};
 
 use crate::ring::buffers::{Block, BufferRing, Group, Piece};
+use crate::ring::probe::Rings;
 
 /// Bytes in a block, and so in a chunk at most. The usual record-sized protocols (TLS, chunked HTTP) send 16 KiB at once,
 /// and a stream of bulk fills more.
@@ -41,8 +42,6 @@ pub(crate) struct Home {
 }
 
 type Ring = BufferRing<Home>;
-/// The rings of streams and of datagrams.
-pub(crate) type Rings = [Ring; 2];
 
 /// The blocks of one ring.
 #[derive(Default)]
@@ -114,7 +113,7 @@ impl Stock {
 impl Pool {
     /// A pool that gives its blocks to the kernel through these rings, or none, and then every receive
     /// takes its own memory.
-    pub(crate) fn new(rings: Option<Rings>) -> Rc<Pool> {
+    pub(crate) fn new(rings: Option<Rings<Home>>) -> Rc<Pool> {
         let [streams, datagrams] = rings.map_or([None, None], |rings| rings.map(Some)).map(Stock::new);
         Rc::new(Pool { streams, datagrams, lent: Cell::new(0) })
     }

@@ -1,5 +1,4 @@
-//! The ring: io_uring's queues, the one system call that works them, the ring of receive buffers, and
-//! the eventfds around it.
+//! The ring: io_uring's queues, and the one system call that works them.
 //!
 //! Almost all unsafe code of the crate is here and in this module's files; the rest is in `op.rs` and its files, which
 //! own what the kernel is shown, and in `submit.rs`, which shows it. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
@@ -8,16 +7,17 @@ pub(crate) mod buffers;
 #[cfg(feature = "faults")]
 mod faults;
 pub(crate) mod message;
+pub(crate) mod probe;
 mod restrict;
 pub(crate) mod setup;
+pub(crate) mod wake;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use executor::{Seam, Unpark, WakeFd};
+use executor::Seam;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use self::buffers::{BufferRing, Registered};
@@ -31,6 +31,11 @@ const ENTER_NO_IOWAIT: u32 = 1 << 7;
 
 /// What a poll waits for.
 pub(crate) const READABLE: u32 = libc::POLLIN.unsigned_abs() as u32;
+
+/// Bytes that one submission names at most. The kernel counts in an `int`, and cuts what is longer than `INT_MAX`
+/// rounded down to a page (MAX_RW_COUNT in linux/fs.h): a power of two below that is never cut, so a send that
+/// completes whole has sent all that it named.
+pub(crate) const MOST: usize = 1 << 30;
 
 /// `struct io_uring_getevents_arg`.
 #[repr(C)]
@@ -215,6 +220,11 @@ impl Ring {
         self.uring.submitter().register_eventfd(fd.as_raw_fd())
     }
 
+    /// Ends that.
+    pub(crate) fn unregister_eventfd(&self) -> io::Result<()> {
+        self.uring.submitter().unregister_eventfd()
+    }
+
     pub(crate) fn register_buffers<H>(&self, seam: &Seam, buffers: &BufferRing<H>) -> io::Result<()> {
         seam.pass(Call::Register as usize)?;
         let Registered { address, entries, group, flags } = buffers.to_register();
@@ -229,95 +239,15 @@ impl Ring {
     }
 }
 
-/// The eventfd that ends the ring's sleep, and the one that ends a foreign loop's.
-///
-/// They can't be one: the ring writes to the second at each completion, and completes at each write to
-/// the first.
-#[derive(Debug)]
-pub(crate) struct WakeFds {
-    inner: WakeFd,
-    outer: OnceLock<WakeFd>,
-}
-
-impl WakeFds {
-    pub(crate) fn new(seam: &Seam) -> io::Result<WakeFds> {
-        Ok(WakeFds { inner: eventfd(seam)?, outer: OnceLock::new() })
-    }
-
-    /// The system calls made to wake.
-    pub(crate) fn writes(&self) -> u64 {
-        self.inner.writes() + self.outer.get().map_or(0, WakeFd::writes)
-    }
-
-    /// The foreign loop's, made at the first call and registered with the ring.
-    pub(crate) fn outer(&self, ring: &Ring, seam: &Seam) -> io::Result<BorrowedFd<'_>> {
-        if self.outer.get().is_none() {
-            let fd = eventfd(seam)?;
-            ring.register_eventfd(seam, fd.as_fd())?;
-            let _ = self.outer.set(fd);
-        }
-        Ok(self.outer.get().expect("just set").as_fd())
-    }
-
-    /// Makes the ring's unreadable until the next wake.
-    pub(crate) fn clear(&self, seam: &Seam) {
-        if seam.pass(Call::Read as usize).is_ok() {
-            self.inner.clear();
-        }
-    }
-
-    /// Makes the foreign loop's unreadable until the next completion. Returns whether there is one
-    /// that could be cleared.
-    pub(crate) fn clear_outer(&self, seam: &Seam) -> bool {
-        self.outer.get().filter(|_| seam.pass(Call::Read as usize).is_ok()).inspect(|outer| outer.clear()).is_some()
-    }
-
-    /// The end of the runtime: the foreign loop's is never readable again.
-    pub(crate) fn forget_outer(&self, ring: &Ring, seam: &Seam) {
-        if self.outer.get().is_some() && ring.uring.submitter().unregister_eventfd().is_ok() {
-            self.clear_outer(seam);
-        }
-    }
-
-    /// Ends the foreign loop's sleep.
-    pub(crate) fn write_outer(&self) {
-        self.outer.get().into_iter().for_each(WakeFd::unpark);
-    }
-}
-
-fn eventfd(seam: &Seam) -> io::Result<WakeFd> {
-    seam.pass(Call::Eventfd2 as usize)?;
-    WakeFd::new()
-}
-
-impl AsFd for WakeFds {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inner.as_fd()
-    }
-}
-
-impl Unpark for WakeFds {
-    fn unpark(&self) {
-        self.inner.unpark();
-        self.write_outer();
-    }
-}
-
-/// Closes, and says how that went. On Linux the number is free again whatever the result.
-pub(crate) fn close(seam: &Seam, fd: OwnedFd) -> io::Result<()> {
-    // A close that a test fails still has to close.
-    let verdict = seam.pass(Call::Close as usize);
-    // SAFETY: the number came out of an OwnedFd, so it was ours alone, and it is not used again.
-    let closed = unsafe { libc::close(fd.into_raw_fd()) };
-    let closed = if closed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
-    verdict.and(closed)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
+    use executor::WakeFd;
+
     use super::*;
     use crate::calls::NAMES;
-    use crate::setup::{Feature, Features};
+    use crate::features::{Feature, Features};
 
     /// Completions for which the queue has no room lie in the kernel until an enter brings them. Until then a send that
     /// did not complete may have failed.

@@ -1,8 +1,7 @@
-//! A socket: what has arrived on it, what is under way, and the program's hold on it. The pair of the reactor's
-//! `source.rs`.
+//! A socket: what has arrived on it, and what is under way. The pair of the reactor's `source.rs`.
 //!
 //! An operation holds its socket as long as the kernel holds the operation, so a number in the submission queue never
-//! becomes another file's. The program has a [`Hold`]; when that is dropped, whatever is under way is given up.
+//! becomes another file's. The program has a [`Hold`](crate::hold::Hold).
 //!
 //! At most one operation fills a socket ([`Filler`]) and at most one sends from a stream ([`Sending`]). Both are known
 //! by name here, and not only to the futures that wait for them: a future can be leaked, and must neither keep others
@@ -10,19 +9,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
 
-use executor::{Fired, Key, WaitSlot, closed};
+use executor::{Fired, Key, WaitSlot};
 use io_uring::types;
-
-use crate::ring;
-use crate::{Context, Proactor};
 
 /// Chunks that may lie undelivered on a stream. With as many, its receive is stopped until they are
 /// taken: one client that sends more than is read must not take the whole pool.
@@ -59,6 +51,16 @@ pub(crate) enum Filler {
     Own(Key),
     /// A read, which is its future's as long as that is there.
     Read(Key),
+}
+
+/// How much lies undelivered on a socket after one more item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Stock {
+    /// There may be more.
+    Short,
+    /// There is enough: what brings it is to be stopped. Said once for each operation.
+    Enough,
 }
 
 /// What an operation brought before a program asked for it, and which task waits for it.
@@ -132,6 +134,13 @@ impl<T> Incoming<T> {
         has_first || self.end.get().is_some()
     }
 
+    /// No program will ask again: drops what has arrived, and what still comes. Returns whether it was not released before.
+    pub(crate) fn release(&self) -> bool {
+        let is_new = !self.is_released.replace(true);
+        drop((self.first.take(), self.rest.take()));
+        is_new
+    }
+
     /// Puts an item back to the front, of which only a part was wanted.
     pub(crate) fn put_back(&self, item: T) {
         if let Some(second) = self.first.replace(Some(item)) {
@@ -152,10 +161,10 @@ impl<T> Incoming<T> {
         }
     }
 
-    /// Takes one more item. Returns whether there is enough now.
-    pub(crate) fn push(&self, item: T, cap: usize, fired: &mut Fired) -> bool {
+    /// Takes one more item.
+    pub(crate) fn push(&self, item: T, cap: usize, fired: &mut Fired) -> Stock {
         if self.is_released.get() {
-            return false;
+            return Stock::Short;
         }
         let mut len = 1;
         if let Some(first) = self.first.replace(None) {
@@ -168,7 +177,8 @@ impl<T> Incoming<T> {
             self.first.set(Some(item));
         }
         self.wake(fired);
-        len >= cap && !self.is_stopping.replace(true)
+        let is_enough = len >= cap && !self.is_stopping.replace(true);
+        if is_enough { Stock::Enough } else { Stock::Short }
     }
 
     /// The operation ended, with 0, a negative errno, or something that needn't be known.
@@ -190,185 +200,6 @@ impl<T> Incoming<T> {
     pub(crate) fn note_end(&self, end: i32) {
         if end < 0 || self.end.get().is_none() {
             self.end.set(Some(end));
-        }
-    }
-}
-
-/// Starts the operation that fills a socket.
-pub(crate) type Fill<T> = fn(&Context, &Rc<Socket<T>>);
-
-/// The program's hold on a socket; operations have others.
-pub(crate) struct Hold<T> {
-    /// `None` only while it is dropped or closed.
-    socket: Option<Rc<Socket<T>>>,
-    pub(crate) context: Rc<Context>,
-}
-
-impl<T> Hold<T> {
-    pub(crate) fn new(proactor: &Proactor, fd: OwnedFd) -> io::Result<Hold<T>> {
-        if proactor.context.is_closed.get() {
-            return Err(closed());
-        }
-        Ok(Hold { socket: Some(Socket::new(fd)), context: Rc::clone(&proactor.context) })
-    }
-
-    /// Registers the task to be woken by the next arrival, and starts a receive if none is in flight. Returns false
-    /// if there is nothing to wait for: something has arrived, or the runtime is closed.
-    pub(crate) fn await_arrival(&self, fill: Fill<T>, cx: &mut TaskContext<'_>) -> bool {
-        let incoming = &self.socket().incoming;
-        if self.context.is_closed.get() || incoming.has_arrived() {
-            return false;
-        }
-        if !self.is_filling() {
-            fill(&self.context, self.socket());
-        }
-        // A leaked read may have brought something, and a new receive may have failed at once.
-        if incoming.has_arrived() {
-            return false;
-        }
-        incoming.waiting.set(cx.waker());
-        true
-    }
-
-    /// Returns whether an operation is under way to bring what arrives next. A read that is found here has no future
-    /// any more, or this one could not have been made: it was leaked, and what it brings is the socket's.
-    fn is_filling(&self) -> bool {
-        if let Filler::Read(key) = self.socket().incoming.filler.get() {
-            self.context.orphan(key);
-        }
-        self.socket().incoming.filler.get() != Filler::None
-    }
-
-    pub(crate) fn socket(&self) -> &Rc<Socket<T>> {
-        self.socket.as_ref().expect("taken only at the end")
-    }
-
-    /// Waits for what arrives next. If nothing is under way to bring it, starts it with `fill`; without
-    /// one, says `None`.
-    pub(crate) fn arrival(&self, fill: Option<Fill<T>>) -> Arrival<'_, T> {
-        Arrival { hold: self, fill, is_waiting: false }
-    }
-
-    /// Cancels what is in flight, drops what has arrived, and waits until the kernel has let go.
-    pub(crate) async fn release(mut self) -> io::Result<Socket<T>> {
-        self.context.release(self.socket());
-        self.context.give_up_sending(self.socket());
-        poll_fn(|cx| {
-            let is_busy = Rc::strong_count(self.socket()) > 1;
-            if !is_busy || self.context.is_closed.get() {
-                return Poll::Ready(());
-            }
-            self.socket().incoming.waiting.set(cx.waker());
-            Poll::Pending
-        })
-        .await;
-        let socket = self.socket.take().expect("taken only at the end");
-        Rc::into_inner(socket).ok_or_else(closed)
-    }
-}
-
-impl<T> std::fmt::Debug for Hold<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Hold").field(&self.as_fd()).finish()
-    }
-}
-
-impl<T> AsFd for Hold<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket().as_fd()
-    }
-}
-
-impl<T> Drop for Hold<T> {
-    /// The kernel holds the file as long as an operation does, so closing the number would tell the peer
-    /// nothing: its end of stream is sent first.
-    fn drop(&mut self) {
-        let Some(socket) = self.socket.take() else { return };
-        self.context.release(&socket);
-        self.context.give_up_sending(&socket);
-        match Rc::try_unwrap(socket) {
-            Ok(socket) => drop(ring::close(&self.context.seam, socket.into_fd())),
-            Err(busy) => {
-                let _ = self.context.shutdown(busy.as_fd(), Shutdown::Both);
-            }
-        }
-    }
-}
-
-/// The future of [`Hold::arrival`].
-pub(crate) struct Arrival<'a, T> {
-    hold: &'a Hold<T>,
-    fill: Option<Fill<T>>,
-    is_waiting: bool,
-}
-
-impl<T> Future for Arrival<'_, T> {
-    /// `None`: nothing is under way, and nothing was to be started. Else an item, or the end.
-    type Output = Option<io::Result<Option<T>>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let Hold { context, .. } = self.hold;
-        let socket = self.hold.socket();
-        // Before what has arrived: at the end of the runtime that is "cancelled".
-        if context.is_closed.get() {
-            return Poll::Ready(Some(Err(closed())));
-        }
-        if let Some(arrived) = socket.incoming.take() {
-            return Poll::Ready(Some(arrived));
-        }
-        if !matches!(socket.incoming.filler.get(), Filler::Own(_)) {
-            // A leaked read may have brought something.
-            if !self.hold.is_filling() && !socket.incoming.has_arrived() {
-                let Some(fill) = self.fill else { return Poll::Ready(None) };
-                fill(context, socket);
-            }
-            // It may have failed at once.
-            if let Some(arrived) = socket.incoming.take() {
-                return Poll::Ready(Some(arrived));
-            }
-        }
-        socket.incoming.waiting.set(cx.waker());
-        self.is_waiting = true;
-        Poll::Pending
-    }
-}
-
-impl<T> Drop for Arrival<'_, T> {
-    /// What is under way stays so: the next one who asks finds what it brings.
-    fn drop(&mut self) {
-        if self.is_waiting {
-            self.hold.socket().incoming.waiting.clear();
-        }
-    }
-}
-
-impl Context {
-    /// Drops what has arrived on a socket, cancels the operation that brings more, and keeps nothing that still comes:
-    /// no program will ask for it.
-    pub(crate) fn release<T>(&self, socket: &Socket<T>) {
-        if !socket.incoming.is_released.replace(true) {
-            self.stop_filling(socket);
-        }
-        drop((socket.incoming.first.take(), socket.incoming.rest.take()));
-    }
-
-    /// Cancels the operation that brings what arrives.
-    pub(crate) fn stop_filling<T>(&self, socket: &Socket<T>) {
-        match socket.incoming.filler.get() {
-            Filler::None => {}
-            Filler::Own(key) => {
-                if !self.operations.borrow_mut().cancel(key) {
-                    socket.incoming.filler.set(Filler::None);
-                }
-            }
-            Filler::Read(key) => self.orphan(key),
-        }
-    }
-
-    /// Gives up a send whose future was leaked. There is no other one left when the socket goes.
-    fn give_up_sending<T>(&self, socket: &Socket<T>) {
-        if let Sending::UnderWay(key) = socket.sending.get() {
-            self.orphan(key);
         }
     }
 }

@@ -157,6 +157,10 @@ pub struct ProactorBare;
 /// io_uring without requests that complete more than once: each is made anew.
 #[derive(Debug)]
 pub struct ProactorOneshot;
+/// io_uring where each receive takes a whole buffer, as before Linux 6.12. So a program that keeps many chunks uses up the
+/// pool.
+#[derive(Debug)]
+pub struct ProactorWhole;
 /// io_uring with queues so small that they are always full. A receive holds its place until something
 /// arrives, so this is for bodies with few connections.
 #[derive(Debug)]
@@ -195,6 +199,16 @@ impl Engine for ProactorOneshot {
 
     fn build(config: Config) -> io::Result<Proactor> {
         Ok(without(&MULTISHOT).config(config).build()?)
+    }
+}
+
+impl Engine for ProactorWhole {
+    const NAME: &'static str = "proactor-whole";
+    type Driver = proactor::UringDriver;
+    type Rt = Proactor;
+
+    fn build(config: Config) -> io::Result<Proactor> {
+        Ok(without(&[Feature::IncrementalBuffers]).config(config).build()?)
     }
 }
 
@@ -245,7 +259,7 @@ macro_rules! on_every_engine {
 macro_rules! on_every_fallback {
     ($suite:ident, $($body:ident),+ $(,)?) => {
         $crate::on_every_engine!($suite, $($body),+);
-        $($crate::on_engines!($suite, [ReactorMillis, ProactorBare, ProactorOneshot], $body);)+
+        $($crate::on_engines!($suite, [ReactorMillis, ProactorBare, ProactorOneshot, ProactorWhole], $body);)+
     };
 }
 

@@ -51,8 +51,8 @@ pub use bench::{Bench, blocking_threads, is_closed, kernel_registrations, open_f
 pub use by_hand::{ByHand, by_hand};
 pub use conversation::{TRANSCRIPT, conversation};
 pub use engine::{
-    Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ReactorEdge, ReactorLevel, ReactorMillis,
-    Stream, Subject, unavailable,
+    Chunk, Engine, ProactorBare, ProactorFull, ProactorOneshot, ProactorTiny, ProactorWhole, ReactorEdge, ReactorLevel,
+    ReactorMillis, Stream, Subject, unavailable,
 };
 pub use flat::{Flat, HEAP_LEVEL, Usage};
 pub use process::{CaseProcess, Ended};

@@ -139,12 +139,16 @@ fn most_kept<E: Engine>() -> u64 {
 /// A program may hold many chunks at once. When it drops them, most of their memory goes back to the system.
 fn buffers_are_kept_up_to_a_bound<E: Engine>() {
     const CHUNKS: usize = 1100;
+    const BYTES: usize = 16 * 1024;
     run::<E>(async |rt| {
         let (mut stream, mut peer) = pair::<E>(rt).await;
-        let mut lent = Vec::new();
-        for _ in 0..CHUNKS {
-            peer.write_all(b"x").unwrap();
-            lent.push(stream.recv().await.unwrap());
+        let (mut lent, mut received) = (Vec::new(), 0);
+        for n in 1..=CHUNKS {
+            peer.write_all(&[b'x'; BYTES]).unwrap();
+            while received < n * BYTES {
+                lent.push(stream.recv().await.unwrap());
+                received += lent.last().unwrap().bytes().len();
+            }
         }
         drop(lent);
         let kept = rt.stats().driver.pool_bytes_now;

@@ -14,12 +14,13 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
-use executor::{Config, IoBuf, Listener, Reader, Stream as _, Verdict, Writer, yield_now};
+use executor::{Config, DriverStats, IoBuf, Listener, Reader, Stream as _, Verdict, Writer, yield_now};
 use proactor::{Builder, Feature, Gate, Proactor};
 use socket2::SockRef;
 use tests::net::{Pattern, ask, duplex, echo, listen, pair, recv_exactly};
 use tests::{
-    Bench, Engine, ProactorFull, ProactorTiny, Suite, both, ms, open_fds, poll_once, run, settle, start_then_drop,
+    Bench, Engine, ProactorFull, ProactorTiny, ProactorWhole, Suite, both, ms, on_engines, open_fds, poll_once, run,
+    settle, start_then_drop,
 };
 
 #[global_allocator]
@@ -283,8 +284,8 @@ async fn the_next_gets<R: Reader>(reader: &mut R, expected: &[u8]) {
 /// The program keeps every chunk the pool has. Others are served all the same, from memory of their
 /// own; and when the chunks come home, the pool is used again.
 fn an_empty_pool_stalls_nobody() {
-    run::<ProactorFull>(async |rt| {
-        let (mut hoarder, mut peer) = pair::<ProactorFull>(rt).await;
+    run::<ProactorWhole>(async |rt| {
+        let (mut hoarder, mut peer) = pair::<ProactorWhole>(rt).await;
         let mut hoard = Vec::new();
         for n in 0..1100u32 {
             peer.write_all(&n.to_le_bytes()).unwrap();
@@ -293,7 +294,7 @@ fn an_empty_pool_stalls_nobody() {
         let stats = rt.stats();
         assert_eq!(stats.driver.chunks_lent_now, 1100);
         assert!(stats.driver.pool_misses > Some(0), "{stats}");
-        let (mut here, mut there) = duplex::<ProactorFull>(rt).await;
+        let (mut here, mut there) = duplex::<ProactorWhole>(rt).await;
         let pattern = Pattern::new(1);
         let transfer = both(here.write_all(pattern.bytes(0, 1 << 20)), recv_exactly(&mut there, 1 << 20));
         let (sent, received) = rt.timeout(ms(10_000), transfer).await.expect("stalled");
@@ -315,6 +316,62 @@ fn an_empty_pool_stalls_nobody() {
             hoarder.recv().await.unwrap();
         }
         assert_eq!(rt.stats().driver.pool_misses, misses);
+    });
+}
+
+/// A receive that repeats itself goes on in a steady load, whatever the number of connections: each end costs a
+/// completion, an operation and a submission.
+fn receives_go_on_in_a_steady_load<E: Engine<Rt = Proactor>>() {
+    const STREAMS: usize = 300;
+    const ROUNDS: usize = 10;
+    run::<E>(async |rt| {
+        let mut pairs = Vec::new();
+        for _ in 0..STREAMS {
+            pairs.push(pair::<E>(rt).await);
+        }
+        let mut before = rt.stats().driver;
+        for round in 0..=ROUNDS {
+            if round == 1 {
+                // The first made the pool as large as it has to be.
+                before = rt.stats().driver;
+            }
+            pairs.iter_mut().for_each(|(_, peer)| peer.write_all(b"x").unwrap());
+            let mut chunks = Vec::new();
+            for (stream, _) in &mut pairs {
+                chunks.push(stream.recv().await.unwrap());
+            }
+        }
+        let after = rt.stats().driver;
+        let ends = |stats: &DriverStats| {
+            [stats.receives_dry, stats.receives_stopped, stats.receives_ended].into_iter().flatten().sum::<u64>()
+        };
+        let most = (STREAMS * ROUNDS * 5 / 1000) as u64;
+        assert!(ends(&after) - ends(&before) <= most, "{before:?}, then {after:?}");
+        assert_eq!(after.pool_misses, before.pool_misses);
+    });
+}
+
+/// Small messages share a buffer, so that a crowd of streams needs little memory.
+fn small_messages_share_a_buffer() {
+    const STREAMS: usize = 300;
+    let features = Proactor::new().unwrap().features();
+    if !features.has(Feature::IncrementalBuffers) {
+        return;
+    }
+    run::<ProactorFull>(async |rt| {
+        let mut pairs = Vec::new();
+        for _ in 0..STREAMS {
+            pairs.push(pair::<ProactorFull>(rt).await);
+        }
+        pairs.iter_mut().for_each(|(_, peer)| peer.write_all(b"0123456789").unwrap());
+        let mut chunks = Vec::new();
+        for (stream, _) in &mut pairs {
+            chunks.push(stream.recv().await.unwrap());
+        }
+        assert!(chunks.iter().all(|chunk| chunk.bytes() == b"0123456789"));
+        let stats = rt.stats().driver;
+        assert_eq!(stats.chunks_lent_now, STREAMS as u64);
+        assert!(stats.pool_bytes_now <= 1 << 20, "{stats:?}");
     });
 }
 
@@ -437,7 +494,7 @@ fn many_rings_in_a_row() {
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     if suite.is_available::<ProactorFull>() {
-        let cases: [(&str, fn()); 18] = [
+        let cases: [(&str, fn()); 19] = [
             ("a_thread_may_have_many_runtimes_in_turn", a_thread_may_have_many_runtimes_in_turn),
             ("an_exchange_is_one_call", an_exchange_is_one_call),
             ("each_feature_can_be_done_without", each_feature_can_be_done_without),
@@ -459,11 +516,13 @@ fn main() -> ExitCode {
             ("bytes_of_given_up_reads_are_the_next_ones", bytes_of_given_up_reads_are_the_next_ones),
             ("cancels_beyond_the_queue_are_kept", cancels_beyond_the_queue_are_kept),
             ("futures_dropped_in_every_state", futures_dropped_in_every_state),
+            ("small_messages_share_a_buffer", small_messages_share_a_buffer),
         ];
         for (name, body) in cases {
             suite.add_plain(&format!("{}::{name}", ProactorFull::NAME), body);
         }
     }
+    on_engines!(suite, [ProactorFull, ProactorWhole], receives_go_on_in_a_steady_load);
     suite.run()
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::{Kind, Operation, Send, Slots, State};
+use super::{Accept, Connect, Kind, Operation, Read, RecvMultishot, RecvOnce, Send, Slots, State};
 
 impl Slots {
     /// Each operation: what it is, on which descriptor, its state, and whether a task waits for it.
@@ -15,13 +15,15 @@ impl Slots {
                 continue;
             }
             let (name, fd) = match kind {
-                Kind::RecvMultishot { socket } => ("receives again and again", socket.as_fd().as_raw_fd()),
-                Kind::RecvOnce { socket, .. } => ("receives", socket.as_fd().as_raw_fd()),
-                Kind::Accept { socket, .. } => ("accepts", socket.as_fd().as_raw_fd()),
-                Kind::Read { socket, .. } => ("reads", socket.as_fd().as_raw_fd()),
+                Kind::RecvMultishot(RecvMultishot { socket }) => {
+                    ("receives again and again", socket.as_fd().as_raw_fd())
+                }
+                Kind::RecvOnce(RecvOnce { socket, .. }) => ("receives", socket.as_fd().as_raw_fd()),
+                Kind::Accept(Accept { socket, .. }) => ("accepts", socket.as_fd().as_raw_fd()),
+                Kind::Read(Read { socket, .. }) => ("reads", socket.as_fd().as_raw_fd()),
                 Kind::Send(Send { socket, .. }) => ("sends", socket.as_ref().map_or(-1, |it| it.as_fd().as_raw_fd())),
                 Kind::Spent(_) => ("is over", -1),
-                Kind::Connect { socket, .. } => ("connects", socket.as_fd().as_raw_fd()),
+                Kind::Connect(Connect { socket, .. }) => ("connects", socket.as_fd().as_raw_fd()),
                 Kind::Datagrams(receive) => ("receives datagrams", receive.socket.as_fd().as_raw_fd()),
                 Kind::SendMessage(send) => ("sends a datagram", send.socket.as_fd().as_raw_fd()),
                 Kind::Poll(fd) => ("waits until it is readable", fd.as_raw_fd()),

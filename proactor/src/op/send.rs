@@ -23,8 +23,9 @@ use std::rc::Rc;
 use executor::Fired;
 use io_uring::{opcode, squeue};
 
-use crate::buffer::{Buffer, MOST, clamp};
+use crate::buffer::{Buffer, clamp};
 use crate::pool::Chunk;
+use crate::ring::MOST;
 use crate::socket::{Sending, Socket};
 
 /// A send, and all that belongs to it.

@@ -16,11 +16,11 @@ use std::task::{Wake, Waker};
 use executor::{Fired, IoBuf, IoBufMut, Key};
 use proptest::prelude::*;
 
-use super::{Kind, Next, Send, Slots, State};
-use crate::buffer::{Buffer, MOST, clamp};
+use super::{Accept, Connect, Kind, Next, Read, RecvMultishot, RecvOnce, Send, Slots, State};
+use crate::buffer::{Buffer, clamp};
 use crate::pool::{BLOCK_SIZE, Chunk, Pool};
 use crate::ring::buffers::{BufferRing, Group};
-use crate::ring::{Completion, message::Gather};
+use crate::ring::{Completion, MOST};
 use crate::socket::{Filler, Sending, Socket};
 
 const MORE: u32 = 1 << 1;
@@ -87,7 +87,7 @@ fn slots() -> Slots {
 }
 
 fn read(socket: &Rc<Socket<Chunk>>, watch: &Watch, len: usize) -> Kind {
-    Kind::Read { socket: Rc::clone(socket), buffer: Buffer::to_receive(watch.buffer(len)) }
+    Kind::Read(Read::new(Rc::clone(socket), Buffer::to_receive(watch.buffer(len))))
 }
 
 fn send(socket: &Rc<Socket<Chunk>>, watch: &Watch, len: usize, is_quiet: bool) -> Kind {
@@ -157,7 +157,7 @@ fn a_read_that_is_over_and_then_dropped_gives_its_bytes_back() {
 #[test]
 fn a_multishot_goes_on_after_more_and_ends_once() {
     let (mut slots, socket, mut fired) = (slots(), socket::<OwnedFd>(), Fired::default());
-    let key = slots.insert(Kind::Accept { socket: Rc::clone(&socket), is_multishot: true });
+    let key = slots.insert(Kind::Accept(Accept::new(Rc::clone(&socket), true)));
     slots.launch(key).unwrap();
     let accepted = std::os::fd::IntoRawFd::into_raw_fd(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
     assert_eq!(slots.complete(Completion::for_test(key, accepted, MORE), &mut fired), Next::Nothing);
@@ -174,7 +174,7 @@ fn a_multishot_goes_on_after_more_and_ends_once() {
 fn nothing_is_freed_by_a_completion_that_is_not_final() {
     let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
     let read = slots.insert(read(&socket, &watch, 8));
-    let once = slots.insert(Kind::RecvOnce { socket: Rc::clone(&socket), memory: Some(vec![0; 8]) });
+    let once = slots.insert(Kind::RecvOnce(RecvOnce::new(Rc::clone(&socket), vec![0; 8])));
     watch.held.set(true);
     for key in [read, once] {
         slots.launch(key).unwrap();
@@ -265,17 +265,17 @@ fn only_a_submission_that_names_all_is_quiet() {
         is_quiet
     };
     for (parts, expected) in [(1, true), (1023, true), (1024, true), (1025, false), (3000, false)] {
-        assert_eq!(is_quiet(Gather::stow(vec![[7u8]; parts])), expected, "{parts} parts");
+        assert_eq!(is_quiet(Buffer::to_gather(vec![[7u8]; parts])), expected, "{parts} parts");
         let with_empty_ones: Vec<Vec<u8>> = (0..2 * parts).map(|n| vec![7; n % 2]).collect();
-        assert_eq!(is_quiet(Gather::stow(with_empty_ones)), expected, "{parts} parts among empty ones");
+        assert_eq!(is_quiet(Buffer::to_gather(with_empty_ones)), expected, "{parts} parts among empty ones");
     }
     // Reserved, never touched.
     let huge = Rc::new(vec![0; MOST + 1]);
     let part = |range: Range<usize>| Part(Rc::clone(&huge), range);
     assert!(is_quiet(Buffer::to_send(part(0..MOST))));
     assert!(!is_quiet(Buffer::to_send(part(0..MOST + 1))));
-    assert!(is_quiet(Gather::stow(vec![part(1..MOST + 1)])));
-    assert!(!is_quiet(Gather::stow(vec![part(0..1), part(1..MOST + 1)])));
+    assert!(is_quiet(Buffer::to_gather(vec![part(1..MOST + 1)])));
+    assert!(!is_quiet(Buffer::to_gather(vec![part(0..1), part(1..MOST + 1)])));
 }
 
 /// A part of memory that is shared.
@@ -302,10 +302,10 @@ fn a_submission_names_what_an_int_can_count() {
 fn what_is_over_lets_go_of_its_file() {
     let (mut slots, mut fired) = (slots(), Fired::default());
     let (fd, socket) = (Rc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap())), socket::<Chunk>());
-    let addr = Box::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into());
+    let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into();
     let kinds = [
         Kind::Poll(Rc::clone(&fd)),
-        Kind::Connect { socket: Rc::clone(&socket), addr },
+        Kind::Connect(Connect::new(Rc::clone(&socket), addr)),
         send(&socket, &Watch::default(), 10, false),
     ];
     for (kind, result) in kinds.into_iter().zip([1, 0, 10]) {
@@ -321,7 +321,7 @@ fn what_is_over_lets_go_of_its_file() {
 fn a_gather_goes_on_where_it_stopped() {
     let parts: Vec<Vec<u8>> = (0..3000).map(|n| vec![7; n % 3]).collect();
     let total: usize = parts.iter().map(Vec::len).sum();
-    let Buffer::Other { gather: Some(mut gather), .. } = Gather::stow(parts) else { panic!("a gather") };
+    let Buffer::Other { gather: Some(mut gather), .. } = Buffer::to_gather(parts) else { panic!("a gather") };
     let (mut sent, mut pieces) = (0, 0);
     while sent < total {
         let part = gather.after(sent);
@@ -426,7 +426,7 @@ fn a_picked_buffer_is_taken_once() {
     let pool = pool(false);
     assert!(pool.has_room(Group::Streams));
     let (mut slots, socket, mut fired) = (Slots::new(Rc::clone(&pool)), socket(), Fired::default());
-    let key = slots.insert(Kind::RecvMultishot { socket: Rc::clone(&socket) });
+    let key = slots.insert(Kind::RecvMultishot(RecvMultishot::new(Rc::clone(&socket))));
     slots.launch(key).unwrap();
     let picked = |result| Completion::for_test(key, result, MORE | BUFFER | 5 << 16);
     for _ in 0..2 {
@@ -445,7 +445,8 @@ fn a_block_is_shared_by_the_receives_that_fill_it() {
     let stock = pool.bytes();
     let (mut slots, mut fired) = (Slots::new(Rc::clone(&pool)), Fired::default());
     let sockets = [socket(), socket()];
-    let keys = sockets.each_ref().map(|socket| slots.insert(Kind::RecvMultishot { socket: Rc::clone(socket) }));
+    let keys =
+        sockets.each_ref().map(|socket| slots.insert(Kind::RecvMultishot(RecvMultishot::new(Rc::clone(socket)))));
     assert!(keys.iter().all(|key| slots.launch(*key).is_some()));
     let mut place = 0;
     let mut arrive = |slots: &mut Slots, at: usize, len: usize| {

@@ -3,13 +3,11 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
-use executor::IoBuf;
 use io_uring::{opcode, types};
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::Ring;
 use super::buffers::Group;
-use crate::buffer::{Buffer, MOST};
+use super::{MOST, Ring};
 
 /// The header, and the vector it points to. It doesn't move, and is looked at only when the kernel is done. (`Rc`, because
 /// moving a `Box` would promise the compiler that nobody else uses its memory.)
@@ -76,14 +74,15 @@ pub(crate) struct Part {
 }
 
 impl Gather {
-    /// Puts the buffers where they will not move.
-    pub(crate) fn stow<B: IoBuf>(bufs: Vec<B>) -> Buffer {
-        let owner = Rc::new(bufs);
-        let bytes = owner.iter().map(IoBuf::bytes);
+    /// Names the bytes of buffers that do not move.
+    pub(crate) fn new<'a>(bytes: impl Iterator<Item = &'a [u8]>) -> Gather {
         let part = |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let parts: Vec<_> = bytes.map(part).collect();
-        let (start, len) = (std::ptr::null_mut(), parts.iter().map(|part| part.iov_len).sum());
-        Buffer::Other { owner, start, len, gather: Some(Box::new(Gather { parts, message: None })) }
+        Gather { parts: bytes.map(part).collect(), message: None }
+    }
+
+    /// Bytes in all of them.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.iov_len).sum()
     }
 
     /// What comes after the first `sent` bytes, as much of it as one submission can name: at most UIO_MAXIOV (1,024)

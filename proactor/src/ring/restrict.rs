@@ -42,14 +42,16 @@ mod tests {
     use super::super::setup::Size;
     use super::*;
     use crate::calls::NAMES;
-    use crate::setup::{self, Features};
+    use crate::features::Features;
+    use crate::ring::probe;
 
     #[test]
     fn a_restricted_ring_refuses_what_sockets_do_not_need() {
         let mut features = Features::ALL;
         let seam = Seam::new(NAMES);
         // Where io_uring is closed there is nothing to restrict.
-        let Ok((mut ring, buffers)) = setup::ring(&seam, Size { submissions: 8, completions: 8 }, true, &mut features)
+        let Ok((mut ring, buffers)) =
+            probe::ring::<()>(&seam, Size { submissions: 8, completions: 8 }, true, &mut features)
         else {
             return;
         };

@@ -9,7 +9,7 @@ use io_uring::{IoUring, Probe, opcode, types};
 use super::buffers::Group;
 use super::{ENTER_EXT_ARG, ENTER_NO_IOWAIT, ENTER_REGISTERED_RING, Ring};
 use crate::calls::Call;
-use crate::setup::{Feature, Features};
+use crate::features::{Feature, Features};
 
 // From linux/io_uring.h; the io-uring crate keeps them to itself.
 const REGISTER_RING_FDS: libc::c_long = 20;

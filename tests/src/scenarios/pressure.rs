@@ -29,7 +29,7 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
         "P17",
         "64 streams receive with four chunks left in the pool: none starves, none spins, and the chunks come home",
         1,
-        [ProactorFull],
+        [ProactorWhole],
         an_almost_empty_pool
     );
 }

@@ -11,17 +11,17 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::rc::Rc;
 
 use executor::{BufResult, Files, IoBuf, IoBufMut, RandomAccess, closed, empty_buffer};
-use io_uring::{opcode, squeue, types};
 use socket2::SockRef;
 
-use crate::buffer::{Buffer, clamp};
-use crate::op::Kind;
-use crate::{Context, Proactor};
+use crate::buffer::Buffer;
+use crate::context::Context;
+use crate::op::{FileRequest, Kind, Work};
+use crate::proactor::Proactor;
 
 /// A file, read and written at offsets, with the methods of [`RandomAccess`].
 ///
@@ -88,7 +88,7 @@ impl File {
         if i64::try_from(offset).is_err() {
             return (Err(io::Error::new(io::ErrorKind::InvalidInput, "an offset beyond i64::MAX")), buf);
         }
-        let request = |buf| FileRequest { file: Rc::clone(&self.file), work: work(buf, offset) };
+        let request = |buf| FileRequest::new(Rc::clone(&self.file), work(buf, offset));
         self.context.transfer(buf, |buf| buf.bytes().len(), |buf| Kind::File(request(buf))).await
     }
 }
@@ -114,7 +114,7 @@ impl RandomAccess for File {
     }
 
     async fn sync(&self) -> io::Result<()> {
-        let request = FileRequest { file: Rc::clone(&self.file), work: Work::Sync };
+        let request = FileRequest::new(Rc::clone(&self.file), Work::Sync);
         let ticket = self.context.start(Kind::File(request)).map_err(|(error, _)| error)?;
         ticket.await.0.map(drop)
     }
@@ -127,58 +127,5 @@ impl RandomAccess for File {
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
-    }
-}
-
-/// What the kernel is to do with a file, and all that belongs to it while it does.
-pub(crate) struct FileRequest {
-    file: Rc<std::fs::File>,
-    work: Work,
-}
-
-/// A buffer with its offset in the file.
-enum Work {
-    Read(Buffer, u64),
-    Write(Buffer, u64),
-    Sync,
-}
-
-impl FileRequest {
-    /// The submission.
-    pub(crate) fn entry(&mut self) -> squeue::Entry {
-        let fd = types::Fd(self.fd());
-        match &mut self.work {
-            Work::Read(buffer, offset) => {
-                let (start, len) = buffer.place();
-                opcode::Read::new(fd, start, clamp(len)).offset(*offset).build()
-            }
-            Work::Write(buffer, offset) => {
-                let (start, len) = buffer.place();
-                opcode::Write::new(fd, start, clamp(len)).offset(*offset).build()
-            }
-            Work::Sync => opcode::Fsync::new(fd).build(),
-        }
-    }
-
-    pub(crate) fn fd(&self) -> RawFd {
-        self.file.as_raw_fd()
-    }
-
-    /// What it does, for a dump.
-    #[cfg(feature = "faults")]
-    pub(crate) fn name(&self) -> &'static str {
-        match self.work {
-            Work::Read(..) => "reads a file",
-            Work::Write(..) => "writes a file",
-            Work::Sync => "brings a file to the disk",
-        }
-    }
-
-    /// The buffer, of a read or a write.
-    pub(crate) fn into_buffer(self) -> Option<Buffer> {
-        match self.work {
-            Work::Read(buffer, _) | Work::Write(buffer, _) => Some(buffer),
-            Work::Sync => None,
-        }
     }
 }

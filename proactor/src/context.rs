@@ -1,0 +1,73 @@
+//! What the sockets of a runtime share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use executor::{Fired, Key, Seam};
+
+use crate::features::Features;
+use crate::op::Kind;
+use crate::pool::Pool;
+use crate::socket::{Filler, Sending, Socket};
+use crate::submit::Operations;
+
+/// What the sockets of a runtime share, with or without its driver.
+pub(crate) struct Context {
+    pub(crate) operations: RefCell<Operations>,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) seam: Seam,
+    pub(crate) is_closed: Cell<bool>,
+    pub(crate) features: Features,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("seam", &self.seam).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    pub(crate) fn new(operations: Operations, pool: Rc<Pool>, seam: Seam, features: Features) -> Context {
+        Context { operations: RefCell::new(operations), pool, seam, is_closed: Cell::new(false), features }
+    }
+
+    /// Starts an operation.
+    pub(crate) fn begin(&self, kind: Kind) -> Key {
+        self.operations.borrow_mut().start(&self.seam, kind)
+    }
+
+    /// The future of an operation is gone, or can't be polled any more.
+    pub(crate) fn orphan(&self, key: Key) {
+        let mut fired = Fired::default();
+        self.operations.borrow_mut().orphan(key, &mut fired);
+        fired.run();
+    }
+
+    /// Drops what has arrived on a socket, cancels the operation that brings more, and keeps nothing that still comes:
+    /// no program will ask for it.
+    pub(crate) fn release<T>(&self, socket: &Socket<T>) {
+        if socket.incoming.release() {
+            self.stop_filling(socket);
+        }
+    }
+
+    /// Cancels the operation that brings what arrives.
+    pub(crate) fn stop_filling<T>(&self, socket: &Socket<T>) {
+        match socket.incoming.filler.get() {
+            Filler::None => {}
+            Filler::Own(key) => {
+                if !self.operations.borrow_mut().cancel(key) {
+                    socket.incoming.filler.set(Filler::None);
+                }
+            }
+            Filler::Read(key) => self.orphan(key),
+        }
+    }
+
+    /// Gives up a send whose future was leaked. There is no other one left when the socket goes.
+    pub(crate) fn give_up_sending<T>(&self, socket: &Socket<T>) {
+        if let Sending::UnderWay(key) = socket.sending.get() {
+            self.orphan(key);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What the kernel can do. Each ability is probed at run time, never guessed from a version number or chosen when
+//! compiling: the machine that builds is not the machine that runs, and distributions backport. Each has another path.
+
+use std::fmt;
+
+/// An ability of the kernel that the runtime uses when it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Feature {
+    /// Completions run when we enter the kernel, not as interrupts (6.1).
+    DeferTaskrun,
+    /// One failing submission doesn't stop the rest of its batch (5.18).
+    SubmitAll,
+    /// No index array between us and the submissions (6.6).
+    NoSqArray,
+    /// The ring is entered by an index instead of a descriptor (5.18).
+    RegisteredRing,
+    /// Waiting isn't counted as waiting for a disk (6.15).
+    NoIowait,
+    /// A send that goes as usual needs no completion (5.17).
+    QuietSend,
+    /// The kernel picks a receive buffer when bytes arrive (5.19).
+    BufferRing,
+    /// One request receives again and again, bytes or datagrams (6.0).
+    MultishotRecv,
+    /// One request accepts again and again (5.19).
+    MultishotAccept,
+    /// One request watches the wake-up descriptor for ever (5.13).
+    MultishotPoll,
+    /// The kernel fills a receive buffer piece by piece (6.12).
+    IncrementalBuffers,
+}
+
+/// Name, kernel and fallback of each [`Feature`], in their order.
+const TABLE: [(Feature, &str, &str, &str); 11] = [
+    (Feature::DeferTaskrun, "single issuer, deferred task run", "6.1", "completions interrupt the thread"),
+    (Feature::SubmitAll, "submit all", "5.18", "the rest of a batch goes with the next call"),
+    (Feature::NoSqArray, "no submission array", "6.6", "submissions go through the array"),
+    (Feature::RegisteredRing, "registered ring", "5.18", "the descriptor is looked up at each call"),
+    (Feature::NoIowait, "no iowait", "6.15", "an idle runtime is shown as waiting for I/O"),
+    (Feature::QuietSend, "no completion of success", "5.17", "each send completes, and ends the loop's wait"),
+    (Feature::BufferRing, "buffer ring", "5.19", "each receive takes memory of its own along"),
+    (Feature::MultishotRecv, "multishot receive", "6.0", "each receive is a request of its own"),
+    (Feature::MultishotAccept, "multishot accept", "5.19", "each accept is a request of its own"),
+    (Feature::MultishotPoll, "multishot poll", "5.13", "each wake from another thread costs a read and a new request"),
+    (
+        Feature::IncrementalBuffers,
+        "incremental buffers",
+        "6.12",
+        "each receive takes a whole buffer, however short it is",
+    ),
+];
+
+impl Feature {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Feature> {
+        TABLE.iter().map(|row| row.0)
+    }
+
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        TABLE[self as usize].1
+    }
+
+    /// The kernel that brought it.
+    pub fn since(self) -> &'static str {
+        TABLE[self as usize].2
+    }
+
+    /// What happens without it.
+    pub fn fallback(self) -> &'static str {
+        TABLE[self as usize].3
+    }
+
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// A set of [`Feature`]s.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Features(u16);
+
+impl Features {
+    pub(crate) const ALL: Features = Features((1 << TABLE.len()) - 1);
+
+    /// Whether it is in the set.
+    pub fn has(self, feature: Feature) -> bool {
+        self.0 & feature.bit() != 0
+    }
+
+    pub(crate) fn remove(&mut self, feature: Feature) {
+        self.0 &= !feature.bit();
+    }
+}
+
+impl fmt::Debug for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(Feature::all().filter(|feature| self.has(*feature))).finish()
+    }
+}

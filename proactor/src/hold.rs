@@ -1,0 +1,164 @@
+//! The program's hold on a socket, and the future that waits for what arrives there. The pair of the reactor's
+//! `registration.rs`. When a hold is dropped, whatever is under way is given up.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use executor::closed;
+
+use crate::context::Context;
+use crate::socket::{Filler, Socket};
+use crate::sys;
+
+/// Starts the operation that fills a socket.
+pub(crate) type Fill<T> = fn(&Context, &Rc<Socket<T>>);
+
+/// The program's hold on a socket; operations have others.
+pub(crate) struct Hold<T> {
+    /// `None` only while it is dropped or closed.
+    socket: Option<Rc<Socket<T>>>,
+    pub(crate) context: Rc<Context>,
+}
+
+impl<T> Hold<T> {
+    pub(crate) fn new(context: &Rc<Context>, fd: OwnedFd) -> io::Result<Hold<T>> {
+        if context.is_closed.get() {
+            return Err(closed());
+        }
+        Ok(Hold { socket: Some(Socket::new(fd)), context: Rc::clone(context) })
+    }
+
+    /// Registers the task to be woken by the next arrival, and starts a receive if none is in flight. Returns false
+    /// if there is nothing to wait for: something has arrived, or the runtime is closed.
+    pub(crate) fn await_arrival(&self, fill: Fill<T>, cx: &mut TaskContext<'_>) -> bool {
+        let incoming = &self.socket().incoming;
+        if self.context.is_closed.get() || incoming.has_arrived() {
+            return false;
+        }
+        if !self.is_filling() {
+            fill(&self.context, self.socket());
+        }
+        // A leaked read may have brought something, and a new receive may have failed at once.
+        if incoming.has_arrived() {
+            return false;
+        }
+        incoming.waiting.set(cx.waker());
+        true
+    }
+
+    /// Returns whether an operation is under way to bring what arrives next. A read that is found here has no future
+    /// any more, or this one could not have been made: it was leaked, and what it brings is the socket's.
+    fn is_filling(&self) -> bool {
+        if let Filler::Read(key) = self.socket().incoming.filler.get() {
+            self.context.orphan(key);
+        }
+        self.socket().incoming.filler.get() != Filler::None
+    }
+
+    pub(crate) fn socket(&self) -> &Rc<Socket<T>> {
+        self.socket.as_ref().expect("taken only at the end")
+    }
+
+    /// Waits for what arrives next. If nothing is under way to bring it, starts it with `fill`; without
+    /// one, says `None`.
+    pub(crate) fn arrival(&self, fill: Option<Fill<T>>) -> Arrival<'_, T> {
+        Arrival { hold: self, fill, is_waiting: false }
+    }
+
+    /// Cancels what is in flight, drops what has arrived, and waits until the kernel has let go.
+    pub(crate) async fn release(mut self) -> io::Result<Socket<T>> {
+        self.context.release(self.socket());
+        self.context.give_up_sending(self.socket());
+        poll_fn(|cx| {
+            let is_busy = Rc::strong_count(self.socket()) > 1;
+            if !is_busy || self.context.is_closed.get() {
+                return Poll::Ready(());
+            }
+            self.socket().incoming.waiting.set(cx.waker());
+            Poll::Pending
+        })
+        .await;
+        let socket = self.socket.take().expect("taken only at the end");
+        Rc::into_inner(socket).ok_or_else(closed)
+    }
+}
+
+impl<T> std::fmt::Debug for Hold<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hold").field(&self.as_fd()).finish()
+    }
+}
+
+impl<T> AsFd for Hold<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket().as_fd()
+    }
+}
+
+impl<T> Drop for Hold<T> {
+    /// The kernel holds the file as long as an operation does, so closing the number would tell the peer
+    /// nothing: its end of stream is sent first.
+    fn drop(&mut self) {
+        let Some(socket) = self.socket.take() else { return };
+        self.context.release(&socket);
+        self.context.give_up_sending(&socket);
+        match Rc::try_unwrap(socket) {
+            Ok(socket) => drop(sys::close(&self.context.seam, socket.into_fd())),
+            Err(busy) => {
+                let _ = sys::shutdown(&self.context.seam, busy.as_fd(), Shutdown::Both);
+            }
+        }
+    }
+}
+
+/// The future of [`Hold::arrival`].
+pub(crate) struct Arrival<'a, T> {
+    hold: &'a Hold<T>,
+    fill: Option<Fill<T>>,
+    is_waiting: bool,
+}
+
+impl<T> Future for Arrival<'_, T> {
+    /// `None`: nothing is under way, and nothing was to be started. Else an item, or the end.
+    type Output = Option<io::Result<Option<T>>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let Hold { context, .. } = self.hold;
+        let socket = self.hold.socket();
+        // Before what has arrived: at the end of the runtime that is "cancelled".
+        if context.is_closed.get() {
+            return Poll::Ready(Some(Err(closed())));
+        }
+        if let Some(arrived) = socket.incoming.take() {
+            return Poll::Ready(Some(arrived));
+        }
+        if !matches!(socket.incoming.filler.get(), Filler::Own(_)) {
+            // A leaked read may have brought something.
+            if !self.hold.is_filling() && !socket.incoming.has_arrived() {
+                let Some(fill) = self.fill else { return Poll::Ready(None) };
+                fill(context, socket);
+            }
+            // It may have failed at once.
+            if let Some(arrived) = socket.incoming.take() {
+                return Poll::Ready(Some(arrived));
+            }
+        }
+        socket.incoming.waiting.set(cx.waker());
+        self.is_waiting = true;
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Arrival<'_, T> {
+    /// What is under way stays so: the next one who asks finds what it brings.
+    fn drop(&mut self) {
+        if self.is_waiting {
+            self.hold.socket().incoming.waiting.clear();
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Datagrams: an operation that receives them, and one that sends one.
+
+use std::rc::Rc;
+
+use executor::{Datagram, Fired, LENT_DATAGRAM};
+use io_uring::{opcode, squeue};
+use socket2::SockAddr;
+
+use crate::buffer::Buffer;
+use crate::pool::{BLOCK_SIZE, Chunk, Pool};
+use crate::ring::Completion;
+use crate::ring::buffers::Group;
+use crate::ring::message::{Message, NAME_SIZE, sockaddr};
+use crate::socket::{Socket, Stock};
+
+/// Datagrams that may lie undelivered on a socket. With as many, its receive is stopped until they are taken; what
+/// comes after those under way stays with the kernel, which drops what exceeds the socket's buffer.
+const DATAGRAM_CAP: usize = 16;
+/// struct io_uring_recvmsg_out: four numbers.
+pub(crate) const LENGTHS: usize = 16;
+pub(crate) const HEAD: usize = LENGTHS + NAME_SIZE;
+const _: () = assert!(HEAD + LENT_DATAGRAM == BLOCK_SIZE);
+
+/// What arrives at a socket for datagrams.
+pub(crate) type Arrived = Datagram<Chunk, SockAddr>;
+
+/// Receives, again and again or once, into memory of its own.
+pub(crate) struct Receive {
+    pub(crate) socket: Rc<Socket<Arrived>>,
+    message: Rc<Message>,
+    /// `None` where the kernel picks the buffer, or when this has been filled.
+    memory: Option<Vec<u8>>,
+}
+
+/// Sends a datagram.
+pub(crate) struct SendMessage {
+    pub(crate) socket: Rc<Socket<Arrived>>,
+    message: Rc<Message>,
+    pub(crate) buffer: Buffer,
+    /// The message points to it.
+    _to: Option<Box<SockAddr>>,
+    flags: u32,
+}
+
+impl Receive {
+    pub(crate) fn new(socket: Rc<Socket<Arrived>>, message: Rc<Message>, memory: Option<Vec<u8>>) -> Receive {
+        Receive { socket, message, memory }
+    }
+
+    /// The submission.
+    pub(crate) fn entry(&self) -> squeue::Entry {
+        let (fd, message, flags) = (self.socket.entry_fd(), self.message.as_ptr(), libc::MSG_TRUNC.unsigned_abs());
+        match self.memory {
+            None => opcode::RecvMsgMulti::new(fd, message, Group::Datagrams as u16).flags(flags).build(),
+            Some(_) => opcode::RecvMsg::new(fd, message).flags(flags).build(),
+        }
+    }
+
+    /// Puts what it brought to the socket.
+    pub(crate) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Stock {
+        // One that does not repeat itself completes once. Before that the memory is the kernel's.
+        if self.memory.is_some() && completion.is_more() {
+            return Stock::Short;
+        }
+        let count = usize::try_from(completion.result);
+        let chunk = match self.memory.take() {
+            None => completion.buffer().and_then(|number| pool.take(Group::Datagrams, number, count.unwrap_or(0))),
+            Some(mut memory) => count.ok().map(|len| {
+                memory[..4].copy_from_slice(&self.message.name_len().to_ne_bytes());
+                memory[8..12].copy_from_slice(&completion.result.to_ne_bytes());
+                let filled = memory.len().min(HEAD + len);
+                pool.adopt(memory, filled)
+            }),
+        };
+        let push = |chunk| self.socket.incoming.push(behead(chunk), DATAGRAM_CAP, fired);
+        let stock = chunk.map_or(Stock::Short, push);
+        if !completion.is_more() {
+            // ENOBUFS: tried again by whoever waits, with a bigger pool, or without one.
+            let end = completion.result;
+            self.socket.incoming.ended((end < 0 && end != -libc::ENOBUFS).then_some(end), fired);
+        }
+        stock
+    }
+}
+
+/// The datagram behind its head.
+fn behead(mut chunk: Chunk) -> Arrived {
+    let mut head = [0; HEAD];
+    chunk.move_to(&mut head);
+    let number = |at: usize| u32::from_ne_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
+    Datagram { bytes: chunk, len: number(8), from: sockaddr(&head[LENGTHS..][..number(0).min(NAME_SIZE)]) }
+}
+
+impl SendMessage {
+    pub(crate) fn new(
+        socket: Rc<Socket<Arrived>>,
+        message: Rc<Message>,
+        buffer: Buffer,
+        to: Option<Box<SockAddr>>,
+        flags: u32,
+    ) -> SendMessage {
+        SendMessage { socket, message, buffer, _to: to, flags }
+    }
+
+    /// The submission.
+    pub(crate) fn entry(&self) -> squeue::Entry {
+        opcode::SendMsg::new(self.socket.entry_fd(), self.message.as_ptr()).flags(self.flags).build()
+    }
+}

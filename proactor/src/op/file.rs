@@ -1,0 +1,65 @@
+//! Files: an operation that reads, writes or brings to the disk.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+
+use io_uring::{opcode, squeue, types};
+
+use crate::buffer::{Buffer, clamp};
+
+/// What the kernel is to do with a file, and all that belongs to it while it does.
+pub(crate) struct FileRequest {
+    file: Rc<std::fs::File>,
+    work: Work,
+}
+
+/// A buffer with its offset in the file.
+pub(crate) enum Work {
+    Read(Buffer, u64),
+    Write(Buffer, u64),
+    Sync,
+}
+
+impl FileRequest {
+    pub(crate) fn new(file: Rc<std::fs::File>, work: Work) -> FileRequest {
+        FileRequest { file, work }
+    }
+
+    /// The submission.
+    pub(crate) fn entry(&mut self) -> squeue::Entry {
+        let fd = types::Fd(self.fd());
+        match &mut self.work {
+            Work::Read(buffer, offset) => {
+                let (start, len) = buffer.place();
+                opcode::Read::new(fd, start, clamp(len)).offset(*offset).build()
+            }
+            Work::Write(buffer, offset) => {
+                let (start, len) = buffer.place();
+                opcode::Write::new(fd, start, clamp(len)).offset(*offset).build()
+            }
+            Work::Sync => opcode::Fsync::new(fd).build(),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// What it does, for a dump.
+    #[cfg(feature = "faults")]
+    pub(crate) fn name(&self) -> &'static str {
+        match self.work {
+            Work::Read(..) => "reads a file",
+            Work::Write(..) => "writes a file",
+            Work::Sync => "brings a file to the disk",
+        }
+    }
+
+    /// The buffer, of a read or a write.
+    pub(crate) fn into_buffer(self) -> Option<Buffer> {
+        match self.work {
+            Work::Read(buffer, _) | Work::Write(buffer, _) => Some(buffer),
+            Work::Sync => None,
+        }
+    }
+}

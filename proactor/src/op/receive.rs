@@ -1,0 +1,120 @@
+//! Receives on a stream: again and again into the pool's blocks, once into memory of its own, or into a program's buffer.
+
+use std::rc::Rc;
+
+use executor::Fired;
+use io_uring::{opcode, squeue};
+
+use super::send::OWN_POSITION;
+use crate::buffer::{Buffer, clamp};
+use crate::pool::{Chunk, Pool};
+use crate::ring::Completion;
+use crate::ring::buffers::Group;
+use crate::socket::{CHUNK_CAP, Socket, Stock};
+
+/// Receives again and again, into blocks of the pool.
+pub(crate) struct RecvMultishot {
+    pub(super) socket: Rc<Socket<Chunk>>,
+}
+
+impl RecvMultishot {
+    pub(crate) fn new(socket: Rc<Socket<Chunk>>) -> RecvMultishot {
+        RecvMultishot { socket }
+    }
+
+    pub(super) fn entry(&self) -> squeue::Entry {
+        opcode::RecvMulti::new(self.socket.entry_fd(), Group::Streams as u16).build()
+    }
+
+    pub(super) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Stock {
+        let result = completion.result;
+        // A block that was picked is counted, whether bytes came or not.
+        let len = usize::try_from(result).unwrap_or(0);
+        let chunk = completion.buffer().and_then(|number| pool.take(Group::Streams, number, len));
+        let chunk = chunk.filter(|chunk| !chunk.is_empty());
+        let stock = chunk.map_or(Stock::Short, |chunk| self.socket.incoming.push(chunk, CHUNK_CAP, fired));
+        if !completion.is_more() {
+            // ENOBUFS: the task that waits tries again, with more blocks, or without the pool.
+            self.socket.incoming.ended((result <= 0 && result != -libc::ENOBUFS).then_some(result), fired);
+        }
+        stock
+    }
+}
+
+/// Receives once, into memory of its own.
+pub(crate) struct RecvOnce {
+    pub(super) socket: Rc<Socket<Chunk>>,
+    /// `None` when it has been filled.
+    memory: Option<Vec<u8>>,
+}
+
+impl RecvOnce {
+    pub(crate) fn new(socket: Rc<Socket<Chunk>>, memory: Vec<u8>) -> RecvOnce {
+        RecvOnce { socket, memory: Some(memory) }
+    }
+
+    pub(super) fn entry(&mut self) -> squeue::Entry {
+        let memory = self.memory.as_mut().expect("not filled yet");
+        receive(&self.socket, (memory.as_mut_ptr(), memory.len()))
+    }
+
+    pub(super) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) {
+        // It does not repeat itself: before its final completion the memory is the kernel's.
+        if completion.is_more() {
+            return;
+        }
+        let (result, incoming) = (completion.result, &self.socket.incoming);
+        if let Some((count @ 1.., memory)) = usize::try_from(result).ok().zip(self.memory.take()) {
+            // One at a time, so there is never too much.
+            let _ = incoming.push(pool.adopt(memory, count), usize::MAX, fired);
+        }
+        incoming.ended((result <= 0).then_some(result), fired);
+    }
+}
+
+/// Receives once, into the program's buffer.
+pub(crate) struct Read {
+    pub(super) socket: Rc<Socket<Chunk>>,
+    pub(super) buffer: Buffer,
+}
+
+impl Read {
+    pub(crate) fn new(socket: Rc<Socket<Chunk>>, buffer: Buffer) -> Read {
+        Read { socket, buffer }
+    }
+
+    pub(super) fn entry(&mut self) -> squeue::Entry {
+        receive(&self.socket, self.buffer.place())
+    }
+
+    /// Its future is gone: what it brought is the stream's.
+    pub(super) fn settle(mut self, result: i32, pool: &Rc<Pool>, fired: &mut Fired) -> Buffer {
+        let incoming = &self.socket.incoming;
+        if let Ok(count @ 1..) = usize::try_from(result) {
+            let _ = incoming.push(salvage(&mut self.buffer, count, pool), usize::MAX, fired);
+        }
+        // An error is told to the next one that asks: a reset must not look like an orderly end.
+        incoming.ended((result <= 0 && result != -libc::ECANCELED).then_some(result), fired);
+        self.buffer
+    }
+}
+
+/// The submission that receives: recv(2), or read(2) where there is no socket.
+fn receive(socket: &Socket<Chunk>, (start, len): (*mut u8, usize)) -> squeue::Entry {
+    match socket.is_pipe.get() {
+        true => opcode::Read::new(socket.entry_fd(), start, clamp(len)).offset(OWN_POSITION).build(),
+        false => opcode::Recv::new(socket.entry_fd(), start, clamp(len)).build(),
+    }
+}
+
+/// The bytes that a receive brought after its future was gone.
+fn salvage(buffer: &mut Buffer, count: usize, pool: &Rc<Pool>) -> Chunk {
+    if let Buffer::Vec(vec) = buffer {
+        return pool.adopt(std::mem::take(vec), count);
+    }
+    let (start, _) = buffer.place();
+    // SAFETY: the receive is over, and wrote `count` bytes from `start` on, into memory that `buffer` owns and
+    // nothing else refers to.
+    let bytes = unsafe { std::slice::from_raw_parts(start, count) };
+    pool.adopt(bytes.to_vec(), count)
+}

@@ -1,0 +1,37 @@
+//! The calls that sockets still need beside the ring. Each passes the [`Seam`].
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
+
+use executor::Seam;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::calls::Call;
+
+pub(crate) fn socket(seam: &Seam, addr: SocketAddr) -> io::Result<Socket> {
+    seam.pass(Call::Socket as usize)?;
+    Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))
+}
+
+pub(crate) fn listen(seam: &Seam, socket: &Socket, addr: SocketAddr, backlog: u32) -> io::Result<()> {
+    seam.pass(Call::Bind as usize)?;
+    socket.bind(&addr.into())?;
+    seam.pass(Call::Listen as usize)?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+pub(crate) fn shutdown(seam: &Seam, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+    seam.pass(Call::Shutdown as usize)?;
+    SockRef::from(&fd).shutdown(how)
+}
+
+/// Closes, and says how that went. On Linux the number is free again whatever the result.
+pub(crate) fn close(seam: &Seam, fd: OwnedFd) -> io::Result<()> {
+    // A close that a test fails still has to close.
+    let verdict = seam.pass(Call::Close as usize);
+    // SAFETY: the number came out of an OwnedFd, so it was ours alone, and it is not used again.
+    let closed = unsafe { libc::close(fd.into_raw_fd()) };
+    let closed = if closed < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    verdict.and(closed)
+}

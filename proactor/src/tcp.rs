@@ -1,0 +1,294 @@
+//! TCP over completion: start an operation, and wait for what it brings. What programs see of it is in
+//! `executor`'s `tcp.rs`.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, allocate};
+use socket2::SockRef;
+
+use crate::buffer::Buffer;
+use crate::context::Context;
+use crate::driver::UringDriver;
+use crate::features::Feature;
+use crate::hold::{Fill, Hold};
+use crate::op::{Accept, Connect, Kind, Read, RecvMultishot, RecvOnce, Send};
+use crate::pool::{Chunk, MISS_SIZE, OWN_SIZE};
+use crate::proactor::Proactor;
+use crate::ring::buffers::Group;
+use crate::socket::{Sending, Socket};
+use crate::submit::count;
+use crate::sys;
+
+/// Listens for TCP connections.
+pub type TcpListener = executor::TcpListener<ListenSocket>;
+/// A TCP connection.
+pub type TcpStream = executor::TcpStream<StreamSocket>;
+/// The reading side of a [`TcpStream`].
+pub type ReadHalf = executor::ReadHalf<StreamSocket>;
+/// The writing side of a [`TcpStream`].
+pub type WriteHalf = executor::WriteHalf<StreamSocket>;
+
+impl Runtime for Proactor {
+    type Listener = TcpListener;
+    type Stream = TcpStream;
+    type Driver = UringDriver;
+
+    fn listen(&self, addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+        TcpListener::bind_with(self, addr, options)
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+        TcpStream::connect(self, addr).await
+    }
+
+    fn engine(&self) -> &'static str {
+        "proactor"
+    }
+}
+
+/// What is behind a [`TcpListener`].
+pub struct ListenSocket {
+    hold: Hold<OwnedFd>,
+    proactor: Proactor,
+    fill: Fill<OwnedFd>,
+}
+
+impl std::fmt::Debug for ListenSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListenSocket").field("hold", &self.hold).finish_non_exhaustive()
+    }
+}
+
+impl Acceptor for ListenSocket {
+    type Runtime = Proactor;
+    type Connection = StreamSocket;
+
+    fn bind(proactor: &Proactor, addr: SocketAddr, options: &ListenOptions) -> io::Result<ListenSocket> {
+        let socket = sys::socket(&proactor.context.seam, addr)?;
+        socket.set_reuse_address(options.reuse_addr)?;
+        socket.set_reuse_port(options.reuse_port)?;
+        // Accepted sockets inherit it: no system call for each.
+        socket.set_tcp_nodelay(options.nodelay)?;
+        sys::listen(&proactor.context.seam, &socket, addr, options.backlog)?;
+        let mut listener = ListenSocket::from_std(proactor, socket.into())?;
+        if !options.accept_ahead {
+            listener.fill = accept_once;
+        }
+        Ok(listener)
+    }
+
+    /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
+    fn from_std(proactor: &Proactor, listener: std::net::TcpListener) -> io::Result<ListenSocket> {
+        listener.set_nonblocking(false)?;
+        let hold = Hold::new(&proactor.context, listener.into())?;
+        Ok(ListenSocket { hold, proactor: proactor.clone(), fill: accept_ahead })
+    }
+
+    async fn accept(&self) -> io::Result<StreamSocket> {
+        let arrived = self.hold.arrival(Some(self.fill)).await.expect("filled")?;
+        StreamSocket::new(&self.proactor, arrived.expect("a listener has no end of stream"))
+    }
+
+    fn runtime(&self) -> &Proactor {
+        &self.proactor
+    }
+
+    fn is_listening(&self) -> bool {
+        SockRef::from(self).is_listener().unwrap_or(true)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
+    }
+}
+
+impl AsFd for ListenSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.hold.as_fd()
+    }
+}
+
+/// What is behind a [`TcpStream`].
+#[derive(Debug)]
+pub struct StreamSocket {
+    pub(crate) hold: Hold<Chunk>,
+}
+
+impl StreamSocket {
+    fn new(proactor: &Proactor, fd: OwnedFd) -> io::Result<StreamSocket> {
+        Ok(StreamSocket { hold: Hold::new(&proactor.context, fd)? })
+    }
+
+    fn reading<B: IoBufMut>(&self, buf: B) -> Kind {
+        Kind::Read(Read::new(Rc::clone(self.hold.socket()), Buffer::to_receive(buf)))
+    }
+
+    /// A send of the whole, or of some.
+    fn sending(&self, buffer: Buffer, is_whole: bool) -> Send {
+        let socket = Rc::clone(self.hold.socket());
+        let is_quiet = is_whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
+        Send::new(socket, buffer, is_whole, is_quiet)
+    }
+}
+
+impl Connection for StreamSocket {
+    type Runtime = Proactor;
+    type Chunk = Chunk;
+
+    async fn connect(proactor: &Proactor, addr: SocketAddr) -> io::Result<StreamSocket> {
+        let socket = sys::socket(&proactor.context.seam, addr)?;
+        socket.set_tcp_nodelay(true)?;
+        let stream = StreamSocket::new(proactor, socket.into())?;
+        let kind = Kind::Connect(Connect::new(Rc::clone(stream.hold.socket()), addr.into()));
+        let ticket = stream.hold.context.start(kind).map_err(|(error, _)| error)?;
+        let (result, _) = ticket.await;
+        result.map(|_| stream)
+    }
+
+    /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
+    fn from_std(proactor: &Proactor, stream: std::net::TcpStream) -> io::Result<StreamSocket> {
+        stream.set_nonblocking(false)?;
+        StreamSocket::new(proactor, stream.into())
+    }
+
+    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> + Unpin {
+        let mut arrival = self.hold.arrival(Some(fill_stream));
+        poll_fn(move |cx| {
+            let chunk = ready!(Pin::new(&mut arrival).poll(cx)).expect("filled")?;
+            Poll::Ready(Ok(chunk.unwrap_or_else(|| self.hold.context.pool.adopt(Vec::new(), 0))))
+        })
+    }
+
+    /// Straight into the buffer, unless something has arrived before or is under way.
+    async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
+        match self.hold.arrival(None).await {
+            None => self.hold.context.transfer(buf, |buf| buf.bytes().len(), |buf| self.reading(buf)).await,
+            Some(Ok(Some(mut chunk))) => {
+                let count = chunk.move_to(buf.bytes_mut());
+                if !chunk.is_empty() {
+                    self.hold.socket().incoming.put_back(chunk);
+                }
+                (Ok(count), buf)
+            }
+            Some(Ok(None)) => (Ok(0), buf),
+            Some(Err(error)) => (Err(error), buf),
+        }
+    }
+
+    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        let kind = move |buf| Kind::Send(self.sending(Buffer::to_send(buf), whole));
+        self.hold.context.transfer(buf, |buf| buf.bytes().len(), kind)
+    }
+
+    fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
+        let kind = |bufs| Kind::Send(self.sending(Buffer::to_gather(bufs), true));
+        self.hold.context.transfer(bufs, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), kind)
+    }
+
+    /// Waits for what is received, and looks at the send only then.
+    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
+        let (mut buf, mut ticket) = (Some(buf), None);
+        poll_fn(move |cx| {
+            if let Some(buf) = buf.take().filter(|buf| !buf.bytes().is_empty()) {
+                let kind = Kind::Send(self.sending(Buffer::to_send(buf), true).unkept());
+                ticket = Some(self.hold.context.start(kind).map_err(|(error, _)| error)?);
+            }
+            let Some(ticket) = &mut ticket else { return Poll::Ready(Ok(())) };
+            if !ticket.is_over() && self.hold.await_arrival(fill_stream, cx) {
+                return Poll::Pending;
+            }
+            Pin::new(ticket).poll(cx).map(|(result, _)| result.map(drop))
+        })
+    }
+
+    fn is_cut(&self) -> bool {
+        self.hold.socket().sending.get() != Sending::Whole
+    }
+
+    /// What arrives from now on is dropped, so that it takes nothing of the pool.
+    fn stop_receiving(&self) {
+        self.hold.context.release(self.hold.socket());
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        sys::shutdown(&self.hold.context.seam, self.as_fd(), how)
+    }
+
+    async fn close(self) -> io::Result<()> {
+        let context = Rc::clone(&self.hold.context);
+        sys::close(&context.seam, self.hold.release().await?.into_fd())
+    }
+
+    async fn drain(&self) -> io::Result<Vec<u8>> {
+        self.hold.context.stop_filling(self.hold.socket());
+        let mut rest = Vec::new();
+        loop {
+            match self.hold.arrival(None).await {
+                Some(Ok(Some(chunk))) => rest.extend_from_slice(&chunk),
+                // The cancel's own answer is no news.
+                Some(Err(error)) if error.raw_os_error() != Some(libc::ECANCELED) => return Err(error),
+                _ => return Ok(rest),
+            }
+        }
+    }
+
+    async fn into_fd(self) -> io::Result<OwnedFd> {
+        self.hold.release().await.map(Socket::into_fd)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        SocketAddr::from_raw(&SockRef::from(self).peer_addr()?)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
+    }
+}
+
+impl AsFd for StreamSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.hold.as_fd()
+    }
+}
+
+/// Starts to receive on an idle stream: again and again where that is possible and the pool has
+/// something to receive into, else once. For want of memory that has failed when this returns.
+fn fill_stream(context: &Context, socket: &Rc<Socket<Chunk>>) {
+    let mut operations = context.operations.borrow_mut();
+    let can_repeat = context.features.has(Feature::MultishotRecv) && !socket.is_pipe.get();
+    let again = can_repeat && context.pool.has_room(Group::Streams);
+    let socket_of_operation = Rc::clone(socket);
+    let kind = if again {
+        Kind::RecvMultishot(RecvMultishot::new(socket_of_operation))
+    } else {
+        count(&mut operations.stats.pool_misses);
+        let size = if can_repeat { MISS_SIZE } else { OWN_SIZE };
+        let Ok(memory) = allocate(size) else {
+            socket.incoming.end.set(Some(-libc::ENOMEM));
+            return;
+        };
+        Kind::RecvOnce(RecvOnce::new(socket_of_operation, memory))
+    };
+    operations.start(&context.seam, kind);
+}
+
+/// Starts to accept on an idle listener: one connection.
+fn accept_once(context: &Context, socket: &Rc<Socket<OwnedFd>>) {
+    accept(context, socket, false);
+}
+
+/// Starts to accept on an idle listener: one connection after the other, whether a program asks for them or not.
+fn accept_ahead(context: &Context, socket: &Rc<Socket<OwnedFd>>) {
+    accept(context, socket, context.features.has(Feature::MultishotAccept));
+}
+
+fn accept(context: &Context, socket: &Rc<Socket<OwnedFd>>, is_multishot: bool) {
+    let kind = Kind::Accept(Accept::new(Rc::clone(socket), is_multishot));
+    context.begin(kind);
+}
