@@ -117,7 +117,8 @@ impl Port for DatagramPort {
         let (to, mut buffer, flags) = (to.map(Box::new), Buffer::to_send(buf), self.send_flags);
         let name = to.as_ref().map_or((std::ptr::null(), 0), |to| (to.as_ptr().cast(), to.len() as usize));
         let message = Message::new(name, buffer.place());
-        let kind = Kind::SendMessage(SendMessage::new(Rc::clone(self.hold.socket()), message, buffer, to, flags));
+        let kind =
+            Kind::SendMessage(SendMessage { socket: Rc::clone(self.hold.socket()), message, buffer, _to: to, flags });
         let (result, buffer) = match self.hold.context.start(kind) {
             Ok(ticket) => ticket.await,
             Err((error, kind)) => (Err(error), kind.into_buffer()),
@@ -153,6 +154,6 @@ fn receive(context: &Context, socket: &Rc<Socket<Arrived>>, room: Option<usize>)
         let (head, bytes) = memory.split_at_mut(HEAD);
         Message::new((head[LENGTHS..].as_mut_ptr(), NAME_SIZE), (bytes.as_mut_ptr(), bytes.len()))
     });
-    let kind = Kind::Datagrams(Receive::new(Rc::clone(socket), message, memory));
+    let kind = Kind::Datagrams(Receive { socket: Rc::clone(socket), message, memory });
     context.begin(kind);
 }

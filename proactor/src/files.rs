@@ -88,7 +88,7 @@ impl File {
         if i64::try_from(offset).is_err() {
             return (Err(io::Error::new(io::ErrorKind::InvalidInput, "an offset beyond i64::MAX")), buf);
         }
-        let request = |buf| FileRequest::new(Rc::clone(&self.file), work(buf, offset));
+        let request = |buf| FileRequest { file: Rc::clone(&self.file), work: work(buf, offset) };
         self.context.transfer(buf, |buf| buf.bytes().len(), |buf| Kind::File(request(buf))).await
     }
 }
@@ -114,7 +114,7 @@ impl RandomAccess for File {
     }
 
     async fn sync(&self) -> io::Result<()> {
-        let request = FileRequest::new(Rc::clone(&self.file), Work::Sync);
+        let request = FileRequest { file: Rc::clone(&self.file), work: Work::Sync };
         let ticket = self.context.start(Kind::File(request)).map_err(|(error, _)| error)?;
         ticket.await.0.map(drop)
     }

@@ -126,7 +126,7 @@ impl StreamSocket {
     }
 
     fn reading<B: IoBufMut>(&self, buf: B) -> Kind {
-        Kind::Read(Read::new(Rc::clone(self.hold.socket()), Buffer::to_receive(buf)))
+        Kind::Read(Read { socket: Rc::clone(self.hold.socket()), buffer: Buffer::to_receive(buf) })
     }
 
     /// A send of the whole, or of some.
@@ -265,7 +265,7 @@ fn fill_stream(context: &Context, socket: &Rc<Socket<Chunk>>) {
     let again = can_repeat && context.pool.has_room(Group::Streams);
     let socket_of_operation = Rc::clone(socket);
     let kind = if again {
-        Kind::RecvMultishot(RecvMultishot::new(socket_of_operation))
+        Kind::RecvMultishot(RecvMultishot { socket: socket_of_operation })
     } else {
         count(&mut operations.stats.pool_misses);
         let size = if can_repeat { MISS_SIZE } else { OWN_SIZE };
@@ -289,6 +289,6 @@ fn accept_ahead(context: &Context, socket: &Rc<Socket<OwnedFd>>) {
 }
 
 fn accept(context: &Context, socket: &Rc<Socket<OwnedFd>>, is_multishot: bool) {
-    let kind = Kind::Accept(Accept::new(Rc::clone(socket), is_multishot));
+    let kind = Kind::Accept(Accept { socket: Rc::clone(socket), is_multishot });
     context.begin(kind);
 }

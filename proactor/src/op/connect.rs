@@ -13,15 +13,11 @@ use crate::socket::{ACCEPT_CAP, Socket, Stock};
 
 /// Accepts again and again, or once.
 pub(crate) struct Accept {
-    pub(super) socket: Rc<Socket<OwnedFd>>,
-    is_multishot: bool,
+    pub(crate) socket: Rc<Socket<OwnedFd>>,
+    pub(crate) is_multishot: bool,
 }
 
 impl Accept {
-    pub(crate) fn new(socket: Rc<Socket<OwnedFd>>, is_multishot: bool) -> Accept {
-        Accept { socket, is_multishot }
-    }
-
     pub(super) fn entry(&self) -> squeue::Entry {
         let (fd, flags) = (self.socket.entry_fd(), libc::SOCK_CLOEXEC);
         if self.is_multishot {

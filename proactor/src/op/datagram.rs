@@ -27,26 +27,22 @@ pub(crate) type Arrived = Datagram<Chunk, SockAddr>;
 /// Receives, again and again or once, into memory of its own.
 pub(crate) struct Receive {
     pub(crate) socket: Rc<Socket<Arrived>>,
-    message: Rc<Message>,
+    pub(crate) message: Rc<Message>,
     /// `None` where the kernel picks the buffer, or when this has been filled.
-    memory: Option<Vec<u8>>,
+    pub(crate) memory: Option<Vec<u8>>,
 }
 
 /// Sends a datagram.
 pub(crate) struct SendMessage {
     pub(crate) socket: Rc<Socket<Arrived>>,
-    message: Rc<Message>,
+    pub(crate) message: Rc<Message>,
     pub(crate) buffer: Buffer,
     /// The message points to it.
-    _to: Option<Box<SockAddr>>,
-    flags: u32,
+    pub(crate) _to: Option<Box<SockAddr>>,
+    pub(crate) flags: u32,
 }
 
 impl Receive {
-    pub(crate) fn new(socket: Rc<Socket<Arrived>>, message: Rc<Message>, memory: Option<Vec<u8>>) -> Receive {
-        Receive { socket, message, memory }
-    }
-
     /// The submission.
     pub(crate) fn entry(&self) -> squeue::Entry {
         let (fd, message, flags) = (self.socket.entry_fd(), self.message.as_ptr(), libc::MSG_TRUNC.unsigned_abs());
@@ -92,16 +88,6 @@ fn behead(mut chunk: Chunk) -> Arrived {
 }
 
 impl SendMessage {
-    pub(crate) fn new(
-        socket: Rc<Socket<Arrived>>,
-        message: Rc<Message>,
-        buffer: Buffer,
-        to: Option<Box<SockAddr>>,
-        flags: u32,
-    ) -> SendMessage {
-        SendMessage { socket, message, buffer, _to: to, flags }
-    }
-
     /// The submission.
     pub(crate) fn entry(&self) -> squeue::Entry {
         opcode::SendMsg::new(self.socket.entry_fd(), self.message.as_ptr()).flags(self.flags).build()

@@ -9,8 +9,8 @@ use crate::buffer::{Buffer, clamp};
 
 /// What the kernel is to do with a file, and all that belongs to it while it does.
 pub(crate) struct FileRequest {
-    file: Rc<std::fs::File>,
-    work: Work,
+    pub(crate) file: Rc<std::fs::File>,
+    pub(crate) work: Work,
 }
 
 /// A buffer with its offset in the file.
@@ -21,10 +21,6 @@ pub(crate) enum Work {
 }
 
 impl FileRequest {
-    pub(crate) fn new(file: Rc<std::fs::File>, work: Work) -> FileRequest {
-        FileRequest { file, work }
-    }
-
     /// The submission.
     pub(crate) fn entry(&mut self) -> squeue::Entry {
         let fd = types::Fd(self.fd());

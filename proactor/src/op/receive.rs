@@ -14,14 +14,10 @@ use crate::socket::{CHUNK_CAP, Socket, Stock};
 
 /// Receives again and again, into blocks of the pool.
 pub(crate) struct RecvMultishot {
-    pub(super) socket: Rc<Socket<Chunk>>,
+    pub(crate) socket: Rc<Socket<Chunk>>,
 }
 
 impl RecvMultishot {
-    pub(crate) fn new(socket: Rc<Socket<Chunk>>) -> RecvMultishot {
-        RecvMultishot { socket }
-    }
-
     pub(super) fn entry(&self) -> squeue::Entry {
         opcode::RecvMulti::new(self.socket.entry_fd(), Group::Streams as u16).build()
     }
@@ -43,7 +39,7 @@ impl RecvMultishot {
 
 /// Receives once, into memory of its own.
 pub(crate) struct RecvOnce {
-    pub(super) socket: Rc<Socket<Chunk>>,
+    pub(crate) socket: Rc<Socket<Chunk>>,
     /// `None` when it has been filled.
     memory: Option<Vec<u8>>,
 }
@@ -74,15 +70,11 @@ impl RecvOnce {
 
 /// Receives once, into the program's buffer.
 pub(crate) struct Read {
-    pub(super) socket: Rc<Socket<Chunk>>,
-    pub(super) buffer: Buffer,
+    pub(crate) socket: Rc<Socket<Chunk>>,
+    pub(crate) buffer: Buffer,
 }
 
 impl Read {
-    pub(crate) fn new(socket: Rc<Socket<Chunk>>, buffer: Buffer) -> Read {
-        Read { socket, buffer }
-    }
-
     pub(super) fn entry(&mut self) -> squeue::Entry {
         receive(&self.socket, self.buffer.place())
     }

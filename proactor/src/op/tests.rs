@@ -87,7 +87,7 @@ fn slots() -> Slots {
 }
 
 fn read(socket: &Rc<Socket<Chunk>>, watch: &Watch, len: usize) -> Kind {
-    Kind::Read(Read::new(Rc::clone(socket), Buffer::to_receive(watch.buffer(len))))
+    Kind::Read(Read { socket: Rc::clone(socket), buffer: Buffer::to_receive(watch.buffer(len)) })
 }
 
 fn send(socket: &Rc<Socket<Chunk>>, watch: &Watch, len: usize, is_quiet: bool) -> Kind {
@@ -157,7 +157,7 @@ fn a_read_that_is_over_and_then_dropped_gives_its_bytes_back() {
 #[test]
 fn a_multishot_goes_on_after_more_and_ends_once() {
     let (mut slots, socket, mut fired) = (slots(), socket::<OwnedFd>(), Fired::default());
-    let key = slots.insert(Kind::Accept(Accept::new(Rc::clone(&socket), true)));
+    let key = slots.insert(Kind::Accept(Accept { socket: Rc::clone(&socket), is_multishot: true }));
     slots.launch(key).unwrap();
     let accepted = std::os::fd::IntoRawFd::into_raw_fd(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
     assert_eq!(slots.complete(Completion::for_test(key, accepted, MORE), &mut fired), Next::Nothing);
@@ -426,7 +426,7 @@ fn a_picked_buffer_is_taken_once() {
     let pool = pool(false);
     assert!(pool.has_room(Group::Streams));
     let (mut slots, socket, mut fired) = (Slots::new(Rc::clone(&pool)), socket(), Fired::default());
-    let key = slots.insert(Kind::RecvMultishot(RecvMultishot::new(Rc::clone(&socket))));
+    let key = slots.insert(Kind::RecvMultishot(RecvMultishot { socket: Rc::clone(&socket) }));
     slots.launch(key).unwrap();
     let picked = |result| Completion::for_test(key, result, MORE | BUFFER | 5 << 16);
     for _ in 0..2 {
@@ -446,7 +446,7 @@ fn a_block_is_shared_by_the_receives_that_fill_it() {
     let (mut slots, mut fired) = (Slots::new(Rc::clone(&pool)), Fired::default());
     let sockets = [socket(), socket()];
     let keys =
-        sockets.each_ref().map(|socket| slots.insert(Kind::RecvMultishot(RecvMultishot::new(Rc::clone(socket)))));
+        sockets.each_ref().map(|socket| slots.insert(Kind::RecvMultishot(RecvMultishot { socket: Rc::clone(socket) })));
     assert!(keys.iter().all(|key| slots.launch(*key).is_some()));
     let mut place = 0;
     let mut arrive = |slots: &mut Slots, at: usize, len: usize| {
