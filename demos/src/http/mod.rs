@@ -17,7 +17,7 @@
 //! | `response.rs` | what goes back |
 //! | `patience.rs` | deadlines: one timer per connection |
 //! | `input.rs`, `site.rs` | where the bytes lie; what connections share |
-//! | `limits.rs`, `args.rs` | the bounds of everything, and those a user can set |
+//! | `limits.rs` | the bounds of everything |
 //!
 //! # What it speaks
 //!
@@ -31,13 +31,8 @@
 //! answered is answered to its end, with `Connection: close`. It is up to the caller to give up on
 //! connections that take too long: dropping the future closes the connection.
 
-mod args;
-#[cfg(test)]
-mod behaviour;
 mod body;
 mod connection;
-#[cfg(test)]
-mod corpus;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -47,11 +42,10 @@ mod patience;
 mod request;
 mod response;
 mod routes;
-#[cfg(test)]
-mod simulation;
 mod site;
+#[cfg(test)]
+mod tests;
 
-pub use args::HttpArgs;
 pub use connection::connection;
 pub use limits::Limits;
 pub use site::Site;

@@ -27,10 +27,10 @@ use crate::http::{
 };
 use crate::serve::LAST_CALL;
 
-use super::Proxy;
 use super::idle::{Chunk, Link};
 use super::reply::{Asked, CHUNK_HEAD, LAST_CHUNK, Reply, Taken, end_chunk, take_reply};
 use super::request::Ask;
+use super::shared::Proxy;
 
 /// How answers of the proxy's own begin, up to the content type's value.
 const STAMP: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: ";
