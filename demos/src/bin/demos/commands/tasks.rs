@@ -11,11 +11,11 @@ use clap::{Args, ValueEnum};
 use demos::plot::{Axis, Bar, Bars, Destination, Kind, Page, Plot, Table, grouped, short};
 use demos::tasks::{self, Figures};
 use executor::Runtime;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 
 use crate::args::EngineArgs;
 use crate::engine::{self, Engine, Program};
+use crate::load::cores;
 use crate::load::figures::build_note;
 use crate::{descriptors, output};
 
@@ -110,7 +110,9 @@ impl Program for Crowd {
 
 fn compare(args: &TasksArgs) -> anyhow::Result<()> {
     let html = args.html.as_deref().map(Destination::open).transpose()?;
-    keep_to_one_core();
+    // A switch from one processor to another would cost what waking a sleeping processor costs. The processes that are
+    // started inherit it.
+    cores::keep_to_last();
     let mut subjects = Vec::new();
     let (mut engines, mut notes) = (args.engine.on.map_or(Engine::ALL.to_vec(), |engine| vec![engine]), Vec::new());
     engines.retain(|engine| match engine.check() {
@@ -138,17 +140,6 @@ fn compare(args: &TasksArgs) -> anyhow::Result<()> {
         file.write(&page.html()).context("cannot write the file given with --html")?;
     }
     Ok(())
-}
-
-/// A switch from one processor to another would cost what waking a sleeping processor costs. The processes that are
-/// started inherit it. It may be forbidden, and then they stay anywhere.
-fn keep_to_one_core() {
-    let Ok(allowed) = sched_getaffinity(None) else { return };
-    if let Some(core) = (0..CpuSet::MAX_CPU).rev().find(|core| allowed.is_set(*core)) {
-        let mut one = CpuSet::new();
-        one.set(core);
-        let _ = sched_setaffinity(None, &one);
-    }
 }
 
 /// Measures in a process that has done nothing else.

@@ -10,15 +10,8 @@ pub struct Cores(Option<(CpuSet, CpuSet)>);
 impl Cores {
     /// The first and the last of those this process may use.
     pub fn new() -> Cores {
-        let Ok(allowed) = sched_getaffinity(None) else { return Cores(None) };
-        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-        let only = |core| {
-            let mut set = CpuSet::new();
-            set.set(core);
-            set
-        };
-        let pair = cores.next().zip(cores.next_back());
-        Cores(pair.map(|(client, servers)| (only(client), only(servers))))
+        let mut allowed = allowed();
+        Cores(allowed.next().zip(allowed.next_back()))
     }
 
     pub fn are_two(&self) -> bool {
@@ -34,10 +27,31 @@ impl Cores {
         server
     }
 
-    /// It may be forbidden, and then everybody stays anywhere.
     fn go(&self, to: impl Fn(&(CpuSet, CpuSet)) -> &CpuSet) {
         if let Some(cores) = &self.0 {
-            let _ = sched_setaffinity(None, to(cores));
+            keep_to(to(cores));
         }
     }
+}
+
+/// Keeps this process on the last of the processors it may use.
+pub fn keep_to_last() {
+    if let Some(core) = allowed().next_back() {
+        keep_to(&core);
+    }
+}
+
+/// The processors this process may use, each alone.
+fn allowed() -> impl DoubleEndedIterator<Item = CpuSet> {
+    let allowed = sched_getaffinity(None).unwrap_or_default();
+    (0..CpuSet::MAX_CPU).filter(move |core| allowed.is_set(*core)).map(|core| {
+        let mut only = CpuSet::new();
+        only.set(core);
+        only
+    })
+}
+
+/// It may be forbidden, and then this process stays anywhere.
+fn keep_to(cores: &CpuSet) {
+    let _ = sched_setaffinity(None, cores);
 }
