@@ -15,8 +15,9 @@
 //! | `request.rs`, `body.rs` | what a request is, and where it ends: pure functions over bytes |
 //! | `routes.rs`, `files.rs` | what is served |
 //! | `response.rs` | what goes back |
+//! | `requests.rs`, `input.rs` | the receiving side: waiting for the next request, and where its bytes lie |
 //! | `patience.rs` | deadlines: one timer per connection |
-//! | `input.rs`, `site.rs` | where the bytes lie; what connections share |
+//! | `site.rs` | what connections share |
 //! | `limits.rs` | the bounds of everything |
 //!
 //! # What it speaks
@@ -40,6 +41,7 @@ mod input;
 pub mod limits;
 mod patience;
 mod request;
+mod requests;
 mod response;
 mod routes;
 mod site;
@@ -55,4 +57,5 @@ pub(crate) use body::Body;
 pub(crate) use input::Input;
 pub(crate) use patience::{Patience, Until, Waited};
 pub(crate) use request::{Framing, Method, Parsed, Request, content_length, parse};
+pub(crate) use requests::{End, Requests};
 pub(crate) use response::{Persistence, Response, Status};

@@ -28,16 +28,18 @@
 //! # Reading order
 //!
 //! `balance.rs` (who is next), `servers.rs` (who is in), `shared.rs` (what connections share), `health.rs` (who checks),
-//! `relay.rs` (bytes), then HTTP: `exchange.rs` (the life of a connection), `request.rs`, `reply.rs` (heads), `idle.rs`
-//! (connections that are kept).
+//! `relay.rs` (bytes), then HTTP: `exchange.rs` (the life of a connection), `sending.rs`, `passing.rs` (bodies, there and
+//! back), `request.rs`, `reply.rs` (heads), `idle.rs` (connections that are kept).
 
 mod balance;
 mod exchange;
 mod health;
 mod idle;
+mod passing;
 mod relay;
 mod reply;
 mod request;
+mod sending;
 mod servers;
 mod settings;
 mod shared;

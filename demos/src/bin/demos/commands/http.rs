@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use demos::http::limits::{BODY, HEADER_TIMEOUT, IDLE_TIMEOUT, REQUESTS, STALL_TIMEOUT};
 use demos::http::{Limits, Site};
-use executor::Runtime;
+use executor::{Files, Net};
 
 use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
 use crate::server;
@@ -105,6 +105,8 @@ fn some_seconds(text: &str) -> Result<f64, String> {
 pub fn run(args: HttpCommand) -> anyhow::Result<()> {
     server::run_on_workers(args.engine.on, &args.server, &args.workers, || {
         let site = args.http.site().context("cannot open the directory given with --root")?;
+        // Its ring takes no files then.
+        let site = if args.server.sandbox { site.reading_in_threads() } else { site };
         Ok(Http { site: Rc::new(site) })
     })
 }
@@ -114,7 +116,7 @@ struct Http {
 }
 
 impl server::Service for Http {
-    async fn connection<R: Runtime>(http: Rc<Self>, rt: R, stream: R::Stream) {
+    async fn connection<R: Net + Files>(http: Rc<Self>, rt: R, stream: R::Stream) {
         demos::http::connection(rt, stream, Rc::clone(&http.site)).await;
     }
 }
