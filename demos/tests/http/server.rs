@@ -201,3 +201,16 @@ async fn serve<R: Files>(rt: R, site: Rc<Site>, ready: mpsc::Sender<(SocketAddr,
         ended.unwrap();
     }
 }
+
+/// Writes until the other side takes no more, or ends it.
+pub fn write_until_it_stops(stream: &mut TcpStream, bytes: &[u8], most: usize) -> usize {
+    stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut written = 0;
+    while written < most {
+        match stream.write(bytes) {
+            Ok(count) => written += count,
+            Err(_) => break,
+        }
+    }
+    written
+}
