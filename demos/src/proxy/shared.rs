@@ -22,7 +22,7 @@ pub struct Proxy<R: Runtime> {
 }
 
 impl<R: Runtime> Proxy<R> {
-    /// A proxy without anybody who checks its servers.
+    /// A proxy whose servers are not checked yet.
     pub(super) fn unchecked(targets: &[Target], settings: Settings, observer: impl Fn(&Event) + 'static) -> Proxy<R> {
         let settings = Settings { http: settings.http.map(Limits::bounded), ..settings };
         Proxy {
