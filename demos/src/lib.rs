@@ -20,6 +20,8 @@
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
 //! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!
+//! The command line, and what only the binary needs, is in `src/bin/demos`.
+//!
 //! Nothing that serves names an engine, or asks the system for sockets or timers: all comes from the
 //! [`executor::Runtime`] that is passed in.
 

@@ -39,9 +39,10 @@ use futures_lite::future::or;
 /// a part back for a delayed acknowledgement (40 ms). Unnoticeable for who waits for the exit.
 pub const LAST_CALL: Duration = Duration::from_millis(60);
 
-/// How long [`linger`] waits for the peer at most, and how many of its bytes it takes.
+/// How long [`linger`] should wait for the peer, and how many of its bytes it should take, where nothing else is said.
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 64 * 1024;
+/// See [`LINGER_TIME`].
+pub const LINGER_BYTES: usize = 64 * 1024;
 
 /// Connections accepted before the tasks get their turn: a flood of newcomers does not keep those who
 /// are already there waiting.
@@ -147,19 +148,19 @@ pub async fn unless_stopping<R: Runtime, T>(rt: &R, next: impl Future<Output = T
     Box::pin(rt.timeout(LAST_CALL, next)).await.ok()
 }
 
-/// Reads on, in vain and for a moment, after the last words to a peer who is still talking. A connection that is closed
-/// with bytes nobody has read is reset, and a reset can overtake the last words.
-pub async fn linger<R: Runtime, S: Reader>(rt: &R, reader: &mut S) {
+/// Reads on, in vain and for some `time`, after the last words to a peer who is still talking. A connection that is closed
+/// with bytes nobody has read is reset, and a reset can overtake the last words. The time ends early after so many `bytes`.
+pub async fn linger<R: Runtime, S: Reader>(rt: &R, reader: &mut S, time: Duration, bytes: usize) {
     let reading = async {
-        let mut left = LINGER_BYTES;
-        while let Ok(chunk) = reader.recv().await {
-            left = left.saturating_sub(chunk.bytes().len());
-            if chunk.bytes().is_empty() || left == 0 {
-                return;
+        let mut left = bytes;
+        while left > 0 {
+            match reader.recv().await {
+                Ok(chunk) if !chunk.bytes().is_empty() => left = left.saturating_sub(chunk.bytes().len()),
+                _ => return,
             }
         }
     };
-    let _ = rt.timeout(LINGER_TIME, reading).await;
+    let _ = rt.timeout(time, reading).await;
 }
 
 /// The connections that are here.

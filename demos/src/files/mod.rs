@@ -43,7 +43,7 @@ mod peer;
 mod receive;
 mod send;
 #[cfg(test)]
-mod simulation;
+mod tests;
 
 pub use folder::Folder;
 pub use message::{LONGEST_MESSAGE, Offer};

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use executor::{Runtime, Stream};
 
 use super::{Codec, FrameError, FrameWriter, Frames, Method};
-use crate::serve::{LINGER_TIME, linger, unless_stopping};
+use crate::serve::{LINGER_BYTES, LINGER_TIME, linger, unless_stopping};
 
 /// Turns messages round until the peer ends its side, breaks a rule (which it is told, and its connection ends), or
 /// the runtime is stopped. The limit of their length, or the length itself, is `len`.
@@ -32,7 +32,7 @@ pub async fn connection<R: Runtime>(
     }
     answers.shutdown().await?;
     if is_refused {
-        linger(&rt, &mut frames.into_reader()).await;
+        linger(&rt, &mut frames.into_reader(), LINGER_TIME, LINGER_BYTES).await;
     }
     result
 }

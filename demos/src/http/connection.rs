@@ -22,27 +22,25 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::io::Read;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
 
-use executor::{IoBuf, Reader, Runtime, Writer};
+use executor::{Files, IoBuf, Writer};
 
-use crate::serve::LAST_CALL;
+use crate::serve::linger;
 
 use super::body::Body;
-use super::files::OpenFile;
-use super::input::Input;
+use super::files::{Content, OpenFile};
 use super::patience::{Patience, Until, Waited};
 use super::request::{Framing, Parsed, Request, parse};
+use super::requests::{Arrival, End, Requests};
 use super::response::{Persistence, Response, Status};
 use super::routes::{Answer, answer};
 use super::site::Site;
 
 /// How much of a file is in memory at once.
-const FILE_CHUNK: usize = 16 * 1024;
+const FILE_CHUNK: u64 = 16 * 1024;
 /// A body longer than this is written from where it lies, not copied behind its head.
 const COPIED_BODY: usize = 16 * 1024;
 
@@ -51,18 +49,14 @@ const COPIED_BODY: usize = 16 * 1024;
 /// # Cancel safety
 /// Dropping this future closes the connection.
 #[expect(clippy::manual_async_fn, reason = "an async fn keeps what it moves in its future twice")]
-pub fn connection<R: Runtime>(rt: R, mut stream: R::Stream, site: Rc<Site>) -> impl Future<Output = ()> {
+pub fn connection<R: Files>(rt: R, mut stream: R::Stream, site: Rc<Site>) -> impl Future<Output = ()> {
     async move {
         let stopped = pin!(rt.stopped());
-        let accepted = rt.now();
         let mut connection = Connection {
             rt: &rt,
-            stream: &mut stream,
             site: &site,
-            patience: Patience::new(&rt, stopped),
-            input: Input::new(),
+            requests: Requests::new(&mut stream, Patience::new(&rt, stopped)),
             out: Vec::new(),
-            head_since: Some(accepted),
             served: 0,
         };
         let ControlFlow::Break(end) = connection.serve().await;
@@ -72,39 +66,13 @@ pub fn connection<R: Runtime>(rt: R, mut stream: R::Stream, site: Rc<Site>) -> i
     }
 }
 
-type Chunk<R> = <<R as Runtime>::Stream as Reader>::Chunk;
-
-struct Connection<'a, R: Runtime> {
+struct Connection<'a, R: Files> {
     rt: &'a R,
-    stream: &'a mut R::Stream,
     site: &'a Site,
-    patience: Patience<'a, R>,
-    input: Input<Chunk<R>>,
+    requests: Requests<'a, R, R::Stream>,
     /// Responses that are still to be written.
     out: Vec<u8>,
-    /// Since when the client owes us a head: the accept, or the first byte of the next request.
-    head_since: Option<Instant>,
     served: u64,
-}
-
-/// What came of waiting for input.
-enum Arrival<C> {
-    Bytes(C),
-    /// The client ended its side.
-    End,
-    TimedOut,
-    /// The runtime stops.
-    Stop,
-    Failed,
-}
-
-/// How a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// There is nobody to be kind to.
-    Now,
-    /// The client may be sending still, and should get the last response nevertheless.
-    Linger,
 }
 
 /// What is to be done after all that could be done at once.
@@ -134,11 +102,11 @@ struct Exchange {
     expects_continue: bool,
 }
 
-impl<R: Runtime> Connection<'_, R> {
+impl<R: Files> Connection<'_, R> {
     /// Goes on until something ends it.
     async fn serve(&mut self) -> ControlFlow<End, Infallible> {
         loop {
-            let is_stopping = self.patience.is_stopping().await;
+            let is_stopping = self.requests.patience.is_stopping().await;
             match self.answer_buffered(is_stopping) {
                 Next::Receive => {
                     self.write_out().await?;
@@ -146,7 +114,7 @@ impl<R: Runtime> Connection<'_, R> {
                 }
                 Next::Write => {
                     self.write_out().await?;
-                    self.patience.yield_now().await;
+                    self.requests.patience.yield_now().await;
                 }
                 Next::Work(work) => Box::pin(self.work(work)).await?,
                 Next::Close => {
@@ -160,13 +128,13 @@ impl<R: Runtime> Connection<'_, R> {
     /// Answers the requests that are there as a whole.
     fn answer_buffered(&mut self, is_stopping: bool) -> Next {
         loop {
-            if self.input.is_empty() {
+            if self.requests.input.is_empty() {
                 return Next::Receive;
             }
             if self.out.len() > self.site.limits.pending_output {
                 return Next::Write;
             }
-            let request = match parse(self.input.bytes(), &self.site.limits) {
+            let request = match parse(self.requests.input.bytes(), &self.site.limits) {
                 Parsed::Partial => return Next::Receive,
                 Parsed::Refused(status) => return self.refuse(status),
                 Parsed::Complete(request) => request,
@@ -174,8 +142,7 @@ impl<R: Runtime> Connection<'_, R> {
             let answer = answer(&request, self.rt, self.site);
             let (exchange, framing) = (Exchange::new(&request), request.framing);
             let head_len = request.head_len;
-            self.input.consume(head_len);
-            self.head_since = None;
+            self.requests.consume_head(head_len);
             let response = match answer {
                 Answer::Now(response) if framing == Framing::None => response,
                 answer => match self.take_body(exchange, framing, answer) {
@@ -252,7 +219,7 @@ impl<R: Runtime> Connection<'_, R> {
             Persistence::Implied
         };
         self.prepare_out();
-        let stamp = self.site.stamp(self.patience.now());
+        let stamp = self.site.stamp(self.requests.patience.now());
         response.write_head(&mut self.out, &stamp, length, persistence);
         match persistence {
             Persistence::Close => ControlFlow::Break(()),
@@ -269,50 +236,17 @@ impl<R: Runtime> Connection<'_, R> {
 
     /// Waits for more of the next request.
     async fn receive(&mut self) -> ControlFlow<End> {
-        self.patience.be_fair().await;
-        self.input.release();
-        let is_idle = self.input.is_empty();
-        let limits = &self.site.limits;
-        let until = match self.head_since {
-            Some(since) => Until::At(since + limits.header_timeout),
-            None if is_idle => Until::After(limits.idle_timeout),
-            None => {
-                let since = self.patience.now();
-                self.head_since = Some(since);
-                Until::At(since + limits.header_timeout)
-            }
-        };
-        let mut arrival = self.recv(until, is_idle).await;
-        if let Arrival::Stop = arrival {
-            arrival = self.recv(Until::After(LAST_CALL), false).await;
-        }
-        match arrival {
-            Arrival::Bytes(chunk) => {
-                self.input.push(chunk);
-                ControlFlow::Continue(())
-            }
-            // The client may have closed its side only, and want to know.
-            Arrival::End if !is_idle => Box::pin(self.refuse_finally(Status::BadRequest, End::Now)).await,
-            Arrival::TimedOut if !is_idle => Box::pin(self.refuse_finally(Status::RequestTimeout, End::Linger)).await,
-            _ => ControlFlow::Break(End::Now),
+        match self.requests.receive_head(&self.site.limits).await {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(None) => ControlFlow::Break(End::Now),
+            Err(Some(status)) => Box::pin(self.refuse_finally(status)).await,
         }
     }
 
-    async fn recv(&mut self, until: Until, or_stop: bool) -> Arrival<Chunk<R>> {
-        let received = pin!(self.stream.recv());
-        match self.patience.wait(until, or_stop, received).await {
-            Waited::Done(Ok(chunk)) if chunk.bytes().is_empty() => Arrival::End,
-            Waited::Done(Ok(chunk)) => Arrival::Bytes(chunk),
-            Waited::TimedOut => Arrival::TimedOut,
-            Waited::Stopped => Arrival::Stop,
-            Waited::Done(Err(_)) => Arrival::Failed,
-        }
-    }
-
-    async fn refuse_finally(&mut self, status: Status, end: End) -> ControlFlow<End> {
+    async fn refuse_finally(&mut self, status: Status) -> ControlFlow<End> {
         self.refuse(status);
         self.write_out().await?;
-        ControlFlow::Break(end)
+        ControlFlow::Break(End::Linger)
     }
 
     /// Writes what is pending. It may take long, if only it goes on.
@@ -320,12 +254,12 @@ impl<R: Runtime> Connection<'_, R> {
         if self.out.is_empty() {
             return ControlFlow::Continue(());
         }
-        self.input.release();
+        self.requests.input.release();
         let len = self.out.len();
         let until = Until::After(self.site.limits.stall_timeout);
         let (count, out) = {
-            let write = pin!(self.stream.write(std::mem::take(&mut self.out)));
-            match self.patience.wait(until, false, write).await {
+            let write = pin!(self.requests.stream.write(std::mem::take(&mut self.out)));
+            match self.requests.patience.wait(until, false, write).await {
                 Waited::Done((Ok(count), out)) => (count, out),
                 _ => return ControlFlow::Break(End::Now),
             }
@@ -344,8 +278,8 @@ impl<R: Runtime> Connection<'_, R> {
         while written < len {
             let until = Until::After(self.site.limits.stall_timeout);
             let rest = std::mem::take(&mut self.out).slice(written..len);
-            let write = pin!(self.stream.write(rest));
-            match self.patience.wait(until, false, write).await {
+            let write = pin!(self.requests.stream.write(rest));
+            match self.requests.patience.wait(until, false, write).await {
                 Waited::Done((Ok(count @ 1..), rest)) => {
                     written += count;
                     self.out = rest.into_inner();
@@ -366,14 +300,14 @@ impl<R: Runtime> Connection<'_, R> {
             Answer::File(file) => return self.send_file(exchange, file).await,
             Answer::Later(duration, response) => {
                 self.write_out().await?;
-                self.patience.sleep(duration).await;
+                self.requests.patience.sleep(duration).await;
                 response
             }
             Answer::Now(response) => response,
             // `Work::answer` has turned it into a response.
             Answer::Echo(_) => return ControlFlow::Break(End::Now),
         };
-        let is_stopping = self.patience.is_stopping().await;
+        let is_stopping = self.requests.patience.is_stopping().await;
         let flow = if response.body.len() <= COPIED_BODY {
             self.respond(exchange, &response, is_stopping)
         } else {
@@ -392,27 +326,26 @@ impl<R: Runtime> Connection<'_, R> {
     }
 
     async fn receive_body(&mut self, work: &mut Work) -> ControlFlow<End> {
-        if work.exchange.expects_continue && self.input.is_empty() {
+        if work.exchange.expects_continue && self.requests.input.is_empty() {
             self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         self.write_out().await?;
-        let start = self.patience.now();
+        let start = self.requests.patience.now();
         loop {
-            self.patience.be_fair().await;
+            self.requests.patience.be_fair().await;
             let limits = &self.site.limits;
-            let stalls = self.patience.now() + limits.stall_timeout;
+            let stalls = self.requests.patience.now() + limits.stall_timeout;
             let until = Until::At(stalls.min(start + limits.body_time(work.body.received())));
-            let chunk = match self.recv(until, false).await {
-                Arrival::Bytes(chunk) => chunk,
-                Arrival::End => return self.refuse_finally(Status::BadRequest, End::Now).await,
-                Arrival::TimedOut => return self.refuse_finally(Status::RequestTimeout, End::Linger).await,
-                Arrival::Stop | Arrival::Failed => return ControlFlow::Break(End::Now),
-            };
-            self.input.push(chunk);
+            match self.requests.receive(until, false).await {
+                Arrival::Bytes => {}
+                Arrival::End => return self.refuse_finally(Status::BadRequest).await,
+                Arrival::TimedOut => return self.refuse_finally(Status::RequestTimeout).await,
+                Arrival::Stopped | Arrival::Failed => return ControlFlow::Break(End::Now),
+            }
             match work.take_body(self) {
                 Ok(true) => return ControlFlow::Continue(()),
                 Ok(false) => {}
-                Err(status) => return self.refuse_finally(status, End::Linger).await,
+                Err(status) => return self.refuse_finally(status).await,
             }
         }
     }
@@ -436,39 +369,38 @@ impl<R: Runtime> Connection<'_, R> {
     async fn send_file(&mut self, exchange: Exchange, opened: OpenFile) -> ControlFlow<End> {
         let OpenFile { file, len, content_type } = opened;
         let response = Response { nosniff: true, ..Response::new(content_type, Cow::Borrowed(&[][..])) };
-        let is_stopping = self.patience.is_stopping().await;
+        let is_stopping = self.requests.patience.is_stopping().await;
         let flow = self.write_head(exchange, &response, len, is_stopping);
-        let mut left = if exchange.is_head { 0 } else { len };
-        while left > 0 {
-            let count = left.min(FILE_CHUNK as u64);
+        let Ok(content) = Content::new(self.rt, file, self.site.reads_in_threads) else {
+            return ControlFlow::Break(End::Now);
+        };
+        let (mut sent, len) = (0, if exchange.is_head { 0 } else { len });
+        while sent < len {
+            let count = (len - sent).min(FILE_CHUNK);
             self.prepare_out();
-            self.out.reserve(FILE_CHUNK);
-            let read = (&file).take(count).read_to_end(&mut self.out);
-            if read.ok() != usize::try_from(count).ok() {
+            let (site, content, out) = (self.site, &content, std::mem::take(&mut self.out));
+            let read = pin!(async move {
+                let _turn = site.reads.acquire().await;
+                content.append(sent, count as usize, out).await
+            });
+            let until = Until::After(self.site.limits.stall_timeout);
+            match self.requests.patience.wait(until, false, read).await {
+                Waited::Done(Ok(out)) => self.out = out,
                 // It has become shorter, or can't be read: the promised length can't be kept.
-                return ControlFlow::Break(End::Now);
+                _ => return ControlFlow::Break(End::Now),
             }
-            left -= count;
+            sent += count;
             self.write_out().await?;
-            self.patience.yield_now().await;
+            self.requests.patience.yield_now().await;
         }
         self.end_after(flow).await
     }
 
-    /// Closes so that the client gets the last response: no more output, and its input is read for a
-    /// while, because closing on unread input makes the kernel send a reset.
+    /// Closes so that the client gets the last response: no more output, and its input is read for a while.
     async fn linger(&mut self) {
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let limits = &self.site.limits;
-        let until = Until::At(self.patience.now() + limits.linger_timeout);
-        let mut left = limits.linger_bytes;
-        while left > 0 {
-            match self.recv(until, false).await {
-                Arrival::Bytes(chunk) => left = left.saturating_sub(chunk.bytes().len()),
-                _ => return,
-            }
+        if self.requests.stream.shutdown().await.is_ok() {
+            let limits = &self.site.limits;
+            linger(self.rt, self.requests.stream, limits.linger_timeout, limits.linger_bytes).await;
         }
     }
 }
@@ -491,10 +423,10 @@ impl Work {
     }
 
     /// Reads on in the body; whether that was all of it.
-    fn take_body<R: Runtime>(&mut self, connection: &mut Connection<'_, R>) -> Result<bool, Status> {
+    fn take_body<R: Files>(&mut self, connection: &mut Connection<'_, R>) -> Result<bool, Status> {
         let limits = &connection.site.limits;
-        let progress = self.body.decode(connection.input.bytes(), limits, self.kept.as_mut())?;
-        connection.input.consume(progress.consumed);
+        let progress = self.body.decode(connection.requests.input.bytes(), limits, self.kept.as_mut())?;
+        connection.requests.input.consume(progress.consumed);
         Ok(progress.is_done)
     }
 

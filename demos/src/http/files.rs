@@ -4,18 +4,21 @@
 //! `openat2` makes the kernel itself refuse any step out of the root, and any symbolic link, so that a
 //! mistake here, or somebody who moves directories meanwhile, opens nothing.
 //!
-//! The file is read with plain `read`, on the thread that runs everything else. epoll has no other way
-//! (a regular file is always "ready"), and mostly the bytes come out of the page cache at memory
-//! speed. A cold file on a slow disk makes all connections wait for it: a server that must not would
-//! read in other threads, or by io_uring alone.
+//! A file on a slow disk keeps only its own client waiting: its bytes are read as the runtime reads files, by threads
+//! beside epoll (for which a regular file is always "ready"), by the kernel with io_uring. A ring that is kept to
+//! sockets takes no files, so there the threads read, too. Opening a file does block the loop, for as long as the look at
+//! a few directories takes.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
+use executor::{Files, IoBuf, IoBufMut, RandomAccess};
 use percent_encoding::percent_decode_str;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
@@ -29,6 +32,50 @@ pub(crate) struct OpenFile {
     /// Its size when it was opened, which is what the client is promised.
     pub len: u64,
     pub content_type: HeaderValue,
+}
+
+/// A file while it is read.
+pub(crate) enum Content<R: Files> {
+    /// As the runtime does it.
+    Own(R::File),
+    /// By threads, whatever the runtime does.
+    InThreads(R, Arc<File>),
+}
+
+impl<R: Files> Content<R> {
+    pub(crate) fn new(rt: &R, file: File, in_threads: bool) -> io::Result<Self> {
+        Ok(if in_threads {
+            Content::InThreads(rt.clone(), Arc::new(file))
+        } else {
+            Content::Own(rt.file_from_std(file)?)
+        })
+    }
+
+    /// Appends `count` bytes from `offset` on to `out`. It is an error if there are fewer.
+    pub(crate) async fn append(&self, offset: u64, count: usize, mut out: Vec<u8>) -> io::Result<Vec<u8>> {
+        let (start, end) = (out.len(), out.len() + count);
+        out.resize(end, 0);
+        let mut done = start;
+        while done < end {
+            let (rest, offset) = (out.slice(done..end), offset + (done - start) as u64);
+            let (read, rest) = match self {
+                Content::Own(file) => {
+                    let (read, rest) = file.read_at(rest, offset).await;
+                    (read?, rest)
+                }
+                Content::InThreads(rt, file) => {
+                    let (file, mut rest) = (Arc::clone(file), rest);
+                    rt.unblock_io(move || Ok((file.read_at(rest.bytes_mut(), offset)?, rest))).await?
+                }
+            };
+            out = rest.into_inner();
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            done += read;
+        }
+        Ok(out)
+    }
 }
 
 /// Opens the directory all paths start from.
@@ -208,6 +255,23 @@ mod tests {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let escape = openat2(&root, "../secret", OFlags::RDONLY, Mode::empty(), resolve);
         assert_eq!(escape.unwrap_err(), Errno::XDEV);
+    }
+
+    #[test]
+    fn a_file_is_read_beside_the_loop_and_one_that_is_too_short_is_an_error() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("a");
+        fs::write(&path, "0123456789").unwrap();
+        for in_threads in [false, true] {
+            let rt = reactor::Reactor::new().unwrap();
+            let content = Content::new(&rt, File::open(&path).unwrap(), in_threads).unwrap();
+            let (read, beyond) = rt.block_on(async {
+                (content.append(2, 3, b"ab".to_vec()).await, content.append(8, 3, Vec::new()).await)
+            });
+            assert_eq!(read.unwrap(), b"ab234");
+            assert_eq!(beyond.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert!(rt.stats().blocking.threads_now > 0, "no thread has read");
+        }
     }
 
     #[test]

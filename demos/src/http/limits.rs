@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::serve;
+
 /// Bytes of a request line, without its line end. More is answered 414.
 pub const REQUEST_LINE: usize = 8 * 1024;
 /// Bytes of all header lines with their line ends, without the empty line. More is answered 431.
@@ -36,9 +38,9 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REQUESTS: u64 = 10_000;
 /// Bytes read and thrown away after the last response, so that the client gets it: closing a socket
 /// with unread input sends a reset, which may overtake the response.
-pub const LINGER_BYTES: usize = 64 * 1024;
+pub const LINGER_BYTES: usize = serve::LINGER_BYTES;
 /// How long the same may take.
-pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+pub const LINGER_TIMEOUT: Duration = serve::LINGER_TIME;
 /// Bytes of responses to pipelined requests that are collected before they are written. No further
 /// request is looked at until they are.
 pub const PENDING_OUTPUT: usize = 64 * 1024;

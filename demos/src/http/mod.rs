@@ -15,9 +15,10 @@
 //! | `request.rs`, `body.rs` | what a request is, and where it ends: pure functions over bytes |
 //! | `routes.rs`, `files.rs` | what is served |
 //! | `response.rs` | what goes back |
+//! | `requests.rs`, `input.rs` | the receiving side: waiting for the next request, and where its bytes lie |
 //! | `patience.rs` | deadlines: one timer per connection |
-//! | `input.rs`, `site.rs` | where the bytes lie; what connections share |
-//! | `limits.rs`, `args.rs` | the bounds of everything, and those a user can set |
+//! | `site.rs` | what connections share |
+//! | `limits.rs` | the bounds of everything |
 //!
 //! # What it speaks
 //!
@@ -31,13 +32,8 @@
 //! answered is answered to its end, with `Connection: close`. It is up to the caller to give up on
 //! connections that take too long: dropping the future closes the connection.
 
-mod args;
-#[cfg(test)]
-mod behaviour;
 mod body;
 mod connection;
-#[cfg(test)]
-mod corpus;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -45,13 +41,13 @@ mod input;
 pub mod limits;
 mod patience;
 mod request;
+mod requests;
 mod response;
 mod routes;
-#[cfg(test)]
-mod simulation;
 mod site;
+#[cfg(test)]
+mod tests;
 
-pub use args::HttpArgs;
 pub use connection::connection;
 pub use limits::Limits;
 pub use site::Site;
@@ -61,4 +57,5 @@ pub(crate) use body::Body;
 pub(crate) use input::Input;
 pub(crate) use patience::{Patience, Until, Waited};
 pub(crate) use request::{Framing, Method, Parsed, Request, content_length, parse};
+pub(crate) use requests::{End, Requests};
 pub(crate) use response::{Persistence, Response, Status};

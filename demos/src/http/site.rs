@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use async_lock::Semaphore;
+
 use super::files;
 use super::limits::Limits;
 use super::response::OK_LINE;
@@ -15,6 +17,9 @@ use super::response::OK_LINE;
 pub struct Site {
     pub(crate) limits: Limits,
     pub(crate) root: Option<OwnedFd>,
+    pub(crate) reads_in_threads: bool,
+    /// A turn for each read of a file that may be under way.
+    pub(crate) reads: Semaphore,
     stamp: RefCell<Stamp>,
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -35,6 +40,9 @@ const SPARE_CAPACITY: usize = 20 * 1024;
 /// What a new buffer holds: a few small responses.
 const FIRST_CAPACITY: usize = 1024;
 
+/// Reads of files at the same time; more wait for their turn. Each may take a thread, and a few of them keep a disk busy.
+const READS_AT_ONCE: usize = 4;
+
 impl Site {
     /// A site within these limits, which serves the files below `root`, or none.
     ///
@@ -44,9 +52,18 @@ impl Site {
         Ok(Site {
             limits: limits.bounded(),
             root: root.map(files::open_root).transpose()?,
+            reads_in_threads: false,
+            reads: Semaphore::new(READS_AT_ONCE),
             stamp: RefCell::default(),
             spare: RefCell::default(),
         })
+    }
+
+    /// The same with files read by threads on every engine. It is for a ring that is kept to sockets (`proactor`'s
+    /// `Builder::sockets_only`), which refuses to read them.
+    #[must_use]
+    pub fn reading_in_threads(self) -> Site {
+        Site { reads_in_threads: true, ..self }
     }
 
     /// The status line of a good response, `Server` and `Date`, as of `now`, and the next header's name.

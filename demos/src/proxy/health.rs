@@ -10,8 +10,8 @@ use std::rc::Weak;
 use executor::{IoBuf, Reader, Runtime, Writer};
 use futures_lite::future::or;
 
-use super::Proxy;
 use super::reply::{Asked, Taken, take_reply};
+use super::shared::{Proxy, is_ours};
 
 /// Bytes of the head of an answer to a check, at most.
 const LONGEST_HEAD: usize = 16 * 1024;
@@ -28,7 +28,7 @@ pub(crate) async fn watch<R: Runtime>(rt: R, proxy: Weak<Proxy<R>>, server: usiz
             proxy.idle.sweep(&rt, server);
             match checked {
                 Ok(Ok(())) => proxy.servers.report(server, Ok(())),
-                Ok(Err(error)) if super::is_ours(&error) => {}
+                Ok(Err(error)) if is_ours(&error) => {}
                 Ok(Err(error)) => proxy.fail(server, error.to_string()),
                 Err(_) => proxy.fail(server, format!("no answer to a check within {:?}", settings.connect_timeout)),
             }

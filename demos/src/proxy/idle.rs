@@ -12,14 +12,15 @@ use super::servers::Place;
 
 /// The memory that a runtime's streams lend.
 pub(crate) type Chunk<R> = <<R as Runtime>::Stream as Reader>::Chunk;
-/// Both halves of a runtime's streams.
-pub(crate) type Halves<R> =
-    (<<R as Runtime>::Stream as Stream>::ReadHalf, <<R as Runtime>::Stream as Stream>::WriteHalf);
+/// The halves of a runtime's streams.
+pub(crate) type ReadHalf<R> = <<R as Runtime>::Stream as Stream>::ReadHalf;
+pub(crate) type WriteHalf<R> = <<R as Runtime>::Stream as Stream>::WriteHalf;
+pub(crate) type Halves<R> = (ReadHalf<R>, WriteHalf<R>);
 
 /// A connection to a server that is in use.
 pub(crate) struct Link<R: Runtime> {
-    pub(crate) reader: <R::Stream as Stream>::ReadHalf,
-    pub(crate) writer: <R::Stream as Stream>::WriteHalf,
+    pub(crate) reader: ReadHalf<R>,
+    pub(crate) writer: WriteHalf<R>,
     /// What has been received and not yet passed on.
     pub(crate) input: Input<Chunk<R>>,
     pub(crate) place: Place,

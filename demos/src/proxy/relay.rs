@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use executor::{IoBuf, Reader, Runtime, Stream, Writer};
 use futures_lite::future::{or, try_zip};
 
-use super::Proxy;
+use super::shared::Proxy;
 
 /// Joins a client with a server until both have said all, one of them fails, or both are silent for too long.
 ///

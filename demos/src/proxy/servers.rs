@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::str::FromStr;
 
-use super::Settings;
 use super::balance::Balance;
+use super::settings::Settings;
 
 /// Where a server is, and how much of the work it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ mod interface;
 mod server;
 mod show;
 #[cfg(test)]
-mod simulation;
+mod tests;
 mod wire;
 
 use std::rc::Rc;

@@ -9,7 +9,7 @@ mod server;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,7 +18,9 @@ use demos::http::Limits;
 use demos::http::limits::BODY;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use server::{Server, on_every_engine, read_response, read_to_end, read_to_end_or_reset, statuses};
+use server::{
+    Server, on_every_engine, read_response, read_to_end, read_to_end_or_reset, statuses, write_until_it_stops,
+};
 
 const GET: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
 const LAST: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -330,19 +332,6 @@ fn wait_until_alone(server: &Server) {
     while !server.talk(LAST.replace("/plaintext", "/stats")).contains("\"tasks_now\":1,") {
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// Writes until the other side takes no more, or ends it.
-fn write_until_it_stops(stream: &mut TcpStream, bytes: &[u8], most: usize) -> usize {
-    stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
-    let mut written = 0;
-    while written < most {
-        match stream.write(bytes) {
-            Ok(count) => written += count,
-            Err(_) => break,
-        }
-    }
-    written
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use demos::http::{Limits, Site, connection};
-use executor::{JoinSet, ListenOptions, Listener, RemoteHandle, Runtime, Stats};
+use executor::{Files, JoinSet, ListenOptions, Listener, RemoteHandle, Stats};
 use futures_lite::future::or;
 use proactor::Proactor;
 use reactor::{Builder, Reactor, Trigger};
@@ -184,7 +184,7 @@ fn run_proactor(site: Rc<Site>, ready: mpsc::Sender<(SocketAddr, RemoteHandle)>)
     (before, handle.stats())
 }
 
-async fn serve<R: Runtime>(rt: R, site: Rc<Site>, ready: mpsc::Sender<(SocketAddr, RemoteHandle)>) {
+async fn serve<R: Files>(rt: R, site: Rc<Site>, ready: mpsc::Sender<(SocketAddr, RemoteHandle)>) {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut listener = rt.listen(any_port, &ListenOptions::default()).unwrap();
     ready.send((listener.local_addr().unwrap(), rt.remote())).unwrap();
@@ -200,4 +200,17 @@ async fn serve<R: Runtime>(rt: R, site: Rc<Site>, ready: mpsc::Sender<(SocketAdd
     while let Some(ended) = connections.join_next().await {
         ended.unwrap();
     }
+}
+
+/// Writes until the other side takes no more, or ends it.
+pub fn write_until_it_stops(stream: &mut TcpStream, bytes: &[u8], most: usize) -> usize {
+    stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut written = 0;
+    while written < most {
+        match stream.write(bytes) {
+            Ok(count) => written += count,
+            Err(_) => break,
+        }
+    }
+    written
 }

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use demos::http::{Limits, Site};
-use executor::{DriverStats, IoBuf, ListenOptions, Listener, Reader, Runtime, Writer};
+use executor::{DriverStats, Files, IoBuf, ListenOptions, Listener, Reader, Writer};
 use proactor::{File, Gate, RandomAccess};
 use reactor::Trigger;
 use rustix::process::Signal;
@@ -182,8 +182,8 @@ fn what_the_child_does() {
     println!("all was refused");
 }
 
-async fn serve_and_try<R: Runtime>(rt: R, root: &Path) {
-    let site = Rc::new(Site::new(Limits::default(), Some(root)).unwrap());
+async fn serve_and_try<R: Files>(rt: R, root: &Path) {
+    let site = Rc::new(Site::new(Limits::default(), Some(root)).unwrap().reading_in_threads());
     let mut listener = rt.listen(SocketAddr::from(([127, 0, 0, 1], 0)), &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap();
     let (go, tried) = thread_from_before();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use demos::http::{self, Site};
 use demos::serve::{self, serve};
-use executor::{IoBuf, Listener, Reader, Runtime, Stream};
+use executor::{Files, IoBuf, Listener, Reader, Runtime, Stream};
 use proactor::Proactor;
 use reactor::{Reactor, Trigger};
 use rustix::process::{Resource, getrlimit};
@@ -123,7 +123,7 @@ async fn hello<R: Runtime>(mut stream: R::Stream) {
 const RESERVED: usize = 64;
 
 /// Serves with all limits at their defaults, except that a connection may ask as often as it likes.
-fn demo<R: Runtime>(rt: &R, service: Service, listener: R::Listener) -> anyhow::Result<()> {
+fn demo<R: Files>(rt: &R, service: Service, listener: R::Listener) -> anyhow::Result<()> {
     announce(listener.local_addr())?;
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
     let connections = files.unwrap_or(usize::MAX).saturating_sub(RESERVED).max(1);

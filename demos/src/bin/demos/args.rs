@@ -1,0 +1,104 @@
+//! What the commands share of the command line.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::engine::Engine;
+
+/// Which runtime.
+#[derive(Clone, Debug, Args)]
+pub struct EngineArgs {
+    /// The engine to run on. Default: the proactor.
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    pub on: Option<Engine>,
+}
+
+/// What every server can be told.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    /// Where to listen. Port 0 lets the kernel choose one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
+    pub listen: SocketAddr,
+
+    /// Allow addresses that other machines can reach. This is a demonstration, not a product.
+    #[arg(long)]
+    pub allow_remote: bool,
+
+    /// Seconds that connections have to finish after SIGINT or SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub grace: Duration,
+
+    /// Connections at the same time; more wait until one ends. Default: 10,000, or what the limit of
+    /// open files allows. Several workers, where there are any, share it in equal parts, rounded up.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: Option<u32>,
+
+    /// Connections at the same time from one address; more are closed at once. Default: no such limit.
+    /// Several workers count each for itself. Not for servers behind a proxy, which is one address.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_address: Option<u32>,
+
+    /// Once it listens, give up for good what a server does not need: starting programs, looking into
+    /// other processes, new io_uring rings, and sockets other than TCP/IP's and UNIX's. On the proactor,
+    /// the kernel also keeps the ring itself to requests for sockets. `demos doctor` says whether it can
+    /// be had.
+    #[arg(long)]
+    pub sandbox: bool,
+
+    /// Answer each line on stdin with one line of counters, and stop when stdin ends.
+    #[arg(long, hide = true)]
+    pub control: bool,
+}
+
+/// What servers can be told whose connections have nothing to do with each other.
+#[derive(Clone, Debug, Args)]
+pub struct WorkersArgs {
+    /// Threads that serve, each with a runtime and a listener of its own on the one port, 1,024 at most.
+    ///
+    /// With more than one, each is kept on one of the cores this process may use, in turn; more workers
+    /// than cores share them. The kernel spreads the connections by a hash of their addresses, so a few
+    /// connections spread unevenly, and each stays with its worker. At the end each worker prints one
+    /// line of counters before the sum.
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = workers)]
+    pub workers: NonZeroU16,
+}
+
+/// Parses `ADDR:PORT`, or looks up `NAME:PORT`.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
+    found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
+}
+
+/// The most workers that can be given: more cores than any machine of today has.
+const MOST_WORKERS: u16 = 1024;
+
+/// Parses a number of workers.
+fn workers(text: &str) -> Result<NonZeroU16, String> {
+    let workers = text.parse().ok().filter(|workers: &NonZeroU16| workers.get() <= MOST_WORKERS);
+    workers.ok_or_else(|| format!("give a number from 1 to {MOST_WORKERS}, such as the number of cores"))
+}
+
+/// The longest time that can be given: a day.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Parses a number of seconds, with a fraction or without.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|seconds| *seconds <= LONGEST)
+        .ok_or_else(|| "give a number of seconds, such as 5 or 0.5, and a day at most".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_may_have_a_fraction_and_no_sign() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert!(seconds("-1").is_err() && seconds("1m").is_err() && seconds("inf").is_err());
+    }
+}

@@ -1,0 +1,221 @@
+//! `demos dht`: the command line, and the table.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, Subcommand};
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use demos::dht::{Figures, Plan, Routing, Trial};
+use executor::{Files, Net};
+
+use crate::args::{EngineArgs, address, seconds};
+use crate::engine::{self, Program};
+use crate::{descriptors, output, signals};
+
+/// Who has the key? Look-ups in a ring of nodes over UDP, iterative and recursive, with and without dead nodes.
+///
+/// The ring is Chord's (Stoica and others, SIGCOMM 2001). All nodes are in this process, each with a socket of its own,
+/// and each datagram takes some time on its way, as on a network. It prints one table.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  demos dht                                     256 nodes, of which a tenth dies
+  demos dht --nodes 500 --dead 200 --delay 0.02
+  demos dht --on reactor-level --seed 7
+  demos dht serve --nodes 64                    a ring to talk to yourself"
+)]
+pub struct DhtArgs {
+    #[command(subcommand)]
+    command: Option<DhtCommand>,
+
+    #[command(flatten)]
+    ring: RingArgs,
+
+    /// Nodes that die before the second part of the table; in the third one the others have noticed. Default: a tenth.
+    #[arg(long, value_name = "NUMBER")]
+    dead: Option<usize>,
+
+    /// Look-ups for each line of the table.
+    #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    lookups: u32,
+
+    /// Chooses keys, askers and who dies; the numbers of the nodes come from their ports.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum DhtCommand {
+    Serve(ServeArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+struct RingArgs {
+    /// Nodes of the ring, 2 to 1000.
+    #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    nodes: u32,
+
+    /// Seconds a datagram is on its way.
+    #[arg(long, value_name = "SECONDS", default_value = "0.005", value_parser = seconds)]
+    delay: Duration,
+
+    /// Seconds to wait for an answer before a node counts as dead. It is asked twice in that time.
+    #[arg(long, value_name = "SECONDS", default_value = "0.1", value_parser = seconds)]
+    timeout: Duration,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Keeps a ring running, for a program of yours to look keys up in.
+///
+/// It prints `listening on ADDR:PORT (ENGINE)`, the first node, and serves until SIGINT or SIGTERM. The datagrams are JSON:
+/// {"step":{"token":1,"key":42,"avoid":[]}} is answered by {"closer":{"token":1,"nodes":[{"id":7,"at":"127.0.0.1:5"}]}}
+/// or by {"owner":...} with the same, and {"get":{"token":2,"key":42}} by {"have":{"token":2}}.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos dht serve --nodes 64
+  echo '{\"step\":{\"token\":1,\"key\":42,\"avoid\":[]}}' | nc -u -W 1 127.0.0.1 8080")]
+struct ServeArgs {
+    /// Where the first node is; the others have free ports at the same address.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
+    listen: SocketAddr,
+
+    #[command(flatten)]
+    ring: RingArgs,
+}
+
+/// Measures, or serves.
+pub fn run(args: DhtArgs) -> anyhow::Result<()> {
+    descriptors::raise_open_files();
+    if let Some(DhtCommand::Serve(args)) = args.command {
+        ensure!(
+            args.listen.ip().is_loopback(),
+            "{} can be reached from other machines, and a ring trusts whoever talks to it: listen on 127.0.0.1 or [::1]",
+            args.listen
+        );
+        return engine::run(args.ring.engine.on, Serving(args))?.0;
+    }
+    let dead = args.dead.unwrap_or((args.ring.nodes / 10) as usize);
+    if dead >= args.ring.nodes as usize - 1 {
+        bail!("of {} nodes {dead} can't die: two have to live, give a lower number with --dead", args.ring.nodes);
+    }
+    engine::run(args.ring.engine.on, Measuring { args, dead })?.0
+}
+
+impl RingArgs {
+    fn plan(&self, lookups: u32, seed: u64) -> Plan {
+        Plan { nodes: self.nodes as usize, lookups: lookups as usize, delay: self.delay, timeout: self.timeout, seed }
+    }
+}
+
+/// What to do about a ring that can't be made.
+const FEWER: &str = "cannot make the ring; try fewer nodes with --nodes";
+const ELSEWHERE: &str =
+    "cannot make the ring; try another address with --listen ADDR:PORT (0: any free port), or fewer nodes";
+
+struct Serving(ServeArgs);
+
+impl Program for Serving {
+    type Output = anyhow::Result<()>;
+
+    async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<()> {
+        let remote = rt.remote();
+        signals::stop_on_signals(move || remote.stop()).context("cannot watch for signals")?;
+        let trial = Trial::new(&rt, self.0.ring.plan(0, 0), self.0.listen).context(ELSEWHERE)?;
+        output::print(&format!("listening on {} ({})", trial.first(), rt.engine()))?;
+        rt.stopped().await;
+        trial.end().await.context("a node failed")
+    }
+}
+
+struct Measuring {
+    args: DhtArgs,
+    dead: usize,
+}
+
+impl Program for Measuring {
+    type Output = anyhow::Result<()>;
+
+    async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<()> {
+        let Measuring { args, dead } = self;
+        let plan = args.ring.plan(args.lookups, args.seed);
+        let trial = Trial::new(&rt, plan, ([127, 0, 0, 1], 0).into()).context(FEWER)?;
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        table.set_header(HEADER);
+        let mut repair = None;
+        for (dead, is_repaired) in [(0, false), (dead, false), (dead, true)] {
+            trial.kill(dead);
+            if is_repaired {
+                repair = Some(trial.repair().await);
+            }
+            for routing in Routing::ALL {
+                trial.kill(dead);
+                let figures = trial.run(routing).await;
+                let dead = if is_repaired { format!("{dead}, repaired") } else { dead.to_string() };
+                table.add_row(row(routing, dead, &figures));
+            }
+        }
+        let repair = repair.unwrap_or_default() as f64 / (plan.nodes - dead) as f64;
+        output::print(&explained(&table, &plan, repair, rt.engine()))?;
+        rt.stop();
+        trial.end().await.context("a node failed")
+    }
+}
+
+const HEADER: [&str; 11] = [
+    "routing",
+    "dead",
+    "found",
+    "wrong",
+    "messages",
+    "hops",
+    "p50 ms",
+    "p99 ms",
+    "waits in vain",
+    "dead met\nby askers",
+    "dead met\nby others",
+];
+
+fn row(routing: Routing, dead: String, figures: &Figures) -> Vec<Cell> {
+    let each = |total: u64, of: u64| format!("{:.1}", total as f64 / of.max(1) as f64);
+    let ms = |part| format!("{:.1}", figures.time(part) as f64 / 1000.0);
+    let cells = [
+        routing.name().to_owned(),
+        dead,
+        format!("{} of {}", figures.right, figures.lookups),
+        figures.wrong.to_string(),
+        each(figures.messages, figures.lookups),
+        each(figures.hops, figures.right + figures.wrong),
+        ms(0.5),
+        ms(0.99),
+        figures.timeouts.to_string(),
+        figures.learned_by_askers.to_string(),
+        figures.learned_by_others.to_string(),
+    ];
+    let alignment = |place| if place == 0 { CellAlignment::Left } else { CellAlignment::Right };
+    cells.into_iter().enumerate().map(|(place, text)| Cell::new(text).set_alignment(alignment(place))).collect()
+}
+
+/// `repair`: messages for each node that lived.
+fn explained(table: &Table, plan: &Plan, repair: f64, engine: &str) -> String {
+    let Plan { nodes, lookups, delay, timeout, .. } = plan;
+    format!(
+        "A ring of {nodes} nodes on {engine}; {lookups} look-ups for each line, each datagram {delay:?} on its way, a node \
+         without an\nanswer for {timeout:?} counts as dead. Messages and hops are those of a look-up on average.\n\n{table}\n\n\
+         Look at: hops are about half the logarithm of the number of nodes. An iterative look-up pays two messages and twice \
+         the\ntime for each; a recursive one half the time, for the answer comes straight from the owner. When nodes have \
+         died, the\niterative asker meets them itself, waits for each, and knows them from then on (\"dead met by askers\"). \
+         In the recursive\nway those in between meet them, and the asker learns nothing. Blindly passed on, a look-up ends \
+         at the first dead node:\nthe asker waits in vain, and some are never found. At last each node looks up anew whom it \
+         has to know,\nwith {repair:.0} messages, and the dead cost nothing any more (\"repaired\"). \"wrong\" are answers \
+         that name another node than the\none that has the key.\n\
+         Try next: `demos dht --nodes {nodes} --dead {}`, or `--delay 0.05`.",
+        (nodes / 2).min(nodes - 2)
+    )
+}

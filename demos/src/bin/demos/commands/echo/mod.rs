@@ -1,0 +1,57 @@
+//! `demos echo`: the server, and a client of it.
+
+mod client;
+
+use std::rc::Rc;
+
+use clap::Args;
+use executor::Runtime;
+
+use crate::args::{EngineArgs, ServerArgs, WorkersArgs};
+use crate::server;
+
+/// Runs a TCP echo server, or talks to one.
+///
+/// The server prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or
+/// SIGTERM. With --client, lines from stdin go to the server, and what comes back goes to stdout.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos echo                                   serve on 127.0.0.1:8080
+  demos echo --on reactor-level --listen [::1]:0
+  demos echo --listen 0.0.0.0:7000 --allow-remote
+  demos echo --workers 4                       serve on four cores
+  demos echo --sandbox                         and be able to do little else
+  demos echo --client 127.0.0.1:8080           talk to it
+  echo hi | demos echo --client localhost:8080")]
+pub struct EchoArgs {
+    /// Be the client of the echo server at HOST:PORT instead.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["ServerArgs", "WorkersArgs"])]
+    pub client: Option<String>,
+
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    #[command(flatten)]
+    pub server: ServerArgs,
+
+    #[command(flatten)]
+    pub workers: WorkersArgs,
+}
+
+/// Serves, or talks to a server.
+pub fn run(args: EchoArgs) -> anyhow::Result<()> {
+    match args.client {
+        Some(server) => client::run(args.engine.on, &server),
+        None => server::run_on_workers(args.engine.on, &args.server, &args.workers, || Ok(Echo)),
+    }
+}
+
+struct Echo;
+
+impl server::Service for Echo {
+    async fn connection<R: Runtime>(_: Rc<Self>, rt: R, stream: R::Stream) {
+        // A peer that resets its connection has ended it; there is nobody to tell.
+        let _ = demos::echo::connection(rt, stream).await;
+    }
+}

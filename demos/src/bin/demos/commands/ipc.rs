@@ -1,0 +1,174 @@
+//! `demos ipc`: the command line, and the table.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use hdrhistogram::Histogram;
+
+use crate::args::seconds;
+use crate::engine::Engine;
+use crate::ipc::latency::{self, Place, READY, Watch};
+use crate::ipc::{Way, answer, awaited, signal};
+use crate::load::figures::build_note;
+use crate::output;
+
+/// How often everything is measured: the medians of the passes show how restless the machine is.
+const PASSES: usize = 5;
+
+/// Compares seven ways for processes to talk: how long a message of 64 bytes and its answer take.
+///
+/// Each way is measured between two threads and between two processes, and those that have a descriptor to wait for
+/// with a task of each engine at the near end, too. With --answer this process is the far end for a program of yours: it
+/// answers each message by the same one with its number (the first eight bytes, the lowest first) one higher, until
+/// the number 2^64-1.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos ipc                                          all of them
+  demos ipc --way pipe --way message-queue --seconds 10
+  mkfifo /tmp/a /tmp/b; demos ipc --answer named-pipe --at /tmp/a,/tmp/b
+  demos ipc --answer signal --at 4711                SIGUSR1 here is answered by SIGUSR2 to process 4711")]
+pub struct IpcArgs {
+    /// Measure only this way. Can be given several times.
+    #[arg(long, value_name = "WAY", value_enum)]
+    pub way: Vec<Way>,
+
+    /// How long it may take in all, about.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub seconds: Duration,
+
+    /// Be the far end of this way. Pipes: messages come on stdin and go to stdout. Sockets: stdin is one. Shared
+    /// memory: stdin and stdout are the eventfds. It says `ready` on stderr.
+    #[arg(long, value_name = "WAY", value_enum, conflicts_with_all = ["way", "seconds"])]
+    pub answer: Option<Way>,
+
+    /// What the far end needs besides: the paths of two named pipes or the names of two queues (there, back), the
+    /// name of the memory, the number of the process that gets the signals.
+    #[arg(long, value_name = "NAMES", requires = "answer", default_value = "", hide_default_value = true)]
+    pub at: String,
+
+    /// End when the process that started this one does.
+    #[arg(long, hide = true, requires = "answer")]
+    pub with_parent: bool,
+}
+
+/// Measures, or answers.
+pub fn run(args: &IpcArgs) -> anyhow::Result<()> {
+    signal::block()?;
+    if let Some(way) = args.answer {
+        if args.with_parent {
+            latency::end_with_parent()?;
+        }
+        let mut end = way.join_from_outside(&args.at).map_err(|error| unusable(way, &error))?;
+        eprintln!("{READY}");
+        return Ok(answer(&mut *end)?);
+    }
+    let ways = if args.way.is_empty() { Way::value_variants() } else { &args.way };
+    let engines: Vec<Engine> = Engine::ALL.into_iter().filter(|engine| engine.check().is_ok()).collect();
+    let mut rows: Vec<Row> = ways.iter().flat_map(|way| rows(*way, &engines)).collect();
+    let time = args.seconds / u32::try_from(PASSES * rows.len())?;
+    let watch = Watch::start()?;
+    // Pass by pass, so that a moment in which the machine is busy with other things doesn't hit one row only.
+    for _ in 0..PASSES {
+        for row in &mut rows {
+            watch.sees(format!("{}, {}", row.way.name(), row.ends()));
+            row.measure(time);
+        }
+    }
+    output::print(&table(&rows))?;
+    build_note().map_or(Ok(()), output::print)
+}
+
+fn unusable(way: Way, error: &std::io::Error) -> anyhow::Error {
+    anyhow::anyhow!("cannot be the far end of a {}: {error}. What it needs: `demos ipc --help`", way.name())
+}
+
+/// What is at the near end, and where the far one is.
+#[derive(Clone, Copy)]
+enum Ends {
+    Blocking(Place),
+    Task(Engine),
+}
+
+struct Row {
+    way: Way,
+    ends: Ends,
+    /// One for each pass; or why there is none.
+    passes: Vec<Result<Histogram<u64>, String>>,
+}
+
+fn rows(way: Way, engines: &[Engine]) -> Vec<Row> {
+    let tasks = engines.iter().filter(|_| awaited::can_await(way)).map(|engine| Ends::Task(*engine));
+    let ends = [Place::Thread, Place::Process].map(Ends::Blocking).into_iter().chain(tasks);
+    ends.map(|ends| Row { way, ends, passes: Vec::new() }).collect()
+}
+
+impl Row {
+    fn ends(&self) -> String {
+        match self.ends {
+            Ends::Blocking(Place::Thread) => "thread, thread".to_owned(),
+            Ends::Blocking(Place::Process) => "process, process".to_owned(),
+            Ends::Task(engine) => format!("task on {engine}, process"),
+        }
+    }
+
+    fn measure(&mut self, time: Duration) {
+        let measured = match self.ends {
+            Ends::Blocking(place) => latency::measure(self.way, place, time),
+            Ends::Task(engine) => awaited::measure(engine, self.way, time),
+        };
+        self.passes.push(measured.map_err(|error| format!("{error:#}")));
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let mut cells = vec![self.way.name().to_owned(), self.ends(), self.way.carries().to_string()];
+        let mut medians = Vec::new();
+        let mut all: Option<Histogram<u64>> = None;
+        for pass in &self.passes {
+            match pass {
+                Err(error) => {
+                    cells.push(error.clone());
+                    return cells;
+                }
+                Ok(times) => {
+                    medians.push(times.value_at_quantile(0.5));
+                    all = Some(all.map_or_else(|| times.clone(), |all| all + times));
+                }
+            }
+        }
+        medians.sort_unstable();
+        let (Some(all), Some(least), Some(most)) = (all, medians.first(), medians.last()) else { return cells };
+        cells.push(microseconds(all.value_at_quantile(0.5)));
+        cells.push(microseconds(all.value_at_quantile(0.99)));
+        cells.push(format!("{} to {}", microseconds(*least), microseconds(*most)));
+        cells.push(all.len().to_string());
+        cells
+    }
+}
+
+fn microseconds(ns: u64) -> String {
+    format!("{:.1}", ns as f64 / 1000.0)
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["way", "who asks, who answers", "bytes", "p50 us", "p99 us", "p50 of each pass", "exchanges"]);
+    for row in rows {
+        let cells = row.cells();
+        let aligned = cells.iter().enumerate().map(|(place, text)| {
+            let alignment = if place < 2 { CellAlignment::Left } else { CellAlignment::Right };
+            Cell::new(text).set_alignment(alignment)
+        });
+        table.add_row(aligned);
+    }
+    format!(
+        "A message of 64 bytes there and back, in microseconds; {PASSES} passes over all rows. The further the medians of \
+         the passes\nlie apart, the more of a figure is noise.\n\n{table}\n\n\
+         Look at: threads and processes differ little, because the kernel's scheduler does the same for both: what is \
+         paid for\nis two sleeps and two wakes. Shared memory saves the copies, which are nothing at 64 bytes; the wakes \
+         remain. A task pays\nfor its runtime's turn on top. Signals carry no bytes.\n\
+         Try next: `demos ipc --way pipe --seconds 10`, or be the other side yourself: `demos ipc --help`."
+    )
+}

@@ -1,0 +1,186 @@
+//! `demos proxy`: a load balancer.
+
+mod compare;
+mod rivals;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use demos::http::Limits;
+use demos::http::limits::REQUESTS;
+use demos::proxy::{Event, Policy, Proxy, Settings, Target};
+use executor::Runtime;
+
+use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
+use crate::server::{self, Host};
+
+/// Runs a TCP or HTTP load balancer in front of several servers.
+///
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, a line on stderr whenever a server is out or back,
+/// and serves until SIGINT or SIGTERM. Then it accepts nobody any more, lets those who are here finish for --grace
+/// seconds, and prints a line for each server.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos http --listen 127.0.0.1:9001 &  demos http --listen 127.0.0.1:9002 &
+  demos proxy --to 127.0.0.1:9001 --to 127.0.0.1:9002          balance connections
+  demos proxy --http --to 127.0.0.1:9001 --to 127.0.0.1:9002   balance requests
+  curl -i http://127.0.0.1:8080/                               ask it, then kill one of the two, and ask again
+  demos proxy --to 127.0.0.1:9001=3 --to 127.0.0.1:9002        three for the first, one for the second
+  demos proxy --policy hash --to 127.0.0.1:9001 --to 127.0.0.1:9002
+  demos proxy --compare                        beside nginx and HAProxy, where they are installed")]
+pub struct ProxyCommand {
+    /// A server, and its share compared with the others, 1 to 100. Give one --to for each.
+    #[arg(long, value_name = "ADDR:PORT[=WEIGHT]", required_unless_present = "compare")]
+    pub to: Vec<Target>,
+
+    /// Speak HTTP: choose a server for each request rather than each connection.
+    #[arg(long)]
+    pub http: bool,
+
+    /// How a server is chosen. HTTP: for each request.
+    #[arg(long, value_enum, default_value = "round-robin")]
+    pub policy: Policy,
+
+    /// Measure this proxy on each engine, nginx and HAProxy in front of the same servers, and print one table.
+    #[arg(long, conflicts_with_all = ["to", "ServerArgs", "WorkersArgs", "on"])]
+    pub compare: bool,
+
+    /// How long --compare may take in all, about.
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds, requires = "compare")]
+    pub seconds: Duration,
+
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    #[command(flatten)]
+    pub server: ServerArgs,
+
+    #[command(flatten)]
+    pub workers: WorkersArgs,
+
+    #[command(flatten)]
+    pub limits: ProxyLimits,
+}
+
+/// How patient the proxy is, and how much it allows.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Proxy")]
+pub struct ProxyLimits {
+    /// Connections a server has at the same time; HTTP: requests. With all servers full, clients are turned away.
+    #[arg(long, value_name = "NUMBER", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_server: u32,
+
+    /// Seconds a server may take to accept, or to answer a check.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub connect_timeout: Duration,
+
+    /// Seconds a connection may be silent in both directions. HTTP: that a client's may be between two requests.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub idle_timeout: Duration,
+
+    /// HTTP: seconds a server may take to begin an answer.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub response_timeout: Duration,
+
+    /// HTTP: the largest body of a request, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    pub max_body: u64,
+
+    /// HTTP: requests on one client's connection before it is closed.
+    #[arg(long, value_name = "NUMBER", default_value_t = REQUESTS, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_requests: u64,
+
+    /// HTTP: connections that are kept for each server.
+    #[arg(long, value_name = "NUMBER", default_value = "32")]
+    pub keep: u16,
+
+    /// HTTP: seconds that such a connection is kept; the servers should keep theirs for longer.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub keep_idle: Duration,
+
+    /// Seconds between two checks of a server.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub check_every: Duration,
+
+    /// HTTP: ask for this path in a check, rather than only connect.
+    #[arg(long, value_name = "PATH", requires = "http", value_parser = path)]
+    pub check_path: Option<String>,
+
+    /// Failures in a row, of clients or checks, after which a server is out.
+    #[arg(long, value_name = "NUMBER", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
+    pub fall: u32,
+
+    /// Good checks in a row after which it is back.
+    #[arg(long, value_name = "NUMBER", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rise: u32,
+}
+
+/// Parses the path of a check, which goes into a request as it stands.
+fn path(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_path { Ok(text.to_owned()) } else { Err("give a path, such as /plaintext".to_owned()) }
+}
+
+/// Runs it.
+pub fn run(args: ProxyCommand) -> anyhow::Result<()> {
+    if args.compare {
+        return compare::run(args.seconds);
+    }
+    if args.limits.check_every.is_zero() {
+        bail!("--check-every needs some time: without checks a server that was out would never be back");
+    }
+    let balancer = || Ok(Balancer { targets: args.to.clone(), settings: args.settings() });
+    server::run_on_workers(args.engine.on, &args.server, &args.workers, balancer)
+}
+
+impl ProxyCommand {
+    fn settings(&self) -> Settings {
+        let limits = &self.limits;
+        let http = Limits {
+            body: limits.max_body,
+            requests: limits.max_requests,
+            idle_timeout: limits.idle_timeout,
+            ..Limits::default()
+        };
+        Settings {
+            policy: self.policy,
+            connect_timeout: limits.connect_timeout,
+            idle_timeout: limits.idle_timeout,
+            response_timeout: limits.response_timeout,
+            check_every: limits.check_every,
+            check_path: limits.check_path.clone(),
+            rise: limits.rise,
+            fall: limits.fall,
+            most_per_server: limits.max_per_server as usize,
+            idle_per_server: limits.keep.into(),
+            keep_idle: limits.keep_idle,
+            http: self.http.then_some(http),
+        }
+    }
+}
+
+struct Balancer {
+    targets: Vec<Target>,
+    settings: Settings,
+}
+
+impl Host for Balancer {
+    type Shared<R: Runtime> = Proxy<R>;
+    /// The client's and the server's.
+    const DESCRIPTORS: usize = 2;
+
+    fn share<R: Runtime>(self, rt: &R) -> Rc<Proxy<R>> {
+        Proxy::new(rt, &self.targets, self.settings, |event: &Event| eprintln!("{event}"))
+    }
+
+    async fn connection<R: Runtime>(proxy: Rc<Proxy<R>>, rt: R, stream: R::Stream) {
+        demos::proxy::connection(proxy, rt, stream).await;
+    }
+
+    fn summary<R: Runtime>(proxy: &Proxy<R>) -> Option<String> {
+        Some(proxy.summary())
+    }
+}

@@ -1,0 +1,240 @@
+//! `demos udp serve` and `demos udp ask`.
+
+use std::io::{self, BufRead, Read};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use demos::mailbox::{Sender, mailbox};
+use demos::udp::{Client, LONGEST_DATAGRAM, Loss, Patience, Served, Unanswered, serve};
+use executor::{Files, Net, Runtime};
+use futures_lite::future::{or, pending};
+use hdrhistogram::Histogram;
+
+use crate::args::{EngineArgs, address, seconds};
+use crate::engine::{self, Program};
+use crate::{output, server, signals};
+
+/// Lines that may wait for the server.
+const LINES: usize = 4;
+/// How long it may be silent before the user is told.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Bytes of a line at most; a longer one is taken for two.
+const LONGEST_LINE: u64 = 1 << 20;
+/// The longest time that is told from a longer one, in microseconds.
+const LONGEST_US: u64 = 3_600_000_000;
+
+/// Upper case over UDP: a server, and a client that lives with loss.
+///
+/// The server answers each datagram with the same text in capitals. The client sends lines, numbers them, and asks
+/// again when no answer comes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos udp serve --listen 127.0.0.1:7070
+  echo hello | nc -u -w 1 127.0.0.1 7070
+  demos udp serve --listen 127.0.0.1:7070 --drop 0.3    a network that loses a third
+  seq 100 | demos udp ask 127.0.0.1:7070                see how often it has to ask")]
+pub struct UdpArgs {
+    #[command(subcommand)]
+    side: Side,
+}
+
+#[derive(Debug, Subcommand)]
+enum Side {
+    Serve(ServeArgs),
+    Ask(AskArgs),
+}
+
+/// Answers each datagram with the same text in capitals.
+///
+/// It prints `listening on ADDR:PORT (ENGINE)` when it is ready, and a line for each datagram whose end didn't fit,
+/// and serves until SIGINT or SIGTERM.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos udp serve                                   on 127.0.0.1:8080; then: echo hello | nc -u -w 1 127.0.0.1 8080
+  demos udp serve --drop 0.3 --seed 7               the same losses each time
+  demos udp serve --room 10 --on reactor-level      longer datagrams lose their end")]
+struct ServeArgs {
+    /// Where to receive. Port 0 lets the kernel choose one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
+    listen: SocketAddr,
+
+    /// Allow addresses that other machines can reach. Who sends there may have given a false address, which then
+    /// gets the answers.
+    #[arg(long)]
+    allow_remote: bool,
+
+    /// The chance, from 0 to 1, that a datagram is lost on purpose: each question, and each answer.
+    #[arg(long, value_name = "CHANCE", default_value_t = 0.0, value_parser = chance)]
+    drop: f64,
+
+    /// Loses the same ones each time.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    /// Bytes of a datagram there is room for; of a longer one the end is lost.
+    #[arg(long, value_name = "BYTES", default_value_t = 2048, value_parser = length)]
+    room: u32,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Sends each line of stdin to a server, and prints the answers.
+///
+/// Long lines are sent in pieces. At the end it says on stderr what it took: questions that were answered, datagrams
+/// sent, times it waited in vain (timeouts), answers that came when it had one already (late), and how long an answer
+/// took, in microseconds. The exit code is 0 if every line has been answered as a whole.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  echo hello | demos udp ask 127.0.0.1:8080
+  seq 100 | demos udp ask 127.0.0.1:8080 --timeout 0.05 --retries 20
+  demos udp ask localhost:8080 --piece 100 --on reactor-edge < README.md")]
+struct AskArgs {
+    /// Where the server is.
+    #[arg(value_name = "HOST:PORT")]
+    server: String,
+
+    /// Seconds to wait for an answer, the first time. It doubles each time, up to sixteen times as long.
+    #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = seconds)]
+    timeout: Duration,
+
+    /// How often it asks again before it gives up.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    retries: u32,
+
+    /// Bytes of a line in one datagram at most. What a network carries in one packet is some 1,400.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = length)]
+    piece: u32,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+fn chance(text: &str) -> Result<f64, String> {
+    let chance = text.parse().ok().filter(|chance| (0.0..=1.0).contains(chance));
+    chance.ok_or_else(|| "give a number from 0 to 1, such as 0.3".to_owned())
+}
+
+fn length(text: &str) -> Result<u32, String> {
+    let length = text.parse().ok().filter(|length| (1..=LONGEST_DATAGRAM as u32).contains(length));
+    length.ok_or_else(|| format!("give a number of bytes from 1 to {LONGEST_DATAGRAM}"))
+}
+
+/// Serves, or asks.
+pub fn run(args: UdpArgs) -> anyhow::Result<()> {
+    match args.side {
+        Side::Serve(args) => {
+            server::check_reach(args.listen, args.allow_remote)?;
+            let (served, stats) = engine::run(args.engine.on, Serving(args))?;
+            output::print(&format!("served {} {stats}", served?))
+        }
+        Side::Ask(args) => {
+            // The resolver of the C library blocks, so names are looked up before the runtime starts.
+            let found = args.server.to_socket_addrs();
+            let found = found.with_context(|| format!("cannot find {}: give HOST:PORT", args.server))?.next();
+            let server = found.with_context(|| format!("{} has no address", args.server))?;
+            engine::run(args.engine.on, Asking { args, server })?.0
+        }
+    }
+}
+
+struct Serving(ServeArgs);
+
+impl Program for Serving {
+    type Output = anyhow::Result<Served>;
+
+    async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<Served> {
+        let args = self.0;
+        let remote = rt.remote();
+        signals::stop_on_signals(move || remote.stop()).context("cannot watch for signals")?;
+        let socket = rt.bind_udp(args.listen).map_err(|error| server::refusal(args.listen, &error))?;
+        output::print(&format!("listening on {} ({})", socket.local_addr()?, rt.engine()))?;
+        let random = args.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let cut = |bytes, from| {
+            // Nobody may read it any more; the server serves all the same.
+            let _ = output::print(&format!("cut bytes={bytes} room={} from={from}", args.room));
+        };
+        let loss = Loss { chance: args.drop, random };
+        serve(&rt, &socket, args.room as usize, loss, cut).await.context("cannot receive any more")
+    }
+}
+
+struct Asking {
+    args: AskArgs,
+    server: SocketAddr,
+}
+
+impl Program for Asking {
+    type Output = anyhow::Result<()>;
+
+    async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<()> {
+        let Asking { args, server } = self;
+        let patience = Patience { first: args.timeout, retries: args.retries };
+        let mut client = Client::new(&rt, server, patience).with_context(|| format!("cannot send to {server}"))?;
+        let (stdin, mut lines) = mailbox(LINES);
+        thread::Builder::new().name("stdin".to_owned()).spawn(move || read_lines(&stdin))?;
+        let mut complained = false;
+        let mut times = Histogram::<u64>::new_with_max(LONGEST_US, 3).context("the histogram's bounds are wrong")?;
+        while let Some(line) = lines.receive().await {
+            let mut answer = Vec::with_capacity(line.len() + 1);
+            // An empty line is a question, too.
+            for piece in line.chunks(args.piece as usize).chain(line.is_empty().then_some(&[][..])) {
+                let asked = rt.now();
+                match or(client.ask(piece), complain(&rt, &patience, &mut complained)).await {
+                    Ok(piece) => answer.extend(piece),
+                    Err(unanswered) => bail!("{unanswered}{}; {}", hint(&unanswered), client.outcome),
+                }
+                times.saturating_record(u64::try_from((rt.now() - asked).as_micros()).unwrap_or(LONGEST_US));
+            }
+            answer.push(b'\n');
+            if !output::write(&answer)? {
+                break;
+            }
+        }
+        let time = |quantile| times.value_at_quantile(quantile);
+        eprintln!("{} p50_us={} p99_us={}", client.outcome, time(0.5), time(0.99));
+        Ok(())
+    }
+}
+
+/// Says once that no answer comes, for it may take long until it is given up. It never ends: somebody else does.
+async fn complain<R: Runtime, T>(rt: &R, patience: &Patience, complained: &mut bool) -> T {
+    rt.sleep(SILENCE).await;
+    if !*complained {
+        *complained = true;
+        let longest = patience.longest().as_secs_f64();
+        eprintln!("no answer for {SILENCE:?}; asking again, for {longest:.1} s at most (--timeout, --retries)");
+    }
+    pending().await
+}
+
+fn hint(unanswered: &Unanswered) -> &'static str {
+    match unanswered {
+        Unanswered::Silence(..) => " (is a server there? `demos udp serve` starts one)",
+        Unanswered::Cut(..) => " (send less at once with --piece)",
+        Unanswered::Unsent(_) => "",
+    }
+}
+
+/// Posts the lines of stdin without their ends, until there are no more or nobody is interested.
+fn read_lines(lines: &Sender<Vec<u8>>) {
+    let mut stdin = io::stdin().lock();
+    loop {
+        let mut line = Vec::new();
+        match (&mut stdin).take(LONGEST_LINE).read_until(b'\n', &mut line) {
+            Ok(1..) => {
+                line.pop_if(|end| *end == b'\n');
+                if lines.post(line).is_err() {
+                    return;
+                }
+            }
+            Ok(0) | Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! `demos compare`: every engine under the same load, on the same machine, at the same time.
+//!
+//! ```sh
+//! demos compare                                 # the table, in 15 seconds
+//! demos compare --seconds 60 --html report.html # longer, and as a picture
+//! ```
+//!
+//! For each engine an echo server and an HTTP server run in processes of their own, started from this
+//! binary. One client, always on the same engine, loads one server at a time. Machines speed up and
+//! slow down from second to second, so the engines take turns in short rounds (A B C, B C A, ...), and
+//! the medians are compared. Where there are two processors, the servers share one, and the client has
+//! another.
+//!
+//! Before each run the same connections warm up. The server's counters and its processor time are read
+//! before and after, while no request is on its way, so they belong to the counted requests alone.
+
+mod page;
+mod report;
+mod scenarios;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::ProgressBar;
+use reactor::{Reactor, Trigger};
+
+use crate::args::seconds;
+use crate::engine::{self, Engine};
+use crate::load::child::Server;
+use crate::load::client::{self, Dialogue, EchoDialogue, HttpDialogue};
+use crate::load::cores::Cores;
+use crate::load::figures::Figures;
+use crate::server::control;
+use crate::{descriptors, output};
+use report::{Contender, Report};
+use scenarios::{SCENARIOS, Scenario, Service};
+
+/// Rounds in a run of usual length: the least with a median worth the name.
+const LEAST_ROUNDS: usize = 3;
+/// Longer runs have more rounds rather than longer ones, one for so many seconds ...
+const SECONDS_PER_ROUND: f64 = 5.0;
+/// ... up to this.
+const MOST_ROUNDS: usize = 25;
+/// The part of a run's time that goes into warming up.
+const WARM_UP: f64 = 0.2;
+/// The part of the whole time that goes into starting, connecting and ending.
+const OVERHEAD: f64 = 0.12;
+/// Connections that are opened to see what an idle one costs, where the limit of open files allows.
+const IDLE_CONNECTIONS: usize = 1000;
+/// They come in groups of so many: a thousand messages at the same moment would show what a burst costs.
+const IDLE_GROUP: usize = 50;
+/// How long one such group talks before the others come, so that what is allocated once, such as the
+/// pool of receive buffers, is there and has been used.
+const FIRST_TALK: Duration = Duration::from_millis(50);
+/// Bytes out of which echo messages are cut.
+const BLOCK: usize = 1 << 20;
+/// Bytes of the message that every idle connection has exchanged.
+const IDLE_MESSAGE: usize = 128;
+
+/// The servers' commands. An HTTP server closes a connection after a number of requests; this one does
+/// so after more than can be sent.
+const ECHO: &[&str] = &["echo"];
+const HTTP: &[&str] = &["http", "--max-requests", "18446744073709551615"];
+
+/// Measures all engines side by side, and prints one table.
+///
+/// Each engine's servers run in processes of their own. One client, the same for all, drives them in
+/// turns and checks every byte.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  demos compare
+  demos compare --seconds 60 --html report.html --json report.json")]
+pub struct CompareArgs {
+    /// How long it may take in all, about, but some 2 seconds at least.
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub seconds: Duration,
+
+    /// Also write all figures to FILE.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Also write plots and tables to FILE, a page for any browser.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Compares, and prints what came of it.
+pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let files = output::Files::open(args.json.as_deref(), args.html.as_deref())?;
+    descriptors::raise_open_files();
+    let report = Comparison::new(args.seconds)?.run()?;
+    output::print(&report.table())?;
+    for missing in report.missing() {
+        output::print(&missing)?;
+    }
+    files.write(|| report.json(), || page::html(&report))
+}
+
+struct Comparison {
+    client: Reactor,
+    cores: Cores,
+    block: Rc<[u8]>,
+    rounds: usize,
+    /// The time of one run, warm-up included.
+    slot: Duration,
+    progress: ProgressBar,
+    report: Report,
+}
+
+impl Comparison {
+    fn new(time: Duration) -> anyhow::Result<Comparison> {
+        let client = engine::reactor(Trigger::Edge).context("the client's reactor cannot be set up")?;
+        let mut report = Report::default();
+        for engine in Engine::ALL {
+            match engine.check() {
+                Ok(()) => report.contenders.push(Contender::new(engine)),
+                Err(reason) => report.missing.push((engine, reason)),
+            }
+        }
+        let wished = (time.as_secs_f64() / SECONDS_PER_ROUND) as usize;
+        let rounds = wished.clamp(LEAST_ROUNDS, MOST_ROUNDS);
+        let runs = rounds * report.contenders.len();
+        let slot = time.mul_f64(1.0 - OVERHEAD) / u32::try_from((runs * SCENARIOS.len()).max(1))?;
+        let block = std::iter::repeat_with(|| fastrand::u8(..)).take(BLOCK).collect();
+        let progress = output::progress_bar((runs * (SCENARIOS.len() + 1)) as u64)?;
+        report.rounds = rounds;
+        let cores = Cores::new();
+        report.is_pinned = cores.are_two();
+        Ok(Comparison { client, cores, block, rounds, slot, progress, report })
+    }
+
+    fn run(mut self) -> anyhow::Result<Report> {
+        let engines: Vec<_> = self.report.contenders.iter().map(|contender| contender.engine).collect();
+        let start = |command| -> anyhow::Result<Vec<Server>> {
+            engines.iter().map(|engine| self.cores.start(&on(*engine, command))).collect()
+        };
+        let (mut echo, mut http) = (start(ECHO)?, start(HTTP)?);
+        for round in 0..self.rounds {
+            for turn in 0..engines.len() {
+                let place = (round + turn) % engines.len();
+                self.measure_idle(place)?;
+            }
+            for (number, scenario) in SCENARIOS.iter().enumerate() {
+                for turn in 0..engines.len() {
+                    let place = (round + turn) % engines.len();
+                    let server = match scenario.service {
+                        Service::Echo { .. } => &mut echo[place],
+                        Service::Http { .. } => &mut http[place],
+                    };
+                    let figures = self
+                        .measure(scenario, server, engines[place])
+                        .with_context(|| format!("{} on {}", scenario.name, engines[place]))?;
+                    self.report.contenders[place].runs[number].push(figures);
+                }
+            }
+        }
+        self.progress.finish_and_clear();
+        for server in echo.into_iter().chain(http) {
+            server.end()?;
+        }
+        Ok(self.report)
+    }
+
+    /// Loads the server, and takes the figures.
+    fn measure(&mut self, scenario: &Scenario, server: &mut Server, engine: Engine) -> anyhow::Result<Figures> {
+        self.progress.set_message(format!("{engine}: {}", scenario.name));
+        let peers = self.connect(server.address(), scenario)?;
+        let rt = &self.client;
+        let run = |peers, part| rt.block_on(async { client::run(rt, peers, rt.now() + self.slot.mul_f64(part)).await });
+        let (peers, warm_up) = run(peers, WARM_UP)?;
+        let before = server.snapshot()?;
+        let waited_before = control::waited_ns();
+        let (peers, tally) = run(peers, 1.0 - WARM_UP)?;
+        let waited_after = control::waited_ns();
+        let after = server.snapshot()?;
+        drop(peers);
+        let report = &mut self.report;
+        report.answers += warm_up.requests + tally.requests;
+        report.measured += tally.elapsed;
+        for (before, after) in [(before.waited_ns, after.waited_ns), (waited_before, waited_after)] {
+            let waited = after.zip(before).map_or(0, |(after, before)| after.saturating_sub(before));
+            report.waited += Duration::from_nanos(waited);
+        }
+        self.progress.inc(1);
+        Figures::new(&tally, &before, &after)
+    }
+
+    fn connect(
+        &self,
+        server: SocketAddr,
+        scenario: &Scenario,
+    ) -> anyhow::Result<Vec<client::Peer<reactor::TcpStream>>> {
+        let depth = scenario.depth;
+        let dialogue = || match scenario.service {
+            Service::Echo { message } => {
+                (Dialogue::Echo(EchoDialogue::new(Rc::clone(&self.block), message, depth)), depth)
+            }
+            Service::Http { path, body } => (Dialogue::Http(HttpDialogue::new(path, body, depth)), depth),
+        };
+        self.client.block_on(client::connect(&self.client, server, scenario.connections, dialogue))
+    }
+
+    /// What an idle connection costs, seen on a server of its own: memory that many earlier connections
+    /// have left behind would hide it.
+    fn measure_idle(&mut self, place: usize) -> anyhow::Result<()> {
+        let engine = self.report.contenders[place].engine;
+        self.progress.set_message(format!("{engine}: idle connections"));
+        let mut server = self.cores.start(&on(engine, ECHO))?;
+        let number = IDLE_CONNECTIONS.min(descriptors::connections(1) / 2).next_multiple_of(IDLE_GROUP);
+        let first = self.open_idle(&server, FIRST_TALK)?;
+        let before = server.snapshot()?;
+        let groups = (0..number / IDLE_GROUP).map(|_| self.open_idle(&server, Duration::ZERO));
+        let peers = groups.collect::<anyhow::Result<Vec<_>>>()?;
+        let after = server.snapshot()?;
+        drop((first, peers));
+        if let (Some(before), Some(after)) = (before.rss, after.rss) {
+            let bytes = after.saturating_sub(before) as f64 / number as f64;
+            self.report.contenders[place].idle_bytes.push(bytes);
+        }
+        self.progress.inc(1);
+        server.end()
+    }
+
+    /// A group of connections that have exchanged a message each, or as many as they could in `time`.
+    fn open_idle(&self, server: &Server, time: Duration) -> anyhow::Result<Vec<client::Peer<reactor::TcpStream>>> {
+        let service = Service::Echo { message: IDLE_MESSAGE };
+        let scenario = Scenario { name: "idle", service, connections: IDLE_GROUP, depth: 1 };
+        let peers = self.connect(server.address(), &scenario)?;
+        let rt = &self.client;
+        let (peers, _) = rt.block_on(async { client::run(rt, peers, rt.now() + time).await })?;
+        Ok(peers)
+    }
+}
+
+/// The command of a server on an engine.
+fn on<'a>(engine: Engine, command: &[&'a str]) -> Vec<&'a str> {
+    command.iter().copied().chain(["--on", engine.name()]).collect()
+}

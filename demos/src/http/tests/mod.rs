@@ -1,0 +1,5 @@
+//! Tests of the server as a whole, against scripted clients in simulated time.
+
+mod behaviour;
+mod corpus;
+mod simulation;
