@@ -23,7 +23,7 @@ use crate::commands::udp::UdpArgs;
 use crate::commands::web::WebArgs;
 use crate::engine::Engine;
 
-/// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
+/// Two small async runtimes side by side. Servers and demonstrations, each written once, run on epoll
 /// (level- or edge-triggered) and on io_uring.
 ///
 /// Without a command it runs `compare`.
@@ -68,7 +68,7 @@ pub enum Command {
 /// Runs a TCP echo server, or talks to one.
 ///
 /// The server prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or
-/// SIGTERM. With --client, lines from stdin go to the server, and what comes back goes to stdout.
+/// SIGTERM. With --client, it sends stdin to a server, and prints what comes back.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -80,7 +80,7 @@ Examples:
   demos echo --client 127.0.0.1:8080           talk to it
   echo hi | demos echo --client localhost:8080")]
 pub struct EchoArgs {
-    /// Be the client of the echo server at HOST:PORT instead.
+    /// Talk to the echo server at HOST:PORT instead of serving.
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["ServerArgs", "WorkersArgs"])]
     pub client: Option<String>,
 
@@ -97,8 +97,8 @@ pub struct EchoArgs {
 /// Runs an HTTP/1.1 server.
 ///
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. It
-/// has /, /plaintext, /json, /sleep?ms=NUMBER, /stats, POST /echo, and with --root the files below
-/// /files/. With several workers /stats tells of the one that answers.
+/// has /, /plaintext, /json, /sleep?ms=NUMBER, /stats and POST /echo. With --root it also has the files
+/// below /files/. With several workers, /stats shows the counters of the worker that answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -123,7 +123,7 @@ pub struct HttpCommand {
     pub http: HttpArgs,
 }
 
-/// Which runtime.
+/// The choice of a runtime.
 #[derive(Clone, Debug, Args)]
 pub struct EngineArgs {
     /// The engine to run on. Default: the proactor.
@@ -131,10 +131,10 @@ pub struct EngineArgs {
     pub on: Option<Engine>,
 }
 
-/// What every server can be told.
+/// The options of every server.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
-    /// Where to listen. Port 0 lets the kernel choose one.
+    /// Where to listen. Port 0: the kernel chooses a free port.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
 
@@ -142,24 +142,24 @@ pub struct ServerArgs {
     #[arg(long)]
     pub allow_remote: bool,
 
-    /// Seconds that connections have to finish after SIGINT or SIGTERM.
+    /// Seconds that connections may take to finish after SIGINT or SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub grace: Duration,
 
-    /// Connections at the same time; more wait until one ends. Default: 10,000, or what the limit of
-    /// open files allows. Several workers, where there are any, share it in equal parts, rounded up.
+    /// Connections at the same time; further ones wait until one ends. Default: 10,000, or as many as
+    /// the limit of open files allows. Several workers share the number in equal parts, rounded up.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
 
-    /// Connections at the same time from one address; more are closed at once. Default: no such limit.
-    /// Several workers count each for itself. Not for servers behind a proxy, which is one address.
+    /// Connections at the same time from one address; further ones are closed at once. Default: no limit.
+    /// Each worker counts its own connections. Do not use it behind a proxy: a proxy is one address.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_address: Option<u32>,
 
-    /// Once it listens, give up for good what a server does not need: starting programs, looking into
-    /// other processes, new io_uring rings, and sockets other than TCP/IP's and UNIX's. On the proactor,
-    /// the kernel also keeps the ring itself to requests for sockets. `demos doctor` says whether it can
-    /// be had.
+    /// As soon as the server listens, give up for good what it does not need: starting programs, looking
+    /// into other processes, new io_uring rings, and sockets other than those of TCP/IP and UNIX. On the
+    /// proactor, the ring then accepts requests for sockets only. `demos doctor` says whether this works
+    /// here.
     #[arg(long)]
     pub sandbox: bool,
 
@@ -168,30 +168,30 @@ pub struct ServerArgs {
     pub control: bool,
 }
 
-/// What servers can be told whose connections have nothing to do with each other.
+/// The options of servers whose connections are independent of each other.
 #[derive(Clone, Debug, Args)]
 pub struct WorkersArgs {
-    /// Threads that serve, each with a runtime and a listener of its own on the one port, 1,024 at most.
+    /// Threads that serve one port, each with a runtime and a listener of its own, 1,024 at most.
     ///
-    /// With more than one, each is kept on one of the cores this process may use, in turn; more workers
-    /// than cores share them. The kernel spreads the connections by a hash of their addresses, so a few
-    /// connections spread unevenly, and each stays with its worker. At the end each worker prints one
-    /// line of counters before the sum.
+    /// Several workers are kept on the cores this process may use, in turn; if there are more workers
+    /// than cores, they share them. The kernel spreads the connections by a hash of their addresses, so
+    /// a few connections spread unevenly. Each connection stays with its worker. At the end each worker
+    /// prints one line of counters, and then comes the sum.
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = workers)]
     pub workers: NonZeroU16,
 }
 
 /// Measures all engines side by side, and prints one table.
 ///
-/// Each engine's servers run in processes of their own. One client, the same for all, drives them in
-/// turns and checks every byte.
+/// Each engine's servers run in processes of their own. The same client drives all of them in turns,
+/// and checks every byte.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   demos compare
   demos compare --seconds 60 --html report.html --json report.json")]
 pub struct CompareArgs {
-    /// How long it may take in all, about, but some 2 seconds at least.
+    /// About how long it may take in all, at least some 2 seconds.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub seconds: Duration,
 
@@ -199,12 +199,12 @@ pub struct CompareArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Also write plots and tables to FILE, a page for any browser.
+    /// Also write plots and tables to FILE, an HTML page.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }
 
-/// Says which engines can run here, what the kernel offers, and how to open what is closed.
+/// Says which engines can run here, what the kernel offers, and how to enable what is disabled.
 ///
 /// The exit code is 0 if all three engines can run.
 #[derive(Debug, Args)]
