@@ -1,6 +1,7 @@
-//! Goal: the record of what is promised (`RELIABILITY.md`) names every scenario once, and no test that is not there.
+//! Goal: the record of what is promised (`RELIABILITY.md`) names every scenario once, and no test that is not there;
+//! and cargo knows every file of tests.
 //!
-//! Method: its table, row by row, against the sources and the list of scenarios.
+//! Method: its table, row by row, against the sources and the list of scenarios; the folder against the manifest.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -110,13 +111,29 @@ fn every_scenario_with_rounds_is_named() {
     }
 }
 
+/// Cargo takes a file without an entry for one with the usual harness, which finds no test in it.
+fn every_file_has_an_entry() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("the manifest");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder.join("tests")).expect("the tests") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        let entry = format!("[[test]]\nname = \"{name}\"\nharness = false\n");
+        assert!(manifest.contains(&entry), "tests/Cargo.toml lacks this entry:\n{entry}");
+        seen += 1;
+    }
+    assert!(seen > 50, "only {seen} files found");
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    let cases: [(&str, fn()); 4] = [
+    let cases: [(&str, fn()); 5] = [
         ("every_scenario_has_one_row", every_scenario_has_one_row),
         ("every_row_is_complete", every_row_is_complete),
         ("every_test_it_names_is_there", every_test_it_names_is_there),
         ("every_scenario_with_rounds_is_named", every_scenario_with_rounds_is_named),
+        ("every_file_has_an_entry", every_file_has_an_entry),
     ];
     for (name, body) in cases {
         suite.add_plain(name, body);

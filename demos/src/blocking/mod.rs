@@ -60,11 +60,11 @@ pub struct Plan {
     #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub tasks: u16,
 
-    /// Milliseconds from one tick of a task to its next, 1,000 at most
+    /// Milliseconds between two ticks of a task, 1,000 at most
     #[arg(long, value_name = "MS", default_value = "20", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub tick: u64,
 
-    /// Milliseconds that the work takes, 10,000 at most; the tasks tick half as long before and after it
+    /// Milliseconds the work takes, 10,000 at most; the tasks tick half as long before and after it
     #[arg(long, value_name = "MS", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub work: u64,
 }

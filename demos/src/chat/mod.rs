@@ -45,9 +45,9 @@ pub const PATIENCE: Duration = Duration::from_millis(100);
 /// What becomes of a client who doesn't read what it is sent.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// it loses the oldest lines, and is told how many
+    /// it loses its oldest lines, and is told how many
     DropOldest,
-    /// its connection is closed
+    /// it is disconnected
     Close,
 }
 
@@ -55,15 +55,15 @@ pub enum WhenFull {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Chat")]
 pub struct ChatArgs {
-    /// Lines that wait for each client at most, 10,000 at most
+    /// Lines that may wait for each client, 10,000 at most
     #[arg(long, value_name = "LINES", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub queue: u16,
 
-    /// What becomes of a client whose queue stays full
+    /// What happens to a client whose queue stays full
     #[arg(long, value_name = "WHAT", value_enum, default_value = "drop-oldest")]
     pub when_full: WhenFull,
 
-    /// Bytes of a line at most; longer ones end their connection
+    /// Longest line in bytes; a longer one ends its connection
     #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = length)]
     pub line: NonZeroUsize,
 }

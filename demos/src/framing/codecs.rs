@@ -178,13 +178,13 @@ fn within(message: &[u8], limit: usize) -> Result<(), FrameError> {
 /// The codecs as a choice.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// nothing: each receive is taken for a message
+    /// nothing: each receive counts as a message
     None,
     /// each message ends with a line feed
     Delimiter,
-    /// each message takes the same number of bytes, filled up with zeros
+    /// all messages have the same length, filled up with zeros
     Fixed,
-    /// a number of four bytes, the highest first, says how long each message is
+    /// before each message, its length: four bytes, highest first
     Prefix,
 }
 

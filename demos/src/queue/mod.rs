@@ -34,11 +34,11 @@ pub struct Plan {
     #[arg(long, value_name = "NUMBER", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub producers: u16,
 
-    /// Tasks that take items out of it, 16 at most
+    /// Tasks that take items out of the queue, 16 at most
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub consumers: u16,
 
-    /// Items the queue holds at most, 1,000,000 at most
+    /// Items that fit into the queue, 1,000,000 at most
     #[arg(long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub capacity: u32,
 
@@ -50,7 +50,7 @@ pub struct Plan {
     #[arg(long, value_name = "MS", default_value = "10", value_parser = clap::value_parser!(u64).range(0..=1000))]
     pub produce: u64,
 
-    /// Milliseconds it takes to use one, 1,000 at most
+    /// Milliseconds it takes to use an item, 1,000 at most
     #[arg(long, value_name = "MS", default_value = "20", value_parser = clap::value_parser!(u64).range(0..=1000))]
     pub consume: u64,
 }

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::engine::Engine;
 
-/// Which runtime.
+/// The choice of a runtime.
 #[derive(Clone, Debug, Args)]
 pub struct EngineArgs {
     /// The engine to run on. Default: the proactor.
@@ -16,7 +16,7 @@ pub struct EngineArgs {
     pub on: Option<Engine>,
 }
 
-/// What every server can be told.
+/// The options of every server.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
     /// Where to listen. Port 0 lets the kernel choose one.
@@ -27,24 +27,24 @@ pub struct ServerArgs {
     #[arg(long)]
     pub allow_remote: bool,
 
-    /// Seconds that connections have to finish after SIGINT or SIGTERM.
+    /// Seconds that connections may take to finish after SIGINT or SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub grace: Duration,
 
-    /// Connections at the same time; more wait until one ends. Default: 10,000, or what the limit of
-    /// open files allows. Several workers, where there are any, share it in equal parts, rounded up.
+    /// Connections at the same time; further ones wait until one ends. Default: 10,000, or as many as
+    /// the limit of open files allows. Several workers share the number in equal parts, rounded up.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
 
-    /// Connections at the same time from one address; more are closed at once. Default: no such limit.
-    /// Several workers count each for itself. Not for servers behind a proxy, which is one address.
+    /// Connections at the same time from one address; further ones are closed at once. Default: no limit.
+    /// Each worker counts its own connections. Do not use it behind a proxy: a proxy is one address.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_address: Option<u32>,
 
-    /// Once it listens, give up for good what a server does not need: starting programs, looking into
-    /// other processes, new io_uring rings, and sockets other than TCP/IP's and UNIX's. On the proactor,
-    /// the kernel also keeps the ring itself to requests for sockets. `demos doctor` says whether it can
-    /// be had.
+    /// As soon as the server listens, give up for good what it does not need: starting programs, looking
+    /// into other processes, new io_uring rings, and sockets other than those of TCP/IP and UNIX. On the
+    /// proactor, the ring then accepts requests for sockets only. `demos doctor` says whether this works
+    /// here.
     #[arg(long)]
     pub sandbox: bool,
 
@@ -53,15 +53,15 @@ pub struct ServerArgs {
     pub control: bool,
 }
 
-/// What servers can be told whose connections have nothing to do with each other.
+/// The options of servers whose connections are independent of each other.
 #[derive(Clone, Debug, Args)]
 pub struct WorkersArgs {
-    /// Threads that serve, each with a runtime and a listener of its own on the one port, 1,024 at most.
+    /// Threads that serve one port, each with a runtime and a listener of its own, 1,024 at most.
     ///
-    /// With more than one, each is kept on one of the cores this process may use, in turn; more workers
-    /// than cores share them. The kernel spreads the connections by a hash of their addresses, so a few
-    /// connections spread unevenly, and each stays with its worker. At the end each worker prints one
-    /// line of counters before the sum.
+    /// Several workers are kept on the cores this process may use, in turn; if there are more workers
+    /// than cores, they share them. The kernel spreads the connections by a hash of their addresses, so
+    /// a few connections spread unevenly. Each connection stays with its worker. At the end each worker
+    /// prints one line of counters, and then comes the sum.
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = workers)]
     pub workers: NonZeroU16,
 }

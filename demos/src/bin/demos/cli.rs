@@ -20,7 +20,7 @@ use crate::commands::udp::UdpArgs;
 use crate::commands::web::WebArgs;
 use crate::compare::CompareArgs;
 
-/// Two small async runtimes side by side: servers and demonstrations, each written once, run on epoll
+/// Two small async runtimes side by side. Servers and demonstrations, each written once, run on epoll
 /// (level- or edge-triggered) and on io_uring.
 ///
 /// Without a command it runs `compare`.

@@ -1,7 +1,7 @@
 //! Goal: what the documents tell a reader to type is understood, and what they tell a reader to read is there.
 //!
-//! Method: the commands are picked out of README.md, of the comments and messages of all sources, and of the help, and
-//! given to the parser of the command line. Nothing is run.
+//! Method: the commands are picked out of the README files, of the comments and messages of all sources, and of the
+//! help, and given to the parser of the command line. Nothing is run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,15 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).unwrap()
+/// The files that tell a reader what to type.
+const READMES: [&str; 3] = ["README.md", "demos/README.md", "tests/README.md"];
+
+fn document(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn readmes() -> impl Iterator<Item = (String, String)> {
+    READMES.into_iter().map(|path| (path.to_owned(), document(path)))
 }
 
 /// The program's sources without its tests, each with its path below `demos/src`.
@@ -148,9 +155,13 @@ fn assert_understood<'a>(place: &str, commands: impl IntoIterator<Item = &'a Str
 
 #[test]
 fn every_line_to_type_is_understood() {
-    let readme = fenced(&readme());
-    assert!(readme.len() > 6, "{readme:?}");
-    assert_understood("README.md", &readme);
+    let mut found = 0;
+    for (file, text) in readmes() {
+        let commands = fenced(&text);
+        assert_understood(&file, &commands);
+        found += commands.len();
+    }
+    assert!(found > 6, "{found}");
     for (file, source) in sources() {
         assert_understood(&file, &fenced(&head(&source)));
     }
@@ -159,7 +170,7 @@ fn every_line_to_type_is_understood() {
 #[test]
 fn every_command_that_is_mentioned_is_understood() {
     let mut mentioned = 0;
-    for (file, source) in sources().into_iter().chain([("README.md".to_owned(), readme())]) {
+    for (file, source) in sources().into_iter().chain(readmes()) {
         let quoted = quoted(&source);
         for command in quoted.iter().filter(|command| !STANDS_FOR_ANY.contains(&&command[..])) {
             // A command may be mentioned by its name alone, without what it needs.
@@ -197,7 +208,7 @@ fn each_demo_opens_with_two_ways_to_see_it() {
 
 /// The rows of the map: what is to be typed, and what is to be read.
 fn map() -> Vec<(Vec<String>, Vec<String>)> {
-    let readme = readme();
+    let readme = document("demos/README.md");
     let (_, map) = readme.split_once("| topic | command | file to read |").expect("the map");
     let rows = map.lines().skip(2).take_while(|line| line.starts_with('|'));
     let spans = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
@@ -216,7 +227,7 @@ fn the_map_leads_to_every_command_and_to_files_that_are_there() {
     for (commands, files) in map() {
         let ours = commands.iter().filter(|command| !clients.contains(&command.split(' ').next().unwrap()));
         for command in ours {
-            assert_understood("the map of README.md", [&format!("demos {command}")]);
+            assert_understood("the map of demos/README.md", [&format!("demos {command}")]);
             missing.retain(|name| name != command.split(' ').next().unwrap());
         }
         let mut folder = PathBuf::new();
@@ -224,11 +235,59 @@ fn the_map_leads_to_every_command_and_to_files_that_are_there() {
         for file in files {
             // A name without a folder is a neighbour of the one before.
             let path = if file.contains('/') { root().join(&file) } else { folder.join(&file) };
-            assert!(path.exists(), "the map of README.md names {file}");
+            assert!(path.exists(), "the map of demos/README.md names {file}");
             folder = if path.is_dir() { path } else { path.parent().unwrap().to_owned() };
         }
     }
-    assert_eq!(missing, [""; 0], "commands that the map of README.md lacks");
+    assert_eq!(missing, [""; 0], "commands that the map of demos/README.md lacks");
+}
+
+/// The lines of Rust that a reader reads: without blank ones, and without the tests at a file's end.
+fn lines_to_read(source: &str) -> usize {
+    let is_test = |line: &&str| line.starts_with("#[cfg(") && line.contains("test");
+    let has_tests = source.contains("\nmod tests {");
+    source.lines().take_while(|line| !has_tests || !is_test(line)).filter(|line| !line.trim().is_empty()).count()
+}
+
+#[test]
+fn the_reading_order_leads_to_files_that_are_there_and_is_as_long_as_it_says() {
+    let readme = document("README.md");
+    let (_, section) = readme.split_once("## Read it").expect("the reading order");
+    let (intro, _) = section.split_once("\n1. ").expect("a numbered list");
+    let items = section.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit()));
+    let files: Vec<_> = items.map(|line| line.split('`').nth(1).expect("a file")).collect();
+    let lines: usize = files.iter().map(|file| lines_to_read(&document(file))).sum();
+    let number = |text: &str| text.replace(',', "").parse::<usize>().ok();
+    let said: Vec<_> = intro.split_whitespace().filter_map(number).collect();
+    let [count, says, an_hour] = said[..] else { panic!("files, lines, lines an hour: {said:?}") };
+    assert_eq!(count, files.len());
+    assert!(lines.abs_diff(says) <= says / 20, "README.md says {says} lines, and there are {lines}");
+    assert!((3..=5).contains(&(lines / an_hour)), "no afternoon: {lines} lines, {an_hour} an hour");
+}
+
+#[test]
+fn the_program_to_embed_is_the_example() {
+    let readme = document("README.md");
+    let program = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a program");
+    for engine in ["reactor", "proactor"] {
+        let example = document(&format!("{engine}/examples/echo.rs"));
+        let (head, body) = program.split_once('\n').expect("lines");
+        assert!(example.ends_with(body), "{engine}: the program of README.md is another one");
+        let line = example.lines().find(|line| line.starts_with("use ")).expect("an import");
+        assert!(readme.contains(line), "{engine}: README.md lacks {line}");
+        assert_eq!(line == head, engine == "reactor");
+    }
+}
+
+#[test]
+fn links_lead_to_files_that_are_there() {
+    for (file, text) in readmes() {
+        let folder = root().join(&file).parent().unwrap().to_owned();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            assert!(folder.join(link).exists(), "{file} links to {link}");
+        }
+    }
 }
 
 #[test]

@@ -10,10 +10,10 @@ use crate::args::EngineArgs;
 use crate::engine::{self, Program};
 use crate::output;
 
-/// Shows why a call that blocks inside a task stops all tasks, and two ways out.
+/// Shows why a blocking call inside a task stops all tasks, and two ways to avoid it.
 ///
-/// Some tasks tick at short intervals, and one works in the middle of that: by a sleep that blocks the
-/// thread, by a sleep that is awaited, and by a sleep that blocks a thread of the runtime's pool.
+/// Some tasks tick at short intervals, while one task works. Its work is a sleep: one that blocks the
+/// thread, one that is awaited, and one that blocks a thread of the runtime's pool.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -12,9 +12,9 @@ use crate::server;
 /// Runs a chat server: many clients, one room. Talk to it with nc.
 ///
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. The
-/// first line a client sends is its name; each further line goes to all others. /who says who is here,
-/// /quit leaves. Each client has a bounded queue; a client who doesn't read loses the oldest lines or is
-/// closed, and holds up nobody. The room lives in one runtime, so there are no workers to choose.
+/// first line a client sends is its name; each further line goes to all others. /who lists the clients,
+/// /quit leaves. Each client has a bounded queue. A client that does not read loses its oldest lines or
+/// is disconnected; it never delays the others. The room lives in one runtime, so there is no --workers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -13,10 +13,10 @@ use crate::args::{EngineArgs, address, seconds};
 use crate::engine::{self, Program};
 use crate::{descriptors, output, signals};
 
-/// Who has the key? Look-ups in a ring of nodes over UDP, iterative and recursive, with and without dead nodes.
+/// Looks keys up in a ring of nodes over UDP: iterative and recursive, with and without dead nodes.
 ///
-/// The ring is Chord's (Stoica and others, SIGCOMM 2001). All nodes are in this process, each with a socket of its own,
-/// and each datagram takes some time on its way, as on a network. It prints one table.
+/// The ring is Chord's (Stoica and others, SIGCOMM 2001). All nodes are in this process, each with a socket of its own.
+/// Each datagram is delayed, as on a network. It prints one table.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -34,7 +34,7 @@ pub struct DhtArgs {
     #[command(flatten)]
     ring: RingArgs,
 
-    /// Nodes that die before the second part of the table; in the third one the others have noticed. Default: a tenth.
+    /// Nodes that die before the second part of the table. In the third part, the others have noticed. Default: a tenth.
     #[arg(long, value_name = "NUMBER")]
     dead: Option<usize>,
 
@@ -42,7 +42,7 @@ pub struct DhtArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     lookups: u32,
 
-    /// Chooses keys, askers and who dies; the numbers of the nodes come from their ports.
+    /// Seed for the keys, the nodes that ask, and the nodes that die. The numbers of the nodes come from their ports.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
 }
@@ -58,11 +58,11 @@ struct RingArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1000))]
     nodes: u32,
 
-    /// Seconds a datagram is on its way.
+    /// Seconds by which each datagram is delayed.
     #[arg(long, value_name = "SECONDS", default_value = "0.005", value_parser = seconds)]
     delay: Duration,
 
-    /// Seconds to wait for an answer before a node counts as dead. It is asked twice in that time.
+    /// Seconds to wait for an answer before a node counts as dead. It is asked twice in this time.
     #[arg(long, value_name = "SECONDS", default_value = "0.1", value_parser = seconds)]
     timeout: Duration,
 
@@ -70,18 +70,19 @@ struct RingArgs {
     engine: EngineArgs,
 }
 
-/// Keeps a ring running, for a program of yours to look keys up in.
+/// Keeps a ring running, so that a program of yours can look up keys.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)`, the first node, and serves until SIGINT or SIGTERM. The datagrams are JSON:
-/// {"step":{"token":1,"key":42,"avoid":[]}} is answered by {"closer":{"token":1,"nodes":[{"id":7,"at":"127.0.0.1:5"}]}}
-/// or by {"owner":...} with the same, and {"get":{"token":2,"key":42}} by {"have":{"token":2}}.
+/// It prints `listening on ADDR:PORT (ENGINE)`, the first node, and serves until SIGINT or SIGTERM. The datagrams are
+/// JSON. The answer to {"step":{"token":1,"key":42,"avoid":[]}} is
+/// {"closer":{"token":1,"nodes":[{"id":7,"at":"127.0.0.1:5"}]}}, or {"owner":...} with the same content. The answer to
+/// {"get":{"token":2,"key":42}} is {"have":{"token":2}}.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   demos dht serve --nodes 64
   echo '{\"step\":{\"token\":1,\"key\":42,\"avoid\":[]}}' | nc -u -W 1 127.0.0.1 8080")]
 struct ServeArgs {
-    /// Where the first node is; the others have free ports at the same address.
+    /// Where the first node listens; the others take free ports at the same address.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
 

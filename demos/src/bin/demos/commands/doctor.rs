@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::engine::{self, Engine};
 use crate::{descriptors, output};
 
-/// Says which engines can run here, what the kernel offers, and how to open what is closed.
+/// Says which engines can run here, what the kernel offers, and how to enable what is disabled.
 ///
 /// The exit code is 0 if all three engines can run.
 #[derive(Debug, Args)]

@@ -21,9 +21,9 @@ use crate::server::{self, Host};
 
 /// Sends files to another machine, or receives them.
 ///
-/// The receiver checks the digest of each file, goes on where a broken connection ended, and never writes outside its
-/// folder or over what is there. The protocol is a length and a line of JSON, and then the bytes: a few lines of any
-/// language speak it (`demos/src/files/mod.rs`).
+/// The receiver checks the digest of each file, and continues where a broken connection ended. It never writes outside
+/// its folder, and overwrites nothing unless you tell it to. The protocol is a length and a line of JSON, and then the
+/// bytes: a few lines in any language speak it (`demos/src/files/mod.rs`).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,8 +43,8 @@ enum Side {
 
 /// Sends files to a receiver, under their names without their folders.
 ///
-/// Each is read twice: the digest goes before the bytes. When the connection breaks, another one goes on where that
-/// ended; the same command, run again, does so too. The exit code is 0 if the receiver has all of them.
+/// Each file is read twice, because the digest is sent before the bytes. If the connection breaks, a new one continues
+/// where it ended; so does the same command, run again. The exit code is 0 if the receiver has all files.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -59,15 +59,15 @@ struct SendArgs {
     #[arg(long, value_name = "HOST:PORT")]
     to: String,
 
-    /// How often in a row another connection is tried that brings nothing further.
+    /// How many new connections in a row may make no progress before it gives up.
     #[arg(long, value_name = "NUMBER", default_value_t = 8)]
     retries: u32,
 
-    /// Seconds without any progress after which a connection is given up.
+    /// Seconds a connection may make no progress before it is given up.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     patience: Duration,
 
-    /// Show no progress bar. (It is not shown either where stderr is no terminal.)
+    /// Show no progress bar. (There is none either if stderr is not a terminal.)
     #[arg(long)]
     quiet: bool,
 
@@ -78,28 +78,28 @@ struct SendArgs {
 /// Receives files into a folder, from any number of senders.
 ///
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and a line for each file, and serves until SIGINT or
-/// SIGTERM. What has come of a file whose connection broke is kept in the folder, under a name that begins with a
-/// dot and ends with .part, for as long as it takes until the rest of that file comes. At the beginning and at the end it
-/// says how many there are, and how to take them away.
+/// SIGTERM. If a connection breaks, the part that has arrived stays in the folder until the rest of the file comes. Its
+/// name begins with a dot and ends with .part. At the beginning and at the end the receiver says how many parts there
+/// are, and how to remove them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   demos files receive --folder ./in
   demos files receive --folder ./in --listen 127.0.0.1:7070 --overwrite --max-size 1000000 --on reactor-level")]
 struct ReceiveArgs {
-    /// Where the files go. It must exist.
+    /// The folder for the files. It must exist.
     #[arg(long, value_name = "DIR")]
     folder: PathBuf,
 
-    /// Replace a file that is there by another one of its name.
+    /// Replace files that exist.
     #[arg(long)]
     overwrite: bool,
 
-    /// The largest file that is taken, in bytes. Default: 16 GiB.
+    /// The largest file that is accepted, in bytes. Default: 16 GiB.
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 30, hide_default_value = true)]
     max_size: u64,
 
-    /// Seconds without any progress after which a sender is given up.
+    /// Seconds a sender may make no progress before it is given up.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     patience: Duration,
 

@@ -12,11 +12,11 @@ use crate::args::{EngineArgs, ServerArgs, WorkersArgs};
 use crate::engine::{self, Program};
 use crate::{output, server};
 
-/// Shows that TCP keeps no messages apart (sticky packets), and three ways to do it.
+/// Shows that TCP does not keep messages apart (sticky packets), and three ways to do it.
 ///
-/// Without a command it sends a few messages to itself, with nothing to tell where they end, and then
-/// with each of three codecs, and shows what arrives. `serve` is a server to try the codecs with: it
-/// turns each message round.
+/// Without a command it sends a few messages to itself and shows what arrives: first without any mark
+/// of where they end, then with each of three codecs. `serve` is a server to try the codecs with: it
+/// reverses each message.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -42,8 +42,8 @@ enum FramingCommand {
 
 /// Serves: each message comes back with its bytes in reverse order.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. Who
-/// breaks a rule of the codec is told so, and its connection ends.
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. A
+/// client that breaks a rule of the codec gets an error, and its connection ends.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -52,11 +52,11 @@ Examples:
   printf '\\0\\0\\0\\3one' | nc -N 127.0.0.1 8080 | xxd
   printf '\\377\\377\\377\\377' | nc 127.0.0.1 8080   a header that asks for 4 GiB")]
 struct ServeArgs {
-    /// How it is said where a message ends.
+    /// How the end of a message is marked.
     #[arg(long, value_name = "CODEC", value_enum)]
     codec: Method,
 
-    /// Bytes of a message at most; with `fixed`, of each message.
+    /// Longest message in bytes; with `fixed`, the length of each message.
     #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = framing::length)]
     len: NonZeroUsize,
 

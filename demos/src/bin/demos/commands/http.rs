@@ -17,8 +17,8 @@ use crate::server;
 /// Runs an HTTP/1.1 server.
 ///
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. It
-/// has /, /plaintext, /json, /sleep?ms=NUMBER, /stats, POST /echo, and with --root the files below
-/// /files/. With several workers /stats tells of the one that answers.
+/// has /, /plaintext, /json, /sleep?ms=NUMBER, /stats and POST /echo. With --root it also has the files
+/// below /files/. With several workers, /stats shows the counters of the worker that answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -51,7 +51,7 @@ pub struct HttpArgs {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
-    /// Largest request body in bytes; /echo keeps one in memory for each connection that sends one
+    /// Largest request body in bytes; /echo keeps a whole body in memory for each connection
     #[arg(long, value_name = "BYTES", default_value_t = BODY)]
     pub max_body: u64,
 
@@ -59,7 +59,7 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N", default_value_t = REQUESTS, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_requests: u64,
 
-    /// Seconds a client has to send a request's header, however it spreads the bytes
+    /// Seconds a client may take to send the whole header of a request
     #[arg(long, value_name = "SECONDS", default_value_t = HEADER_TIMEOUT.as_secs_f64(), value_parser = some_seconds)]
     pub header_timeout: f64,
 
@@ -67,7 +67,7 @@ pub struct HttpArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = IDLE_TIMEOUT.as_secs_f64(), value_parser = some_seconds)]
     pub idle_timeout: f64,
 
-    /// Seconds without any progress after which a request body or a response is given up
+    /// Seconds a request body or a response may make no progress before it is given up
     #[arg(long, value_name = "SECONDS", default_value_t = STALL_TIMEOUT.as_secs_f64(), value_parser = some_seconds)]
     pub stall_timeout: f64,
 }

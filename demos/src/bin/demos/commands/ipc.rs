@@ -18,10 +18,10 @@ const PASSES: usize = 5;
 
 /// Compares seven ways for processes to talk: how long a message of 64 bytes and its answer take.
 ///
-/// Each way is measured between two threads and between two processes, and those that have a descriptor to wait for
-/// with a task of each engine at the near end, too. With --answer this process is the far end for a program of yours: it
-/// answers each message by the same one with its number (the first eight bytes, the lowest first) one higher, until
-/// the number 2^64-1.
+/// Each way is measured between two threads and between two processes. If it has a descriptor to wait for, it is also
+/// measured with a task of each engine at the near end. With --answer this process is the far end for a program of
+/// yours: it answers each message with the same message, its number (the first eight bytes, lowest first) one higher,
+/// until the number is 2^64-1.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,21 +30,21 @@ Examples:
   mkfifo /tmp/a /tmp/b; demos ipc --answer named-pipe --at /tmp/a,/tmp/b
   demos ipc --answer signal --at 4711                SIGUSR1 here is answered by SIGUSR2 to process 4711")]
 pub struct IpcArgs {
-    /// Measure only this way. Can be given several times.
+    /// Measure only this way. May be given several times.
     #[arg(long, value_name = "WAY", value_enum)]
     pub way: Vec<Way>,
 
-    /// How long it may take in all, about.
+    /// About how long it may take in all.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub seconds: Duration,
 
-    /// Be the far end of this way. Pipes: messages come on stdin and go to stdout. Sockets: stdin is one. Shared
-    /// memory: stdin and stdout are the eventfds. It says `ready` on stderr.
+    /// Be the far end of this way. Pipes: messages come on stdin and go to stdout. Sockets: stdin is the socket. Shared
+    /// memory: stdin and stdout are the eventfds. It prints `ready` on stderr.
     #[arg(long, value_name = "WAY", value_enum, conflicts_with_all = ["way", "seconds"])]
     pub answer: Option<Way>,
 
-    /// What the far end needs besides: the paths of two named pipes or the names of two queues (there, back), the
-    /// name of the memory, the number of the process that gets the signals.
+    /// What else the far end needs: the paths of two named pipes or the names of two queues (there, back), the name of
+    /// the memory, or the number of the process that gets the signals.
     #[arg(long, value_name = "NAMES", requires = "answer", default_value = "", hide_default_value = true)]
     pub at: String,
 

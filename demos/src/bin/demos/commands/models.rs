@@ -17,8 +17,8 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Measures the ladder of I/O models, from one client at a time to the runtimes, and prints one table.
 ///
-/// The same echo and the same web page are served by every rung, each in a process of its own, driven by one client that
-/// checks every byte. `demos models list` names the rungs and their files; each can be read in a minute.
+/// Every rung serves the same echo and the same web page, in a process of its own. One client drives them all, and checks
+/// every byte. `demos models list` names the rungs and their files; each takes a minute to read.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -49,8 +49,8 @@ pub struct MeasureArgs {
     #[arg(long)]
     pub long: bool,
 
-    /// How long the measuring itself may take in all, about; starting and connecting come on top. Default: 60, or 240
-    /// with --long.
+    /// About how long the measuring may take in all; starting and connecting come on top. Default: 60, or 240 with
+    /// --long.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub seconds: Option<Duration>,
 
@@ -58,22 +58,22 @@ pub struct MeasureArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Also write plots and the table to FILE, a page for any browser.
+    /// Also write plots and the table to FILE, an HTML page.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
-    /// Names the rungs, from the bottom up, with the file of each.
+    /// Lists the rungs, from the bottom up, with the file of each.
     List,
     Serve(ServeArgs),
 }
 
 /// Serves one rung alone, until SIGINT or SIGTERM.
 ///
-/// It prints `listening on ADDR:PORT (NAME)` when it accepts, and at the end its counters: connections, those refused,
-/// and system calls.
+/// It prints `listening on ADDR:PORT (NAME)` when it accepts. At the end it prints its counters: connections, refused
+/// connections, and system calls.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -93,10 +93,10 @@ pub struct ServeArgs {
     pub listen: ListenArgs,
 }
 
-/// What every rung can be told.
+/// The options of every rung.
 #[derive(Clone, Debug, Args)]
 pub struct ListenArgs {
-    /// Where to listen. Port 0 lets the kernel choose one.
+    /// Where to listen. Port 0: the kernel chooses a free port.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
 
@@ -104,8 +104,8 @@ pub struct ListenArgs {
     #[arg(long)]
     pub allow_remote: bool,
 
-    /// Connections at the same time, if the rung and the limit of open files allow so many; more are refused, or wait
-    /// where the runtimes serve. For the pool this is the number of threads.
+    /// Connections at the same time, if the rung and the limit of open files allow that many. Further ones are refused;
+    /// on the runtimes they wait. For the pool this is the number of threads.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
 

@@ -14,11 +14,11 @@ use crate::args::EngineArgs;
 use crate::engine::{self, Program};
 use crate::output;
 
-/// Shows producers and consumers over a bounded queue, and who has to wait for whom.
+/// Shows producers and consumers with a bounded queue between them, and which side has to wait.
 ///
-/// The picture has a line for everybody: `.` works, `#` is held up by the queue. Between them is the
-/// queue, how full it was. If the producers are faster, the queue fills, and then they wait: that is
-/// back-pressure.
+/// The picture has a line for each of them: `.` means it works, `#` means it waits for the queue. Between
+/// the two sides is the queue, and how full it was. If the producers are faster, the queue fills, and
+/// then they wait: that is back-pressure.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

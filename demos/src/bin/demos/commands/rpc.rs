@@ -16,9 +16,9 @@ use crate::engine::{self, Program};
 use crate::output;
 use crate::server::{self, Host};
 
-/// Shows what a remote procedure call does, in nine steps; serves such calls, and makes them.
+/// Shows the nine steps of a remote procedure call; serves such calls, and makes them.
 ///
-/// Without a command it calls itself: one call step by step, several at once, and all that can go wrong.
+/// Without a command it calls itself: one call step by step, several at once, and everything that can go wrong.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -33,7 +33,7 @@ pub struct RpcCommand {
     #[command(subcommand)]
     command: Option<Which>,
 
-    /// Show one call and its steps, and nothing else.
+    /// Show only one call and its steps.
     #[arg(long)]
     trace: bool,
 
@@ -49,8 +49,8 @@ enum Which {
 
 /// Serves the interface Hello: SayHello(name), SayHelloLater(name, ms), Count() and Crash().
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. On the wire are
-/// four bytes of length, highest first, and JSON: `{\"call\": 1, \"method\": \"Hello.SayHello\", \"arguments\": {...}}`.
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. A message is its
+/// length (four bytes, highest first) and JSON: `{\"call\": 1, \"method\": \"Hello.SayHello\", \"arguments\": {...}}`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -65,7 +65,7 @@ struct ServeArgs {
     #[arg(long, value_name = "NUMBER", default_value = "64", value_parser = clap::value_parser!(u16).range(1..))]
     max_calls: u16,
 
-    /// Seconds that a call may take.
+    /// Seconds a call may take.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     max_time: Duration,
 
@@ -78,7 +78,7 @@ struct ServeArgs {
 
 /// Calls a method by its name, and prints the result.
 ///
-/// The exit code is 1 if there is none, and stderr says why.
+/// Without a result the exit code is 1, and stderr says why.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -90,14 +90,14 @@ struct CallArgs {
     #[arg(value_name = "ADDR:PORT", value_parser = address)]
     server: SocketAddr,
 
-    /// The interface, a dot, the method.
+    /// The interface, a dot and the method.
     method: String,
 
     /// The arguments by name, as JSON.
     #[arg(value_name = "JSON", default_value = "{}", value_parser = json)]
     arguments: Value,
 
-    /// Seconds to wait for the result, then the call is cancelled.
+    /// Seconds to wait for the result; then the call is cancelled.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
 

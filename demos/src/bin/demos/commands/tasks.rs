@@ -19,10 +19,10 @@ use crate::load::cores;
 use crate::load::figures::build_note;
 use crate::{descriptors, output};
 
-/// Measures tasks (coroutines) against threads and processes: to make one, to keep one, to switch.
+/// Compares tasks (coroutines) with threads and processes: the cost to make one, keep one, and switch.
 ///
-/// Each kind is measured in a process of its own, kept on one processor. The table has the figures that
-/// courses like to quote beside those that are true here.
+/// Each kind is measured in a process of its own, on one processor. The table shows the figures that
+/// courses like to quote, and next to them those measured here.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -37,15 +37,15 @@ pub struct TasksArgs {
     #[arg(long, value_name = "NUMBER", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tasks: u32,
 
-    /// Threads at the same time, 20,000 at most. If the system gives fewer, that is said.
+    /// Threads at the same time, 20,000 at most. If the system allows fewer, the output says so.
     #[arg(long, value_name = "NUMBER", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     threads: u32,
 
-    /// Processes at the same time, 1,000 at most. If the system gives fewer, that is said.
+    /// Processes at the same time, 1,000 at most. If the system allows fewer, the output says so.
     #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1000))]
     processes: u32,
 
-    /// Also write plots and the table to FILE, a page for any browser.
+    /// Also write plots and the table to FILE, an HTML page.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 

@@ -26,10 +26,10 @@ const LONGEST_LINE: u64 = 1 << 20;
 /// The longest time that is told from a longer one, in microseconds.
 const LONGEST_US: u64 = 3_600_000_000;
 
-/// Upper case over UDP: a server, and a client that lives with loss.
+/// Runs an upper-case server over UDP, or a client that copes with loss.
 ///
 /// The server answers each datagram with the same text in capitals. The client sends lines, numbers them, and asks
-/// again when no answer comes.
+/// again if no answer comes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -50,8 +50,8 @@ enum Side {
 
 /// Answers each datagram with the same text in capitals.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it is ready, and a line for each datagram whose end didn't fit,
-/// and serves until SIGINT or SIGTERM.
+/// It prints `listening on ADDR:PORT (ENGINE)` when it is ready, and serves until SIGINT or SIGTERM. It also prints a
+/// line for each datagram that was too long.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -59,24 +59,24 @@ Examples:
   demos udp serve --drop 0.3 --seed 7               the same losses each time
   demos udp serve --room 10 --on reactor-level      longer datagrams lose their end")]
 struct ServeArgs {
-    /// Where to receive. Port 0 lets the kernel choose one.
+    /// Where to receive. Port 0: the kernel chooses a free port.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
 
-    /// Allow addresses that other machines can reach. Who sends there may have given a false address, which then
-    /// gets the answers.
+    /// Allow addresses that other machines can reach. A sender can forge its address; the answers then go to that
+    /// address.
     #[arg(long)]
     allow_remote: bool,
 
-    /// The chance, from 0 to 1, that a datagram is lost on purpose: each question, and each answer.
+    /// The chance, from 0 to 1, that the server drops a datagram on purpose: each question, and each answer.
     #[arg(long, value_name = "CHANCE", default_value_t = 0.0, value_parser = chance)]
     drop: f64,
 
-    /// Loses the same ones each time.
+    /// Drop the same datagrams in each run with this seed.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
-    /// Bytes of a datagram there is room for; of a longer one the end is lost.
+    /// Bytes of room for a datagram; a longer one loses its end.
     #[arg(long, value_name = "BYTES", default_value_t = 2048, value_parser = length)]
     room: u32,
 
@@ -86,9 +86,9 @@ struct ServeArgs {
 
 /// Sends each line of stdin to a server, and prints the answers.
 ///
-/// Long lines are sent in pieces. At the end it says on stderr what it took: questions that were answered, datagrams
-/// sent, times it waited in vain (timeouts), answers that came when it had one already (late), and how long an answer
-/// took, in microseconds. The exit code is 0 if every line has been answered as a whole.
+/// It sends long lines in pieces. At the end it prints counters on stderr: questions that were answered, datagrams sent,
+/// waits without an answer (timeouts), answers to questions already answered (late), and the time of an answer in
+/// microseconds. The exit code is 0 if every line was answered completely.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -100,15 +100,15 @@ struct AskArgs {
     #[arg(value_name = "HOST:PORT")]
     server: String,
 
-    /// Seconds to wait for an answer, the first time. It doubles each time, up to sixteen times as long.
+    /// Seconds to wait for an answer before asking again. The wait doubles with each try, up to 16 times this value.
     #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = seconds)]
     timeout: Duration,
 
-    /// How often it asks again before it gives up.
+    /// How often to ask again before giving up.
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     retries: u32,
 
-    /// Bytes of a line in one datagram at most. What a network carries in one packet is some 1,400.
+    /// Largest piece of a line in one datagram, in bytes. A network packet carries some 1,400.
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = length)]
     piece: u32,
 

@@ -17,7 +17,7 @@ use crate::models::{Rung, serve};
 /// Serves one page, with a fresh random number and the server's name, on any engine and any rung of the ladder.
 ///
 /// It prints `listening on ADDR:PORT (NAME)` when it accepts, and serves until SIGINT or SIGTERM. Reload the page: the
-/// number changes, the name stays. `demos models list` names the rungs. `demos http` is the server with everything.
+/// number changes, the name stays. `demos models list` names the rungs. `demos http` is the complete HTTP server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

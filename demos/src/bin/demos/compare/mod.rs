@@ -68,15 +68,15 @@ const HTTP: &[&str] = &["http", "--max-requests", "18446744073709551615"];
 
 /// Measures all engines side by side, and prints one table.
 ///
-/// Each engine's servers run in processes of their own. One client, the same for all, drives them in
-/// turns and checks every byte.
+/// Each engine's servers run in processes of their own. The same client drives all of them in turns,
+/// and checks every byte.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   demos compare
   demos compare --seconds 60 --html report.html --json report.json")]
 pub struct CompareArgs {
-    /// How long it may take in all, about, but some 2 seconds at least.
+    /// About how long it may take in all, at least some 2 seconds.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub seconds: Duration,
 
@@ -84,7 +84,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Also write plots and tables to FILE, a page for any browser.
+    /// Also write plots and tables to FILE, an HTML page.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 /// What a server does with what it receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Service {
-    /// What comes in goes out.
+    /// Sends back what it receives.
     Echo,
     /// HTTP with one page, /.
     Web,

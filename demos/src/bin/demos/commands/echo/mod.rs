@@ -13,7 +13,7 @@ use crate::server;
 /// Runs a TCP echo server, or talks to one.
 ///
 /// The server prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or
-/// SIGTERM. With --client, lines from stdin go to the server, and what comes back goes to stdout.
+/// SIGTERM. With --client, it sends stdin to a server, and prints what comes back.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -25,7 +25,7 @@ Examples:
   demos echo --client 127.0.0.1:8080           talk to it
   echo hi | demos echo --client localhost:8080")]
 pub struct EchoArgs {
-    /// Be the client of the echo server at HOST:PORT instead.
+    /// Talk to the echo server at HOST:PORT instead of serving.
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["ServerArgs", "WorkersArgs"])]
     pub client: Option<String>,
 

@@ -18,9 +18,9 @@ use crate::server::{self, Host};
 
 /// Runs a TCP or HTTP load balancer in front of several servers.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, a line on stderr whenever a server is out or back,
-/// and serves until SIGINT or SIGTERM. Then it accepts nobody any more, lets those who are here finish for --grace
-/// seconds, and prints a line for each server.
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and a line on stderr whenever a server is out or back. It
+/// serves until SIGINT or SIGTERM. Then it accepts no more connections, lets the open ones finish for --grace seconds,
+/// and prints a line for each server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -32,15 +32,15 @@ Examples:
   demos proxy --policy hash --to 127.0.0.1:9001 --to 127.0.0.1:9002
   demos proxy --compare                        beside nginx and HAProxy, where they are installed")]
 pub struct ProxyCommand {
-    /// A server, and its share compared with the others, 1 to 100. Give one --to for each.
+    /// A server, and its weight compared with the others, 1 to 100. Give one --to per server.
     #[arg(long, value_name = "ADDR:PORT[=WEIGHT]", required_unless_present = "compare")]
     pub to: Vec<Target>,
 
-    /// Speak HTTP: choose a server for each request rather than each connection.
+    /// Speak HTTP: choose a server for each request, not for each connection.
     #[arg(long)]
     pub http: bool,
 
-    /// How a server is chosen. HTTP: for each request.
+    /// How to choose a server. HTTP: for each request.
     #[arg(long, value_enum, default_value = "round-robin")]
     pub policy: Policy,
 
@@ -48,7 +48,7 @@ pub struct ProxyCommand {
     #[arg(long, conflicts_with_all = ["to", "ServerArgs", "WorkersArgs", "on"])]
     pub compare: bool,
 
-    /// How long --compare may take in all, about.
+    /// About how long --compare may take in all.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds, requires = "compare")]
     pub seconds: Duration,
 
@@ -69,7 +69,7 @@ pub struct ProxyCommand {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Proxy")]
 pub struct ProxyLimits {
-    /// Connections a server has at the same time; HTTP: requests. With all servers full, clients are turned away.
+    /// Connections to a server at the same time; HTTP: requests. If all servers are full, clients are refused.
     #[arg(long, value_name = "NUMBER", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_server: u32,
 
@@ -77,7 +77,7 @@ pub struct ProxyLimits {
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub connect_timeout: Duration,
 
-    /// Seconds a connection may be silent in both directions. HTTP: that a client's may be between two requests.
+    /// Seconds a connection may be silent in both directions. HTTP: a client's, between two requests.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub idle_timeout: Duration,
 
@@ -93,11 +93,11 @@ pub struct ProxyLimits {
     #[arg(long, value_name = "NUMBER", default_value_t = REQUESTS, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_requests: u64,
 
-    /// HTTP: connections that are kept for each server.
+    /// HTTP: idle connections kept open to each server.
     #[arg(long, value_name = "NUMBER", default_value = "32")]
     pub keep: u16,
 
-    /// HTTP: seconds that such a connection is kept; the servers should keep theirs for longer.
+    /// HTTP: seconds to keep such a connection. The servers should keep theirs longer.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub keep_idle: Duration,
 
@@ -105,15 +105,15 @@ pub struct ProxyLimits {
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub check_every: Duration,
 
-    /// HTTP: ask for this path in a check, rather than only connect.
+    /// HTTP: a check asks for this path, instead of only connecting.
     #[arg(long, value_name = "PATH", requires = "http", value_parser = path)]
     pub check_path: Option<String>,
 
-    /// Failures in a row, of clients or checks, after which a server is out.
+    /// Failures in a row, seen by clients or checks, after which a server is out.
     #[arg(long, value_name = "NUMBER", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
     pub fall: u32,
 
-    /// Good checks in a row after which it is back.
+    /// Good checks in a row after which a server is back.
     #[arg(long, value_name = "NUMBER", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
     pub rise: u32,
 }
