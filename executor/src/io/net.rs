@@ -18,11 +18,11 @@ use std::time::Duration;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::datagram::{Address, Port, UdpSocket, UnixDatagram};
-use crate::pipe::PipeWriter;
-use crate::runtime::{Runtime, Stream};
-use crate::signals::Signals;
-use crate::tcp::{Acceptor, ReadHalf, TcpListener, TcpStream, WriteHalf};
+use crate::io::datagram::{Address, Port, UdpSocket, UnixDatagram};
+use crate::io::pipe::PipeWriter;
+use crate::io::runtime::{Runtime, Stream};
+use crate::io::signals::Signals;
+use crate::io::tcp::{Acceptor, ReadHalf, TcpListener, TcpStream, WriteHalf};
 
 /// The first pause between attempts to get into the queue of a Unix socket that is full, doubled with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);

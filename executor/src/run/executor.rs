@@ -27,14 +27,6 @@
 //! 6. the driver is closed. Handles and streams that are left answer [`closed`]; only the descriptor
 //!    that wakers of other threads write to stays open until the last of them is dropped.
 
-pub(crate) mod blocking;
-#[cfg(feature = "faults")]
-mod dump;
-mod foreign_loop;
-mod lookup;
-pub(crate) mod stall;
-pub(crate) mod stdio;
-
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -47,14 +39,15 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::driver::{Driver, Fired};
-use crate::foreign::{Payload, dispose, guarded};
-use crate::queue::{Inbox, LocalQueue, Mail, TaskWaker};
-use crate::remote::RemoteHandle;
-use crate::stats::Stats;
-use crate::table::{Key, Table};
-use crate::task::{JoinHandle, Ran, Task, task};
-use crate::timer::{Elapsed, Interval, Sleep, Timers, timeout_at};
+use super::driver::{Driver, Fired};
+use super::foreign::{Payload, dispose, guarded};
+use super::{blocking, stall};
+use crate::tasks::queue::{Inbox, LocalQueue, Mail, TaskWaker};
+use crate::tasks::remote::RemoteHandle;
+use crate::tasks::table::{Key, Table};
+use crate::tasks::task::{JoinHandle, Ran, Task, task};
+use crate::time::timer::{Elapsed, Interval, Sleep, Timers, timeout_at};
+use crate::watch::stats::Stats;
 
 /// Polls between two turns of the driver.
 pub const POLL_BUDGET: u32 = 64;
@@ -67,7 +60,7 @@ const POLLS_PER_LOOK_AT_THE_CLOCK: u32 = 16;
 const SPARE_WAKERS: usize = 1024;
 
 /// The name under which the main future of `block_on` is woken.
-const MAIN: Key = Key::reserved(0);
+pub(super) const MAIN: Key = Key::reserved(0);
 
 /// Receives the payload of a panic that no `JoinHandle` will deliver.
 pub type PanicHook = Rc<dyn Fn(Box<dyn std::any::Any + Send>)>;
@@ -154,43 +147,43 @@ impl std::error::Error for Closed {}
 /// can do all the same, keep nothing alive but the wake-up descriptor, and get [`closed`] errors when the owner
 /// is gone.
 pub struct Executor<D: Driver> {
-    shared: Rc<Shared<D>>,
+    pub(super) shared: Rc<Shared<D>>,
     is_owner: bool,
 }
 
-struct Shared<D> {
+pub(super) struct Shared<D> {
     /// `None` once the runtime is closed.
-    driver: RefCell<Option<D>>,
-    tasks: RefCell<Table<Rc<dyn Task>>>,
-    queue: Rc<LocalQueue>,
-    inbox: Arc<Inbox>,
+    pub(super) driver: RefCell<Option<D>>,
+    pub(super) tasks: RefCell<Table<Rc<dyn Task>>>,
+    pub(super) queue: Rc<LocalQueue>,
+    pub(super) inbox: Arc<Inbox>,
     /// Wakers of tasks that are done, for the next ones: an allocation less in each spawn (82 ns to 71).
-    spare_wakers: RefCell<Vec<Arc<TaskWaker>>>,
-    timers: Rc<Timers>,
+    pub(super) spare_wakers: RefCell<Vec<Arc<TaskWaker>>>,
+    pub(super) timers: Rc<Timers>,
     /// The clock of [`Executor::stopped`]. It stands still until somebody asks the program to end.
-    stop_clock: Rc<Timers>,
-    blocking: Arc<blocking::Pool>,
-    sites: stall::Sites,
-    config: Config,
-    phase: Cell<Phase>,
+    pub(super) stop_clock: Rc<Timers>,
+    pub(super) blocking: Arc<blocking::Pool>,
+    pub(super) sites: stall::Sites,
+    pub(super) config: Config,
+    pub(super) phase: Cell<Phase>,
     /// Whether a `block_on` or `turn` is on the stack.
-    running: Cell<bool>,
+    pub(super) running: Cell<bool>,
     /// Whether a loop that isn't ours may sleep on the driver's descriptor.
-    is_guest: Cell<bool>,
+    pub(super) is_guest: Cell<bool>,
     /// The first panic of `on_task_panic`, on its way out of the loop.
-    hook_panic: Cell<Option<Payload>>,
-    has_hook_panic: Cell<bool>,
+    pub(super) hook_panic: Cell<Option<Payload>>,
+    pub(super) has_hook_panic: Cell<bool>,
     /// Empty between turns; kept for the room it has, so that a turn allocates nothing.
-    fired: Cell<Fired>,
-    turn_time: Cell<Instant>,
+    pub(super) fired: Cell<Fired>,
+    pub(super) turn_time: Cell<Instant>,
     /// Since when there is nothing to do, while the loop spins.
-    idle_since: Cell<Option<Instant>>,
+    pub(super) idle_since: Cell<Option<Instant>>,
     /// What is counted here, and the driver's counters as they were at the end.
-    counts: RefCell<Stats>,
+    pub(super) counts: RefCell<Stats>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Open,
     /// The owner was dropped inside the loop, which ends the runtime as soon as it has unwound.
     Ending,
@@ -281,7 +274,7 @@ impl<D: Driver> Executor<D> {
     }
 
     /// Calls `act`, which runs no user code, with the driver.
-    fn driver<R>(&self, act: impl FnOnce(&mut D) -> R) -> io::Result<R> {
+    pub(super) fn driver<R>(&self, act: impl FnOnce(&mut D) -> R) -> io::Result<R> {
         self.shared.driver.borrow_mut().as_mut().map(act).ok_or_else(closed)
     }
 
@@ -386,7 +379,7 @@ impl Drop for EndsForeignSleep<'_> {
 }
 
 /// Marks that the loop is on the stack.
-struct Running<'a, D: Driver>(&'a Shared<D>);
+pub(super) struct Running<'a, D: Driver>(&'a Shared<D>);
 
 impl<D: Driver> Drop for Running<'_, D> {
     fn drop(&mut self) {
@@ -399,7 +392,7 @@ impl<D: Driver> Drop for Running<'_, D> {
 }
 
 impl<D: Driver> Shared<D> {
-    fn start_running(&self, what: &str) -> Running<'_, D> {
+    pub(super) fn start_running(&self, what: &str) -> Running<'_, D> {
         assert!(
             !self.running.get(),
             "{what} was called inside the loop of the same runtime: await the future, or spawn it"
@@ -412,13 +405,13 @@ impl<D: Driver> Shared<D> {
     }
 
     /// The driver's clock, for all that depends on time: what runs in simulated time is then the same each time.
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.driver.borrow().as_ref().map_or_else(Instant::now, D::now)
     }
 
     /// Polls what is ready, within the budgets. `poll_main` polls the main future and says if it is
     /// done, which ends the batch.
-    fn run_batch(&self, poll_main: &mut dyn FnMut() -> bool) {
+    pub(super) fn run_batch(&self, poll_main: &mut dyn FnMut() -> bool) {
         let mut start = None;
         for polls in 1..=POLL_BUDGET {
             let Some(key) = self.queue.pop() else { return };
@@ -437,7 +430,7 @@ impl<D: Driver> Shared<D> {
 
     // A part of the loop, for those who watch and for those who don't: see `stall.rs`.
     #[inline(always)]
-    fn poll_task(&self, key: Key) {
+    pub(super) fn poll_task(&self, key: Key) {
         let Some(task) = self.tasks.borrow().get(key).map(Rc::clone) else {
             self.counts.borrow_mut().wakes_stale += 1;
             return;
@@ -455,7 +448,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Gives the driver a turn of at most `max`, and acts on it.
-    fn turn(&self, max: Option<Duration>) -> io::Result<()> {
+    pub(super) fn turn(&self, max: Option<Duration>) -> io::Result<()> {
         let timeout = self.time_to_sleep(max);
         let mut fired = self.fired.take();
         self.counts.borrow_mut().turns += 1;
@@ -535,7 +528,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Calls foreign code, and reports its panic.
-    fn guard(&self, act: impl FnOnce()) {
+    pub(super) fn guard(&self, act: impl FnOnce()) {
         if let Err(payload) = guarded(act) {
             self.report(Ran::Panicked(payload));
         }
@@ -565,7 +558,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Goes on with a panic of the hook, at a point where nothing is half done.
-    fn let_hook_panic_go_on(&self) {
+    pub(super) fn let_hook_panic_go_on(&self) {
         if self.has_hook_panic.get() {
             self.has_hook_panic.set(false);
             if let Some(payload) = self.hook_panic.take() {

@@ -42,12 +42,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::driver::Unpark;
-use crate::live::Live;
-use crate::remote::{RemoteSpawn, SpawnError};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
-use crate::table::Key;
+use crate::run::driver::Unpark;
+use crate::tasks::remote::{RemoteSpawn, SpawnError};
+use crate::tasks::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::tasks::sync::{Arc, Mutex};
+use crate::tasks::table::Key;
+use crate::watch::live::Live;
 
 /// How many spawns from other threads may wait for the loop. Wakes need no bound of their own: each
 /// task is in the inbox at most once.

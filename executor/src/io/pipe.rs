@@ -5,8 +5,8 @@
 
 use std::io;
 
-use crate::buf::{BufResult, IoBuf};
-use crate::runtime::Writer;
+use crate::io::buf::{BufResult, IoBuf};
+use crate::io::runtime::Writer;
 
 /// A pipe's writing end: see [`Net::pipe_writer`](crate::Net::pipe_writer). Dropping it closes it, as
 /// [`shutdown`](Writer::shutdown) does. What is written after that is a `BrokenPipe`.

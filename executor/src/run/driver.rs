@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::foreign::{contain, drop_each};
-use crate::stats::DriverStats;
+use crate::run::foreign::{contain, drop_each};
+use crate::watch::stats::DriverStats;
 
 /// The part of a runtime that talks to the kernel: epoll, io_uring, or a simulation.
 pub trait Driver: 'static {

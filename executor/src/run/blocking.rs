@@ -33,11 +33,11 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Executor, Phase, Shared, closed};
-use crate::driver::Driver;
-use crate::foreign::{contain, guarded};
-use crate::sync::lock;
-use crate::task::{JoinError, JoinHandle};
+use super::driver::Driver;
+use super::executor::{Executor, Phase, Shared, closed};
+use super::foreign::{contain, guarded};
+use crate::tasks::sync::lock;
+use crate::tasks::task::{JoinError, JoinHandle};
 
 /// The limits of a runtime's threads for blocking calls. They are started when needed.
 #[derive(Clone, Copy, Debug)]
@@ -218,7 +218,7 @@ impl<T> Drop for Delivery<T> {
 }
 
 /// Waits for a job. Dropping it withdraws the job, unless that has begun.
-pub(super) struct Blocking<T> {
+pub(crate) struct Blocking<T> {
     pool: Arc<Pool>,
     slot: Arc<Mutex<Slot<T>>>,
     /// `None`: the job was refused.
@@ -226,7 +226,7 @@ pub(super) struct Blocking<T> {
 }
 
 impl<T: Send + 'static> Blocking<T> {
-    pub(super) fn start(pool: &Arc<Pool>, job: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+    pub(crate) fn start(pool: &Arc<Pool>, job: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
         let slot = Arc::new(Mutex::new(Slot { outcome: None, waker: None }));
         let delivery = Delivery(Arc::clone(&slot));
         let submitted = pool.submit(Box::new(move || {

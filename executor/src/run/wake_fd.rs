@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::driver::Unpark;
+use crate::run::driver::Unpark;
 
 /// An eventfd that is written to in order to wake somebody, from any thread. Whoever has it keeps the descriptor.
 #[derive(Debug)]

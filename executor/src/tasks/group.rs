@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Waker};
 
 use futures_task::ArcWake;
 
-use crate::foreign::{contain, drop_each};
-use crate::sync::lock;
-use crate::table::{Key, Table};
-use crate::task::{JoinError, JoinHandle};
+use crate::run::foreign::{contain, drop_each};
+use crate::tasks::sync::lock;
+use crate::tasks::table::{Key, Table};
+use crate::tasks::task::{JoinError, JoinHandle};
 
 /// Tasks that end with their group: dropping it aborts those that still run.
 ///

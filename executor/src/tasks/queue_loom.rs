@@ -19,11 +19,11 @@ use checker::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use checker::sync::{Condvar, Mutex};
 use checker::thread;
 
-use crate::driver::Unpark;
-use crate::queue::{Inbox, LocalQueue, TaskWaker};
-use crate::remote::{RemoteHandle, SpawnError};
-use crate::sync::Arc;
-use crate::table::Key;
+use crate::run::driver::Unpark;
+use crate::tasks::queue::{Inbox, LocalQueue, TaskWaker};
+use crate::tasks::remote::{RemoteHandle, SpawnError};
+use crate::tasks::sync::Arc;
+use crate::tasks::table::Key;
 
 /// The driver's sleep. A wake that comes before it is kept, as by an eventfd.
 #[derive(Default)]
@@ -71,7 +71,7 @@ impl Loop {
         Loop { inbox, parker, queue, task, polls: 0, is_stopped: false }
     }
 
-    /// As `Shared::turn` in `executor.rs`.
+    /// As `Shared::turn` in `run/executor.rs`.
     pub(crate) fn turn(&mut self) {
         if self.queue.is_empty() && self.inbox.fall_asleep() {
             self.parker.park();
@@ -116,7 +116,7 @@ fn try_all(model: impl Fn() + Sync + Send + 'static) {
 /// Schedules drawn at random.
 #[cfg(shuttle)]
 fn try_all(model: impl Fn() + Sync + Send + 'static) {
-    crate::queue_shuttle::try_many(model);
+    crate::tasks::queue_shuttle::try_many(model);
 }
 
 /// A thread that sets the flag, and then wakes. The flag itself orders nothing: the wake must.

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::{Executor, Phase, closed};
-use crate::driver::Driver;
+use super::driver::Driver;
+use super::executor::{Executor, Phase, closed};
 
 impl<D: Driver> Executor<D> {
     /// One step, for a program that has a loop of its own: polls a batch of ready tasks, then gives the

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use super::Executor;
-use crate::driver::Driver;
+use crate::run::driver::Driver;
+use crate::run::executor::Executor;
 
 impl<D: Driver> Executor<D> {
     /// The addresses of `"host:port"`, as getaddrinfo(3) gives them; never none. What is an address already (such as

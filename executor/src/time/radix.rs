@@ -25,7 +25,7 @@
 
 use std::task::Waker;
 
-use crate::table::{Key, Table};
+use crate::tasks::table::{Key, Table};
 
 /// Entries among which the first is looked for. If a bucket has more, the time at which it begins must do.
 const LOOKED_THROUGH: usize = 32;

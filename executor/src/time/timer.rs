@@ -13,10 +13,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::driver::Fired;
-use crate::foreign::contain;
-use crate::radix::RadixHeap;
-use crate::table::{Key, Table};
+use crate::run::driver::Fired;
+use crate::run::foreign::contain;
+use crate::tasks::table::{Key, Table};
+use crate::time::radix::RadixHeap;
 
 /// The timers of one runtime.
 #[derive(Debug)]

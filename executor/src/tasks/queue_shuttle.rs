@@ -12,9 +12,9 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::atomic::{AtomicU32, Ordering};
 use shuttle::thread;
 
-use crate::queue_loom::Loop;
-use crate::remote::RemoteHandle;
-use crate::sync::Arc;
+use crate::tasks::queue_loom::Loop;
+use crate::tasks::remote::RemoteHandle;
+use crate::tasks::sync::Arc;
 
 /// Changes of thread in the schedules of the second kind.
 const DEPTH: usize = 3;

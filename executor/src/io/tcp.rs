@@ -21,9 +21,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use socket2::SockRef;
 
-use crate::buf::{BufResult, IoBuf, IoBufMut, empty_buffer};
-use crate::runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer};
-use crate::timer::Sleep;
+use crate::io::buf::{BufResult, IoBuf, IoBufMut, empty_buffer};
+use crate::io::runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer};
+use crate::time::timer::Sleep;
 
 /// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send are
 /// under way at a time.

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 
 use signal_hook::{consts::FORBIDDEN, iterator::backend::SignalDelivery, iterator::exfiltrator::SignalOnly};
 
-use crate::runtime::Reader;
+use crate::io::runtime::Reader;
 
 /// The signals that come to this process: see [`Net::signals`](crate::Net::signals). Dropping it means that it is told of
 /// no more.

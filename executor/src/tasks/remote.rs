@@ -5,10 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use crate::executor::stall::Site;
-use crate::queue::Inbox;
-use crate::sync::lock;
-use crate::task::{AbortHandle, JoinHandle};
+use crate::run::stall::Site;
+use crate::tasks::queue::Inbox;
+use crate::tasks::sync::lock;
+use crate::tasks::task::{AbortHandle, JoinHandle};
 
 type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 

@@ -22,9 +22,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::driver::WaitSlot;
-use crate::foreign::{Payload, contain, first_panic, guarded};
-use crate::queue::TaskWaker;
+use crate::run::driver::WaitSlot;
+use crate::run::foreign::{Payload, contain, first_panic, guarded};
+use crate::tasks::queue::TaskWaker;
 
 /// Why a task has no output.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
 
-use crate::buf::{BufResult, IoBuf, IoBufMut};
-use crate::driver::Driver;
-use crate::executor::Executor;
+use crate::io::buf::{BufResult, IoBuf, IoBufMut};
+use crate::run::driver::Driver;
+use crate::run::executor::Executor;
 
 /// How a listener is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]

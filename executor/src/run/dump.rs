@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Executor;
-use crate::driver::Driver;
+use super::driver::Driver;
+use super::executor::Executor;
 
 impl<D: Driver> Executor<D> {
     /// Each task with its state, and the timers: a task that is neither woken nor waits for anything that is

@@ -14,9 +14,9 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{MAIN, Shared};
-use crate::driver::Driver;
-use crate::table::Key;
+use super::driver::Driver;
+use super::executor::{MAIN, Shared};
+use crate::tasks::table::Key;
 
 /// When a poll is to be reported, and to whom: see [`Config::stall_watch`](crate::Config::stall_watch).
 #[derive(Clone)]

@@ -9,8 +9,8 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
-use crate::buf::{BufResult, IoBuf, IoBufMut};
-use crate::runtime::Runtime;
+use crate::io::buf::{BufResult, IoBuf, IoBufMut};
+use crate::io::runtime::Runtime;
 
 /// A runtime that has files.
 pub trait Files: Runtime {

@@ -21,12 +21,12 @@ use std::thread;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::driver::Driver;
-use crate::executor::Executor;
-use crate::foreign::{Payload, contain, guarded};
-use crate::remote::RemoteHandle;
-use crate::sync::lock;
-use crate::table::{Key, Table};
+use crate::run::driver::Driver;
+use crate::run::executor::Executor;
+use crate::run::foreign::{Payload, contain, guarded};
+use crate::tasks::remote::RemoteHandle;
+use crate::tasks::sync::lock;
+use crate::tasks::table::{Key, Table};
 
 /// Runs `main` on so many threads at once, each kept on one of the cores this process may use, in turn (more workers than
 /// cores: it starts over), and returns what they returned, in the order of their numbers. Each builds a runtime of its

@@ -31,12 +31,12 @@ use std::task::{Context, Waker};
 use futures_task::ArcWake;
 use socket2::{SockAddr, SockRef};
 
-use crate::buf::{BufResult, IoBuf, IoBufMut};
-use crate::foreign::contain;
-use crate::net::pauses;
-use crate::runtime::Runtime;
-use crate::sync::lock;
-use crate::table::{Key, Table};
+use crate::io::buf::{BufResult, IoBuf, IoBufMut};
+use crate::io::net::pauses;
+use crate::io::runtime::Runtime;
+use crate::run::foreign::contain;
+use crate::tasks::sync::lock;
+use crate::tasks::table::{Key, Table};
 
 /// Bytes of a datagram that fit the memory which [`recv_from`](DatagramSocket::recv_from) lends, on every engine: a
 /// proactor's chunk, less the place for the sender's address. Networks seldom carry more than 1,500, or 9,000.

@@ -15,8 +15,8 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
-use crate::buf::IoBuf;
-use crate::runtime::{Reader, Stream, Writer};
+use crate::io::buf::IoBuf;
+use crate::io::runtime::{Reader, Stream, Writer};
 
 /// Writes all that the reader brings to the writer, up to the end of the stream, which is not passed on. Returns how
 /// many bytes that were. At most one chunk is under way: a slow writer slows the reader.

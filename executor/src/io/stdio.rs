@@ -15,12 +15,12 @@
 use std::io::{self, Read, Write};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use super::Executor;
-use super::blocking::{Blocking, BlockingConfig, Pool};
-use crate::buf::{BufResult, IoBuf, IoBufMut, empty_buffer};
-use crate::driver::Driver;
-use crate::runtime::{Reader, Writer};
-use crate::sync::lock;
+use crate::io::buf::{BufResult, IoBuf, IoBufMut, empty_buffer};
+use crate::io::runtime::{Reader, Writer};
+use crate::run::blocking::{Blocking, BlockingConfig, Pool};
+use crate::run::driver::Driver;
+use crate::run::executor::Executor;
+use crate::tasks::sync::lock;
 
 /// Bytes of one read or write at most.
 const MOST: usize = 32 * 1024;
