@@ -8,7 +8,7 @@
 //! there (with a timer, a socket, another task) and returns `Pending`. When no task is ready, or after
 //! a bounded batch, the driver has a *turn*: it hands its requests to the kernel, sleeps until
 //! something happens or the next timer is due, and reports what *fired*. The tasks that wait for it
-//! are woken, and the loop starts over. That is all; the loop is one screen in `run/executor.rs`.
+//! are woken, and the loop starts over. That is all; the loop is one screen in `run/event_loop.rs`.
 //!
 //! # Threads
 //!
@@ -101,7 +101,7 @@
 //! | folder | read first | then |
 //! |---|---|---|
 //! | `tasks/` | `table.rs`, `queue.rs`, `task.rs` | `remote.rs`, the way in for other threads; `group.rs`, a `JoinSet` |
-//! | `run/` | `driver.rs`, the boundary; `executor.rs`, the loop | `blocking.rs`, threads for calls that block; `foreign.rs`, which guards calls of foreign code; `cores.rs`, one runtime on each core |
+//! | `run/` | `driver.rs`, the boundary; `event_loop.rs`, the loop | `blocking.rs`, threads for calls that block; `foreign.rs`, which guards calls of foreign code; `cores.rs`, one runtime on each core |
 //! | `time/` | `timer.rs` | `radix.rs`, the heap |
 //! | `io/` | `buf.rs`, `runtime.rs`, `tcp.rs` | `net.rs`, `datagram.rs`, `pipe.rs`, `signals.rs`, `files.rs` |
 //! | `watch/` | | `stats.rs`; `seam.rs`, where tests get between a driver and the kernel |
@@ -134,19 +134,23 @@ mod time {
 /// The loop, the driver it runs on, and other threads: for calls that block, and on other cores.
 mod run {
     pub(crate) mod blocking;
+    pub(crate) mod config;
     pub(crate) mod cores;
     pub(crate) mod driver;
     #[cfg(feature = "faults")]
     mod dump;
+    pub(crate) mod event_loop;
     pub(crate) mod executor;
     pub(crate) mod foreign;
     mod foreign_loop;
     pub(crate) mod stall;
+    mod wake_all;
     pub(crate) mod wake_fd;
 }
 
 /// What programs see of buffers, streams, datagrams, files; and what a runtime provides for that.
 mod io {
+    pub(crate) mod backoff;
     pub(crate) mod buf;
     pub(crate) mod copy;
     pub(crate) mod datagram;
@@ -162,6 +166,7 @@ mod io {
 
 /// Counters, and the seam where tests get between a driver and the kernel.
 mod watch {
+    #[cfg(feature = "faults")]
     pub(crate) mod live;
     pub(crate) mod seam;
     pub(crate) mod stats;
@@ -175,16 +180,19 @@ pub use crate::watch::live::live_headers;
 pub use crate::watch::seam::{Editor, Judge, Report, Verdict, judge_setups};
 
 pub use crate::tasks::group::JoinSet;
-pub use crate::tasks::remote::{RemoteHandle, RemoteTask, SpawnError};
+pub use crate::tasks::queue::SpawnError;
+pub use crate::tasks::remote::{RemoteHandle, RemoteTask};
 pub use crate::tasks::table::{Key, Table};
 pub use crate::tasks::task::{AbortHandle, JoinError, JoinHandle, PanicPayload, panic_text};
 
 pub use crate::time::timer::{Elapsed, Interval, MissedTickBehavior, Sleep};
 
-pub use crate::run::blocking::{BlockingConfig, BlockingStats};
+pub use crate::run::blocking::BlockingConfig;
+pub use crate::run::config::{Closed, Config, PanicHook, closed};
 pub use crate::run::cores::{StopHandle, Worker, run_on_each_core, run_workers};
 pub use crate::run::driver::{Driver, Fired, Unpark, WaitSlot};
-pub use crate::run::executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now};
+pub use crate::run::event_loop::{POLL_BUDGET, TIME_BUDGET};
+pub use crate::run::executor::{Executor, yield_now};
 pub use crate::run::stall::{Stall, StallWatch};
 pub use crate::run::wake_fd::WakeFd;
 
@@ -200,4 +208,4 @@ pub use crate::io::stdio::{Stdin, Stdout};
 pub use crate::io::tcp::{Acceptor, Connection, ReadHalf, TcpListener, TcpStream, WriteHalf};
 
 pub use crate::watch::seam::Seam;
-pub use crate::watch::stats::{DriverStats, Stats};
+pub use crate::watch::stats::{BlockingStats, DriverStats, Stats};

@@ -31,8 +31,8 @@ use std::task::{Context, Waker};
 use futures_task::ArcWake;
 use socket2::{SockAddr, SockRef};
 
+use crate::io::backoff::FOR_ROOM;
 use crate::io::buf::{BufResult, IoBuf, IoBufMut};
-use crate::io::net::pauses;
 use crate::io::runtime::Runtime;
 use crate::run::foreign::contain;
 use crate::tasks::sync::lock;
@@ -339,7 +339,7 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
 
     /// Sends, with pauses where the port can't wait.
     async fn dispatch<B: IoBuf>(&self, mut buf: B, to: Option<SockAddr>) -> BufResult<(), B> {
-        for pause in pauses() {
+        for pause in FOR_ROOM.pauses() {
             let (result, same) = self.sending.join(self.port.send(buf, to.clone())).await;
             match result {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.runtime.sleep(pause).await,

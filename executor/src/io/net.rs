@@ -13,21 +13,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{self as unix, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, ExitStatus};
-use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::io::backoff::FOR_ROOM;
 use crate::io::datagram::{Address, Port, UdpSocket, UnixDatagram};
 use crate::io::pipe::PipeWriter;
 use crate::io::runtime::{Runtime, Stream};
 use crate::io::signals::Signals;
 use crate::io::tcp::{Acceptor, ReadHalf, TcpListener, TcpStream, WriteHalf};
 
-/// The first pause between attempts to get into the queue of a Unix socket that is full, doubled with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 /// Bytes of a path that fit the address of a Unix socket, or of an abstract name with the zero before it.
 const PATH_MAX: usize = 107;
 
@@ -197,7 +193,7 @@ pub trait Net:
     async fn connect_unix(&self, path: impl AsRef<Path>) -> io::Result<Self::Stream> {
         let addr = unix_addr(path.as_ref())?.to_raw();
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-        for pause in pauses() {
+        for pause in FOR_ROOM.pauses() {
             match socket.connect(&addr) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.sleep(pause).await,
                 connected => return connected.and_then(|()| TcpStream::from_std(self, socket.into())),
@@ -298,11 +294,6 @@ pub trait Net:
         let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
         self.when_readable(process, || child.try_wait()?.ok_or_else(|| io::ErrorKind::WouldBlock.into())).await
     }
-}
-
-/// The pauses between attempts, without end.
-pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
-    std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)))
 }
 
 /// The address that a path stands for.

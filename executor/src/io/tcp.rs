@@ -21,6 +21,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use socket2::SockRef;
 
+use crate::io::backoff::TO_ACCEPT;
 use crate::io::buf::{BufResult, IoBuf, IoBufMut, empty_buffer};
 use crate::io::runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer};
 use crate::time::timer::Sleep;
@@ -88,13 +89,6 @@ pub trait Acceptor: Debug + Sized + 'static {
     /// The address it listens on.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
-
-/// The first pause of an accept loop in trouble: long enough that a loop at the descriptor limit costs
-/// nothing to speak of.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The longest. So at most some ten tries are made per second, and a freed descriptor is used within
-/// this time.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens for TCP connections.
 #[derive(Debug)]
@@ -174,7 +168,7 @@ impl<A: Acceptor> Listener for TcpListener<A> {
                 // Out of descriptors or memory, or one of the network errors that accept(2) passes on
                 // from the connection it failed to make. All pass, some only in time.
                 Err(_) => {
-                    self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                    self.pause = TO_ACCEPT.after(self.pause);
                     self.paused = Some(self.acceptor.runtime().pause_accepting(self.pause));
                 }
             }

@@ -25,19 +25,16 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
-use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::driver::Driver;
-use super::executor::{Executor, Phase, Shared, closed};
 use super::foreign::{contain, guarded};
 use crate::tasks::sync::lock;
-use crate::tasks::task::{JoinError, JoinHandle};
+use crate::tasks::task::JoinError;
+use crate::watch::stats::BlockingStats;
 
 /// The limits of a runtime's threads for blocking calls. They are started when needed.
 #[derive(Clone, Copy, Debug)]
@@ -54,26 +51,6 @@ pub struct BlockingConfig {
 impl Default for BlockingConfig {
     fn default() -> Self {
         BlockingConfig { max_threads: 64, max_jobs: 1 << 16, keep_alive: Duration::from_secs(10) }
-    }
-}
-
-/// What the threads for blocking calls do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BlockingStats {
-    /// Threads there are.
-    pub threads_now: u64,
-    /// Jobs that wait or run.
-    pub jobs_now: u64,
-    /// Jobs that had begun and were still running when the runtime had waited for them long enough at its end.
-    pub abandoned: u64,
-}
-
-impl BlockingStats {
-    /// By name.
-    pub(crate) fn fields(&self) -> [(&'static str, u64); 3] {
-        let BlockingStats { threads_now, jobs_now, abandoned } = *self;
-        [("blocking_threads_now", threads_now), ("blocking_jobs_now", jobs_now), ("blocking_jobs_abandoned", abandoned)]
     }
 }
 
@@ -236,6 +213,11 @@ impl<T: Send + 'static> Blocking<T> {
         // What was refused is dropped here, with nothing locked.
         Blocking { pool: Arc::clone(pool), slot, ticket: submitted.ok() }
     }
+
+    /// Whether the job was refused, and will never run.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.ticket.is_none()
+    }
 }
 
 impl<T> Future for Blocking<T> {
@@ -261,102 +243,6 @@ impl<T> Drop for Blocking<T> {
         let waker = lock(&self.slot).waker.take();
         contain(|| drop(waker));
         drop(job);
-    }
-}
-
-impl<D: Driver> Shared<D> {
-    /// Whether a spawn is to be refused now.
-    pub(super) fn is_full(&self) -> bool {
-        self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks
-    }
-}
-
-impl<D: Driver> Executor<D> {
-    /// Runs `job`, which may block or compute for long, on a thread of the runtime's pool, while the loop goes on. The
-    /// handle is as that of [`spawn`](Self::spawn): it yields what `job` returns, or its panic; dropping it detaches
-    /// the job; aborting it drops the job if that has not begun, and else leaves it to itself. Each waits in a task
-    /// of its own, which counts as one.
-    ///
-    /// If it is refused ([`JoinError::Refused`]: the runtime is closing, has `max_tasks` tasks or
-    /// [`max_jobs`](BlockingConfig::max_jobs) jobs, or no thread can be started), it is dropped here. Jobs wait
-    /// while all threads are busy, so a job must not wait for another one. At the end of the runtime jobs that have
-    /// not begun are dropped; running ones are waited for until
-    /// [`Config::shutdown_deadline`](crate::Config::shutdown_deadline), then left to themselves and counted
-    /// ([`BlockingStats::abandoned`]), so that none keeps the program from its exit.
-    ///
-    /// ```
-    /// # use executor::{Driver, Executor};
-    /// # async fn example<D: Driver>(rt: &Executor<D>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let sorted = rt.spawn_blocking(|| {
-    ///     let mut numbers: Vec<u32> = (0..1_000_000).rev().collect();
-    ///     numbers.sort();
-    ///     numbers
-    /// });
-    /// assert_eq!(sorted.await?[0], 0);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[track_caller]
-    pub fn spawn_blocking<T, F>(&self, job: F) -> JoinHandle<T>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        let shared = &self.shared;
-        let waiting = if shared.is_full() { None } else { Some(Blocking::start(&shared.blocking, job)) };
-        let Some(waiting) = waiting.filter(|waiting| waiting.ticket.is_some()) else {
-            shared.counts.borrow_mut().tasks_refused += 1;
-            return JoinHandle::refused();
-        };
-        self.spawn(async move {
-            match waiting.await {
-                Ok(output) => output,
-                Err(JoinError::Panicked(payload)) => resume_unwind(payload.into_inner()),
-                // The pool is closed, and so this task is about to be dropped.
-                Err(_) => std::future::pending().await,
-            }
-        })
-    }
-
-    /// Runs `job` as [`spawn_blocking`](Self::spawn_blocking) does, and waits for it here, without a task of its own. It
-    /// begins now, also if the future is never polled.
-    ///
-    /// # Errors
-    /// The panic of `job`; refused, as there; cancelled, when the runtime ends first.
-    ///
-    /// # Cancel safety
-    /// Dropping this future drops the job if it has not begun. Else it goes on, and its result is dropped where it
-    /// ends.
-    pub fn unblock<T, F>(&self, job: F) -> impl Future<Output = Result<T, JoinError>> + use<T, F, D>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        Blocking::start(&self.shared.blocking, job)
-    }
-
-    /// As [`unblock`](Self::unblock), for a call that reports errors of the system's. It begins when it is polled.
-    ///
-    /// # Errors
-    /// Those of `job`; `ResourceBusy` if it is refused because the pool has as many jobs as it may;
-    /// [`closed`](crate::closed).
-    ///
-    /// # Panics
-    /// If `job` does.
-    ///
-    /// # Cancel safety
-    /// As that of [`unblock`](Self::unblock).
-    pub async fn unblock_io<T, F>(&self, job: F) -> io::Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> io::Result<T> + Send + 'static,
-    {
-        match self.unblock(job).await {
-            Ok(result) => result,
-            Err(JoinError::Panicked(payload)) => resume_unwind(payload.into_inner()),
-            Err(_) if self.shared.phase.get() != Phase::Open => Err(closed()),
-            Err(refused) => Err(io::Error::new(io::ErrorKind::ResourceBusy, refused)),
-        }
     }
 }
 

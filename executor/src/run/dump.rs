@@ -9,9 +9,9 @@ impl<D: Driver> Executor<D> {
     /// Each task with its state, and the timers: a task that is neither woken nor waits for anything that is
     /// listed has lost its wake. Spawns are told by the type of the future, which names the function.
     pub fn dump(&self) -> String {
-        let shared = &self.shared;
+        let event_loop = &self.event_loop;
         let mut text = format!("stats: {}\n", self.stats());
-        for (key, task) in shared.tasks.borrow().iter() {
+        for (key, task) in event_loop.tasks.borrow().iter() {
             let [local, remote, aborted] = task.waker().bits();
             let state = match (local, remote) {
                 (true, _) => "woken, in the queue",
@@ -21,7 +21,8 @@ impl<D: Driver> Executor<D> {
             let aborted = if aborted { ", to be aborted" } else { "" };
             let _ = writeln!(text, "task {key:?} {state}{aborted}: {}", task.name());
         }
-        let _ = writeln!(text, "timers: {}, the next at {:?}", shared.timers.len(), shared.timers.next_deadline());
+        let _ =
+            writeln!(text, "timers: {}, the next at {:?}", event_loop.timers.len(), event_loop.timers.next_deadline());
         text
     }
 }

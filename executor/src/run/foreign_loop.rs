@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use super::config::closed;
 use super::driver::Driver;
-use super::executor::{Executor, Phase, closed};
+use super::event_loop::Phase;
+use super::executor::Executor;
 
 impl<D: Driver> Executor<D> {
     /// One step, for a program that has a loop of its own: polls a batch of ready tasks, then gives the
@@ -27,24 +29,24 @@ impl<D: Driver> Executor<D> {
     /// If it is called from inside `block_on` or `turn` of the same runtime. A panic of
     /// [`Config::on_task_panic`](crate::Config::on_task_panic) goes through.
     pub fn turn(&self, max: Option<Duration>) -> io::Result<bool> {
-        let shared = &self.shared;
-        if shared.phase.get() != Phase::Open {
+        let event_loop = &self.event_loop;
+        if event_loop.phase.get() != Phase::Open {
             return Err(closed());
         }
-        let _running = shared.start_running("turn");
+        let _running = event_loop.start_running("turn");
         // A waker of an earlier block_on may still name its main future: there is none now.
-        shared.run_batch(&mut || false);
-        shared.let_hook_panic_go_on();
-        shared.turn(max)?;
-        shared.let_hook_panic_go_on();
-        let has_more = !shared.queue.is_empty() || !shared.inbox.fall_asleep();
-        shared.queue.ends_sleep.set(shared.is_guest.get() && !has_more);
+        event_loop.run_batch(&mut || false);
+        event_loop.let_hook_panic_go_on();
+        event_loop.turn(max)?;
+        event_loop.let_hook_panic_go_on();
+        let has_more = !event_loop.queue.is_empty() || !event_loop.inbox.fall_asleep();
+        event_loop.queue.ends_sleep.set(event_loop.is_guest.get() && !has_more);
         Ok(has_more)
     }
 
     /// When the next timer is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.shared.timers.next_deadline()
+        self.event_loop.timers.next_deadline()
     }
 
     /// A descriptor that becomes readable when `turn` would find something to do (and now and then once
@@ -58,11 +60,11 @@ impl<D: Driver> Executor<D> {
     /// # Errors
     /// [`closed`] after the end; those of making it.
     pub fn as_fd(&self) -> io::Result<OwnedFd> {
-        let shared = &self.shared;
-        let fd = self.driver(|driver| driver.as_fd()?.try_clone_to_owned())??;
-        shared.is_guest.set(true);
+        let event_loop = &self.event_loop;
+        let fd = event_loop.driver.borrow_mut().as_mut().ok_or_else(closed)?.as_fd()?.try_clone_to_owned()?;
+        event_loop.is_guest.set(true);
         // The last turn may have said that there is nothing to do before this was asked for.
-        shared.queue.ends_sleep.set(!shared.running.get() && shared.queue.is_empty());
+        event_loop.queue.ends_sleep.set(!event_loop.running.get() && event_loop.queue.is_empty());
         Ok(fd)
     }
 }

@@ -14,8 +14,6 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::driver::Driver;
-use super::executor::{MAIN, Shared};
 use crate::tasks::table::Key;
 
 /// When a poll is to be reported, and to whom: see [`Config::stall_watch`](crate::Config::stall_watch).
@@ -56,39 +54,3 @@ impl fmt::Display for Stall {
 pub(crate) type Site = &'static Location<'static>;
 /// Where the tasks were spawned, if somebody watches.
 pub(super) type Sites = RefCell<HashMap<Key, Site>>;
-
-impl<D: Driver> Shared<D> {
-    /// Polls a task, or the main future, whose end is the end of the batch: then it returns true.
-    pub(super) fn poll(&self, key: Key, poll_main: &mut dyn FnMut() -> bool) -> bool {
-        let Some(watch) = &self.config.stall_watch else { return self.poll_unwatched(key, poll_main) };
-        let start = self.now();
-        let is_over = self.poll_unwatched(key, poll_main);
-        let took = self.now() - start;
-        let is_gone = self.tasks.borrow().get(key).is_none();
-        let mut sites = self.sites.borrow_mut();
-        let site = if is_gone { sites.remove(&key) } else { sites.get(&key).copied() };
-        drop(sites);
-        // A task that had ended before it was polled took no time.
-        if took >= watch.limit && (site.is_some() || key == MAIN) {
-            self.guard(|| (watch.on_stall)(&Stall { site, took }));
-        }
-        is_over
-    }
-
-    // Called in two places, it would be a function of its own, and every poll would pay for that: 28 instructions.
-    #[inline(always)]
-    fn poll_unwatched(&self, key: Key, poll_main: &mut dyn FnMut() -> bool) -> bool {
-        if key == MAIN {
-            return poll_main();
-        }
-        self.poll_task(key);
-        false
-    }
-
-    /// Remembers where a task was spawned.
-    pub(super) fn note_site(&self, key: Key, site: Site) {
-        if self.config.stall_watch.is_some() {
-            self.sites.borrow_mut().insert(key, site);
-        }
-    }
-}

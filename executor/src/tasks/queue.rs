@@ -40,13 +40,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::run::driver::Unpark;
-use crate::tasks::remote::{RemoteSpawn, SpawnError};
+use crate::run::stall::Site;
 use crate::tasks::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::tasks::sync::{Arc, Mutex};
 use crate::tasks::table::Key;
+#[cfg(feature = "faults")]
 use crate::watch::live::Live;
 
 /// How many spawns from other threads may wait for the loop. Wakes need no bound of their own: each
@@ -114,6 +118,39 @@ impl LocalQueue {
 pub fn queues_of_this_thread() -> usize {
     QUEUES_OF_THIS_THREAD.with_borrow(Vec::len)
 }
+
+/// A future of a task that another thread posted.
+pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What spawns the tasks that other threads post: the loop.
+pub(crate) trait Spawner {
+    /// Spawns, and returns by what the task is aborted; `None` if it is refused.
+    fn spawn_boxed(&self, future: LocalFuture, site: Site) -> Option<Arc<TaskWaker>>;
+}
+
+/// A task on its way to the loop, which calls this once. What it is made of is the business of `remote.rs`.
+pub(crate) type RemoteSpawn = Box<dyn FnOnce(&dyn Spawner) + Send>;
+
+/// Why a [`RemoteHandle::spawn`](crate::RemoteHandle::spawn) is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The runtime is gone.
+    Closed,
+    /// 65,536 spawns wait for the runtime already. Try again when it has caught up.
+    Full,
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SpawnError::Closed => "the runtime is closed",
+            SpawnError::Full => "too many spawns wait for the runtime: try again when it has caught up",
+        })
+    }
+}
+
+impl std::error::Error for SpawnError {}
 
 /// What other threads ask of the loop.
 #[derive(Default)]
@@ -214,13 +251,22 @@ pub(crate) struct TaskWaker {
     local: AtomicBool,
     remote: AtomicBool,
     abort: AtomicBool,
+    #[cfg(feature = "faults")]
     _live: Live,
 }
 
 impl TaskWaker {
     pub(crate) fn new(key: Key, inbox: Arc<Inbox>) -> Arc<TaskWaker> {
         let bit = || AtomicBool::new(false);
-        Arc::new(TaskWaker { key, inbox, local: bit(), remote: bit(), abort: bit(), _live: Live::new() })
+        Arc::new(TaskWaker {
+            key,
+            inbox,
+            local: bit(),
+            remote: bit(),
+            abort: bit(),
+            #[cfg(feature = "faults")]
+            _live: Live::new(),
+        })
     }
 
     /// The waker of a task that is done, for a new one; unless somebody still holds it.

@@ -71,7 +71,7 @@ impl Loop {
         Loop { inbox, parker, queue, task, polls: 0, is_stopped: false }
     }
 
-    /// As `Shared::turn` in `run/executor.rs`.
+    /// As `EventLoop::turn` in `run/event_loop.rs`.
     pub(crate) fn turn(&mut self) {
         if self.queue.is_empty() && self.inbox.fall_asleep() {
             self.parker.park();
@@ -82,7 +82,7 @@ impl Loop {
         }
     }
 
-    /// As `Shared::run_batch`: takes the task out of the queue, if it is there. Returns whether it is to
+    /// As `EventLoop::run_batch`: takes the task out of the queue, if it is there. Returns whether it is to
     /// be polled.
     pub(crate) fn next(&mut self) -> bool {
         let Some(key) = self.queue.pop() else { return false };

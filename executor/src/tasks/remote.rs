@@ -2,42 +2,19 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::panic::Location;
 use std::sync::{Arc, Mutex};
 
 use crate::run::stall::Site;
-use crate::tasks::queue::Inbox;
+use crate::tasks::queue::{Inbox, SpawnError, Spawner};
 use crate::tasks::sync::lock;
-use crate::tasks::task::{AbortHandle, JoinHandle};
-
-type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
+use crate::tasks::task::AbortHandle;
 
 /// A handle to a runtime for other threads: the only part of it that is `Send` and `Sync`.
 #[derive(Clone)]
 pub struct RemoteHandle {
     inbox: Arc<Inbox>,
 }
-
-/// Why [`RemoteHandle::spawn`] refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SpawnError {
-    /// The runtime is gone.
-    Closed,
-    /// 65,536 spawns wait for the runtime already. Try again when it has caught up.
-    Full,
-}
-
-impl fmt::Display for SpawnError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SpawnError::Closed => "the runtime is closed",
-            SpawnError::Full => "too many spawns wait for the runtime: try again when it has caught up",
-        })
-    }
-}
-
-impl std::error::Error for SpawnError {}
 
 impl RemoteHandle {
     pub(crate) fn new(inbox: Arc<Inbox>) -> Self {
@@ -56,8 +33,8 @@ impl RemoteHandle {
         F: Future<Output = ()> + 'static,
     {
         let task = RemoteTask::default();
-        let make = Box::new(move || -> LocalFuture { Box::pin(make()) });
-        self.inbox.spawn(RemoteSpawn { make, task: task.clone(), site: std::panic::Location::caller() }).map(|()| task)
+        let (posted, site) = (task.clone(), Location::caller());
+        self.inbox.spawn(Box::new(move |spawner| posted.start(make, site, spawner))).map(|()| task)
     }
 
     /// Asks the program to end: completes every `stopped()` of the runtime. Does nothing when the
@@ -96,25 +73,19 @@ impl RemoteTask {
             Progress::Posted | Progress::Aborted => *progress = Progress::Aborted,
         }
     }
-}
 
-/// A spawn on its way to the runtime.
-pub(crate) struct RemoteSpawn {
-    make: Box<dyn FnOnce() -> LocalFuture + Send>,
-    task: RemoteTask,
-    site: Site,
-}
-
-impl RemoteSpawn {
     /// On the runtime's thread: spawns, and aborts at once if that was asked for meanwhile. The closure
     /// runs inside the task, so a panic in it is the task's.
-    pub(crate) fn start(self, spawn: impl FnOnce(LocalFuture, Site) -> JoinHandle<()>) {
-        let make = self.make;
-        let handle = spawn(Box::pin(async move { make().await }), self.site);
-        let mut progress = lock(&self.task.progress);
+    fn start<M, F>(self, make: M, site: Site, spawner: &dyn Spawner)
+    where
+        M: FnOnce() -> F + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        let task = AbortHandle { waker: spawner.spawn_boxed(Box::pin(async move { make().await }), site) };
+        let mut progress = lock(&self.progress);
         if matches!(*progress, Progress::Aborted) {
-            handle.abort();
+            task.abort();
         }
-        *progress = Progress::Spawned(handle.abort_handle());
+        *progress = Progress::Spawned(task);
     }
 }

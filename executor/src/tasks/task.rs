@@ -310,7 +310,7 @@ impl<T> Future for JoinHandle<T> {
 /// Aborts a task from anywhere. It keeps the task's name alive, not its future.
 #[derive(Clone)]
 pub struct AbortHandle {
-    waker: Option<Arc<TaskWaker>>,
+    pub(crate) waker: Option<Arc<TaskWaker>>,
 }
 
 impl AbortHandle {

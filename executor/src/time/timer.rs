@@ -39,11 +39,6 @@ impl Timers {
         u64::try_from(time.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A time that is never reached unless somebody moves this clock there.
-    pub(crate) fn next_day(&self) -> Instant {
-        self.start + Duration::from_secs(86_400)
-    }
-
     /// The earliest deadline, or, where many come close together, a time before it.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let next = self.heap.borrow_mut().next_deadline()?;

@@ -54,7 +54,7 @@ pub fn judge_setups(judge: Option<Judge>) {
     JUDGE_OF_SETUPS.set(judge);
 }
 
-/// Counts, and under test decides. `C` is the driver's list of system calls.
+/// Counts the calls by name, and under test decides about them.
 pub struct Seam {
     names: &'static [&'static str],
     counts: Box<[Cell<u64>]>,

@@ -32,9 +32,29 @@ pub struct Stats {
     /// Times an accept loop paused because descriptors or memory ran out.
     pub accept_pauses: u64,
     /// The threads for blocking calls.
-    pub blocking: crate::BlockingStats,
+    pub blocking: BlockingStats,
     /// The driver's own.
     pub driver: DriverStats,
+}
+
+/// What the threads for blocking calls do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockingStats {
+    /// Threads there are.
+    pub threads_now: u64,
+    /// Jobs that wait or run.
+    pub jobs_now: u64,
+    /// Jobs that had begun and were still running when the runtime had waited for them long enough at its end.
+    pub abandoned: u64,
+}
+
+impl BlockingStats {
+    /// By name.
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 3] {
+        let BlockingStats { threads_now, jobs_now, abandoned } = *self;
+        [("blocking_threads_now", threads_now), ("blocking_jobs_now", jobs_now), ("blocking_jobs_abandoned", abandoned)]
+    }
 }
 
 /// The counters of a driver.
