@@ -8,7 +8,7 @@
 //! there (with a timer, a socket, another task) and returns `Pending`. When no task is ready, or after
 //! a bounded batch, the driver has a *turn*: it hands its requests to the kernel, sleeps until
 //! something happens or the next timer is due, and reports what *fired*. The tasks that wait for it
-//! are woken, and the loop starts over. That is all; the loop is one screen in `executor.rs`.
+//! are woken, and the loop starts over. That is all; the loop is one screen in `run/event_loop.rs`.
 //!
 //! # Threads
 //!
@@ -98,74 +98,114 @@
 //!
 //! # Reading order
 //!
-//! `table.rs`, `queue.rs`, `task.rs`, `executor.rs`; then `timer.rs` with `radix.rs`, `buf.rs`, `runtime.rs`, `tcp.rs`,
-//! `net.rs`, `datagram.rs`, `pipe.rs`, `signals.rs`. The rest is small: `driver.rs` is the boundary, `remote.rs` the way in for other threads,
-//! `foreign.rs` guards calls of foreign code, `executor/blocking.rs` runs what would block, `group.rs` is a `JoinSet`, `cores.rs` one runtime on each core, `seam.rs`
-//! the place where tests get between a driver and the kernel.
+//! | folder | read first | then |
+//! |---|---|---|
+//! | `tasks/` | `table.rs`, `queue.rs`, `task.rs` | `remote.rs`, the way in for other threads; `group.rs`, a `JoinSet` |
+//! | `run/` | `driver.rs`, the boundary; `event_loop.rs`, the loop | `blocking.rs`, threads for calls that block; `foreign.rs`, which guards calls of foreign code; `cores.rs`, one runtime on each core |
+//! | `time/` | `timer.rs` | `radix.rs`, the heap |
+//! | `io/` | `buf.rs`, `runtime.rs`, `tcp.rs` | `net.rs`, `datagram.rs`, `pipe.rs`, `signals.rs`, `files.rs` |
+//! | `watch/` | | `stats.rs`; `seam.rs`, where tests get between a driver and the kernel |
 
 #![forbid(unsafe_code)]
 // The futures of the traits here need not be `Send`: a runtime, its tasks and its streams live on one
 // thread by design.
 #![allow(async_fn_in_trait)]
 
-mod buf;
-mod copy;
-mod cores;
-mod datagram;
-mod driver;
-mod executor;
-mod files;
-mod foreign;
-mod group;
-mod live;
-mod net;
-mod pipe;
-mod queue;
-#[cfg(all(test, any(loom, shuttle)))]
-mod queue_loom;
-#[cfg(all(test, shuttle))]
-mod queue_shuttle;
-mod radix;
-mod remote;
-mod runtime;
-mod seam;
-mod signals;
-mod stats;
-mod sync;
-mod table;
-mod task;
-mod tcp;
-mod timer;
-mod wake_fd;
+/// Tasks, their names, and how a wake brings one back into the queue.
+mod tasks {
+    pub(crate) mod group;
+    pub(crate) mod queue;
+    #[cfg(all(test, any(loom, shuttle)))]
+    mod queue_loom;
+    #[cfg(all(test, shuttle))]
+    mod queue_shuttle;
+    pub(crate) mod remote;
+    pub(crate) mod sync;
+    pub(crate) mod table;
+    pub(crate) mod task;
+}
+
+/// Sleeps, timeouts, intervals, and the heap that orders them.
+mod time {
+    pub(crate) mod radix;
+    pub(crate) mod timer;
+}
+
+/// The loop, the driver it runs on, and other threads: for calls that block, and on other cores.
+mod run {
+    pub(crate) mod blocking;
+    pub(crate) mod config;
+    pub(crate) mod cores;
+    pub(crate) mod driver;
+    #[cfg(feature = "faults")]
+    mod dump;
+    pub(crate) mod event_loop;
+    pub(crate) mod executor;
+    pub(crate) mod foreign;
+    mod foreign_loop;
+    pub(crate) mod stall;
+    mod wake_all;
+    pub(crate) mod wake_fd;
+}
+
+/// What programs see of buffers, streams, datagrams, files; and what a runtime provides for that.
+mod io {
+    pub(crate) mod backoff;
+    pub(crate) mod buf;
+    pub(crate) mod copy;
+    pub(crate) mod datagram;
+    pub(crate) mod files;
+    mod lookup;
+    pub(crate) mod net;
+    pub(crate) mod pipe;
+    pub(crate) mod runtime;
+    pub(crate) mod signals;
+    pub(crate) mod stdio;
+    pub(crate) mod tcp;
+}
+
+/// Counters, and the seam where tests get between a driver and the kernel.
+mod watch {
+    #[cfg(feature = "faults")]
+    pub(crate) mod live;
+    pub(crate) mod seam;
+    pub(crate) mod stats;
+}
 
 #[cfg(feature = "faults")]
-pub use live::live_headers;
+pub use crate::tasks::queue::queues_of_this_thread;
 #[cfg(feature = "faults")]
-pub use queue::queues_of_this_thread;
+pub use crate::watch::live::live_headers;
 #[cfg(feature = "faults")]
-pub use seam::{Editor, Judge, Report, Verdict, judge_setups};
-pub use table::{Key, Table};
-pub use {
-    buf::{BufResult, IoBuf, IoBufMut, Slice, allocate, empty_buffer},
-    copy::{copy, copy_bidirectional},
-    cores::{StopHandle, Worker, run_on_each_core, run_workers},
-    datagram::{Address, Datagram, DatagramSocket, LENT_DATAGRAM, Port, UdpSocket, UnixDatagram},
-    driver::{Driver, Fired, Unpark, WaitSlot},
-    executor::blocking::{BlockingConfig, BlockingStats},
-    executor::stall::{Stall, StallWatch},
-    executor::stdio::{Stdin, Stdout},
-    executor::{Closed, Config, Executor, POLL_BUDGET, PanicHook, TIME_BUDGET, closed, yield_now},
-    files::{Files, RandomAccess},
-    group::JoinSet,
-    net::Net,
-    pipe::PipeWriter,
-    remote::{RemoteHandle, RemoteTask, SpawnError},
-    runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer},
-    seam::Seam,
-    signals::Signals,
-    stats::{DriverStats, Stats},
-    task::{AbortHandle, JoinError, JoinHandle, PanicPayload, panic_text},
-    tcp::{Acceptor, Connection, ReadHalf, TcpListener, TcpStream, WriteHalf},
-    timer::{Elapsed, Interval, MissedTickBehavior, Sleep},
-    wake_fd::WakeFd,
-};
+pub use crate::watch::seam::{Editor, Judge, Report, Verdict, judge_setups};
+
+pub use crate::tasks::group::JoinSet;
+pub use crate::tasks::queue::SpawnError;
+pub use crate::tasks::remote::{RemoteHandle, RemoteTask};
+pub use crate::tasks::table::{Key, Table};
+pub use crate::tasks::task::{AbortHandle, JoinError, JoinHandle, PanicPayload, panic_text};
+
+pub use crate::time::timer::{Elapsed, Interval, MissedTickBehavior, Sleep};
+
+pub use crate::run::blocking::BlockingConfig;
+pub use crate::run::config::{Closed, Config, PanicHook, closed};
+pub use crate::run::cores::{StopHandle, Worker, run_on_each_core, run_workers};
+pub use crate::run::driver::{Driver, Fired, Unpark, WaitSlot};
+pub use crate::run::event_loop::{POLL_BUDGET, TIME_BUDGET};
+pub use crate::run::executor::{Executor, yield_now};
+pub use crate::run::stall::{Stall, StallWatch};
+pub use crate::run::wake_fd::WakeFd;
+
+pub use crate::io::buf::{BufResult, IoBuf, IoBufMut, Slice, allocate, empty_buffer};
+pub use crate::io::copy::{copy, copy_bidirectional};
+pub use crate::io::datagram::{Address, Datagram, DatagramSocket, LENT_DATAGRAM, Port, UdpSocket, UnixDatagram};
+pub use crate::io::files::{Files, RandomAccess};
+pub use crate::io::net::Net;
+pub use crate::io::pipe::PipeWriter;
+pub use crate::io::runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer};
+pub use crate::io::signals::Signals;
+pub use crate::io::stdio::{Stdin, Stdout};
+pub use crate::io::tcp::{Acceptor, Connection, ReadHalf, TcpListener, TcpStream, WriteHalf};
+
+pub use crate::watch::seam::Seam;
+pub use crate::watch::stats::{BlockingStats, DriverStats, Stats};

@@ -2,7 +2,7 @@
 //! or during it. A wake goes to whoever asked last.
 //!
 //! Method: threads that wake at chosen and at random moments, counted on both sides. (The scenarios T1 to T6 do
-//! that in large numbers, also after the task and after the runtime; `executor/src/queue_loom.rs` tries every
+//! that in large numbers, also after the task and after the runtime; `executor/src/tasks/queue_loom.rs` tries every
 //! interleaving of the handshake itself.)
 
 use std::cell::Cell;

@@ -1,0 +1,77 @@
+//! From a reader to a writer: what is received is lent, and handed on as it is.
+//!
+//! Why not `splice`? On io_uring a splice is always done by a thread of the kernel, which it keeps while it waits: two
+//! for each connection, idle or not (Linux 6.18). Measured on loopback, a relay on one processor, who sends and
+//! receives on another, processor time of the relay and its kernel threads, medians of five runs in turns: a message of
+//! 1 KiB and its answer cost 64 µs with [`copy_bidirectional`] on the proactor and 80 µs with splices; on 64
+//! connections at once 13 µs and 46 µs. 1 GiB in one stream gains by it: 560 ns per KiB with pipes of 64 KiB, 340 with
+//! 1 MiB, against 766 with chunks of 16 KiB. But so it does by larger chunks: those of 32 KiB, which the proactor has
+//! since, took 492 ns where those of 16 KiB took 790, and cost the small ones nothing. splice(2), called by the loop
+//! itself when a poll says that bytes are there, takes least (420 and 290 ns) and needs no thread, but four system calls
+//! for each message and its answer, where `recv` and `send` share theirs among all, and two pipes for each connection.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use crate::io::buf::IoBuf;
+use crate::io::runtime::{Reader, Stream, Writer};
+
+/// Writes all that the reader brings to the writer, up to the end of the stream, which is not passed on. Returns how
+/// many bytes that were. At most one chunk is under way: a slow writer slows the reader.
+///
+/// The bytes are not copied but by the kernel.
+///
+/// # Errors
+/// Those of reading and of writing. How many bytes were written before is unknown.
+///
+/// # Cancel safety
+/// Dropping this future while it reads loses nothing. Dropping it while it writes loses the chunk, and does to the writer
+/// what dropping [`write_all`](Writer::write_all) does.
+pub async fn copy<R: Reader, W: Writer>(reader: &mut R, writer: &mut W) -> io::Result<u64> {
+    let mut count = 0;
+    loop {
+        let chunk = reader.recv().await?;
+        let len = chunk.bytes().len();
+        if len == 0 {
+            return Ok(count);
+        }
+        writer.write_all(chunk).await.0?;
+        count += len as u64;
+    }
+}
+
+/// Connects two streams: what comes from one goes to the other, both ways, and so do the ends: when one side has ended,
+/// the other way goes on. Returns the bytes from `a` to `b`, and from `b` to `a`.
+///
+/// # Errors
+/// The first error of either way, which ends both, and closes the streams.
+///
+/// # Cancel safety
+/// Dropping this future closes both streams. What was received and not sent by then is lost.
+pub async fn copy_bidirectional<A: Stream, B: Stream>(a: A, b: B) -> io::Result<(u64, u64)> {
+    let ((from_a, to_a), (from_b, to_b)) = (a.split(), b.split());
+    let (mut there, mut back) = (pin!(copy_with_end(from_a, to_b)), pin!(copy_with_end(from_b, to_a)));
+    let (mut sent_there, mut sent_back) = (None, None);
+    poll_fn(|cx| {
+        if sent_there.is_none()
+            && let Poll::Ready(count) = there.as_mut().poll(cx)
+        {
+            sent_there = Some(count?);
+        }
+        if sent_back.is_none()
+            && let Poll::Ready(count) = back.as_mut().poll(cx)
+        {
+            sent_back = Some(count?);
+        }
+        sent_there.zip(sent_back).map_or(Poll::Pending, |counts| Poll::Ready(Ok(counts)))
+    })
+    .await
+}
+
+async fn copy_with_end(mut reader: impl Reader, mut writer: impl Writer) -> io::Result<u64> {
+    let count = copy(&mut reader, &mut writer).await?;
+    writer.shutdown().await?;
+    Ok(count)
+}

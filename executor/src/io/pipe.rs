@@ -1,0 +1,36 @@
+//! The writing end of a pipe, as programs see it. (The reading end is a stream's reading half.)
+//!
+//! A pipe has no shutdown(2): who reads it sees its end when nobody has its writing end any more. So to end one is to
+//! close it.
+
+use std::io;
+
+use crate::io::buf::{BufResult, IoBuf};
+use crate::io::runtime::Writer;
+
+/// A pipe's writing end: see [`Net::pipe_writer`](crate::Net::pipe_writer). Dropping it closes it, as
+/// [`shutdown`](Writer::shutdown) does. What is written after that is a `BrokenPipe`.
+#[derive(Debug)]
+pub struct PipeWriter<W>(pub(crate) Option<W>);
+
+impl<W: Writer> Writer for PipeWriter<W> {
+    async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B> {
+        let Some(end) = &mut self.0 else { return (Err(io::ErrorKind::BrokenPipe.into()), buf) };
+        end.write(buf).await
+    }
+
+    async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B> {
+        let Some(end) = &mut self.0 else { return (Err(io::ErrorKind::BrokenPipe.into()), buf) };
+        end.write_all(buf).await
+    }
+
+    async fn write_all_vectored<B: IoBuf>(&mut self, bufs: Vec<B>) -> BufResult<(), Vec<B>> {
+        let Some(end) = &mut self.0 else { return (Err(io::ErrorKind::BrokenPipe.into()), bufs) };
+        end.write_all_vectored(bufs).await
+    }
+
+    async fn shutdown(&mut self) -> io::Result<()> {
+        self.0 = None;
+        Ok(())
+    }
+}

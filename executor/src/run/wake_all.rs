@@ -1,0 +1,107 @@
+//! A stop: it happens once, is remembered, and wakes all that wait for it.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::driver::Fired;
+use super::foreign::contain;
+use crate::tasks::table::{Key, Table};
+
+/// Whether a runtime was asked to stop, and the wakers of those that wait for it: perhaps one for each connection, so
+/// each finds its own at once.
+#[derive(Debug, Default)]
+pub(super) struct WakeAll {
+    stopped: Cell<bool>,
+    waiting: RefCell<Table<Waker>>,
+}
+
+impl WakeAll {
+    /// Stops. From now on nothing waits here.
+    pub(super) fn stop(&self, fired: &mut Fired) {
+        self.stopped.set(true);
+        self.waiting.take().into_values().for_each(|waker| fired.wake(waker));
+    }
+}
+
+/// Completes after the stop: see [`Executor::stopped`](crate::Executor::stopped). It takes memory when it waits.
+pub(super) struct Stopped {
+    all: Rc<WakeAll>,
+    /// The name under which it waits.
+    key: Option<Key>,
+}
+
+impl Stopped {
+    pub(super) fn new(all: &Rc<WakeAll>) -> Stopped {
+        Stopped { all: Rc::clone(all), key: None }
+    }
+
+    /// Takes its waker away, which is foreign code: it is dropped after the borrow.
+    fn leave(&mut self) {
+        let waker = self.key.take().and_then(|key| self.all.waiting.borrow_mut().remove(key));
+        contain(|| drop(waker));
+    }
+}
+
+impl Future for Stopped {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.all.stopped.get() {
+            return Poll::Ready(());
+        }
+        let is_known = |key| self.all.waiting.borrow().get(key).is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !self.key.is_some_and(is_known) {
+            self.leave();
+            let waker = cx.waker().clone();
+            let key = self.all.waiting.borrow_mut().insert(waker);
+            self.key = Some(key);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if self.key.is_some() {
+            self.leave();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent;
+
+    impl std::task::Wake for Silent {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+
+    /// Polls, and says whether it is over.
+    fn is_over(future: &mut Stopped, waker: &Waker) -> bool {
+        Pin::new(future).poll(&mut Context::from_waker(waker)).is_ready()
+    }
+
+    #[test]
+    fn each_that_waits_keeps_one_waker_until_it_leaves() {
+        let all = Rc::new(WakeAll::default());
+        let wakers = [(); 2].map(|()| Waker::from(std::sync::Arc::new(Silent)));
+        let (mut one, mut other) = (Stopped::new(&all), Stopped::new(&all));
+        for waker in [&wakers[0], &wakers[1], &wakers[1]] {
+            assert!(!is_over(&mut one, waker) && !is_over(&mut other, waker));
+            assert_eq!(all.waiting.borrow().len(), 2);
+        }
+        drop(one);
+        let mut fired = Fired::default();
+        all.stop(&mut fired);
+        assert_eq!(fired.wakers.len(), 1, "one has left");
+        assert!(fired.wakers[0].will_wake(&wakers[1]), "the waker of the last poll");
+        assert!(is_over(&mut other, Waker::noop()));
+        assert!(is_over(&mut Stopped::new(&all), Waker::noop()), "a stop is remembered");
+        assert!(all.waiting.borrow().is_empty());
+    }
+}

@@ -1,0 +1,53 @@
+//! The eventfd that ends a driver's sleep.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::run::driver::Unpark;
+
+/// An eventfd that is written to in order to wake somebody, from any thread. Whoever has it keeps the descriptor.
+#[derive(Debug)]
+pub struct WakeFd {
+    eventfd: File,
+    writes: AtomicU64,
+}
+
+impl WakeFd {
+    /// A new one, non-blocking.
+    ///
+    /// # Errors
+    /// Those of eventfd(2): no free descriptors, no memory.
+    pub fn new() -> io::Result<WakeFd> {
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?.into();
+        Ok(WakeFd { eventfd, writes: AtomicU64::new(0) })
+    }
+
+    /// The system calls made to wake. Other threads make them, and can't reach the [`Seam`](crate::Seam).
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Makes it unreadable until the next wake.
+    pub fn clear(&self) {
+        // It fails only if there is nothing to take.
+        let _ = (&self.eventfd).read(&mut [0; size_of::<u64>()]);
+    }
+}
+
+impl AsFd for WakeFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
+    }
+}
+
+impl Unpark for WakeFd {
+    fn unpark(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        // It can fail only on a full counter, which is a wake already.
+        let _ = (&self.eventfd).write(&1u64.to_ne_bytes());
+    }
+}

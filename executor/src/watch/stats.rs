@@ -1,0 +1,154 @@
+//! Counters. A promise is a number that stays 0; everything else is for the curious.
+//!
+//! Every engine reports the same shape. What does not exist on an engine is absent, not zero: an
+//! epoll reactor has no operations in flight, and saying "0" would claim that it had looked.
+
+/// What a runtime did since it was made. All numbers but the `_now` ones only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Tasks that exist.
+    pub tasks_now: u64,
+    /// Tasks ever spawned.
+    pub tasks_spawned: u64,
+    /// Spawns refused: the runtime was closing, or at its task limit.
+    pub tasks_refused: u64,
+    /// Tasks that panicked.
+    pub tasks_panicked: u64,
+    /// Polls of tasks and of main futures.
+    pub polls: u64,
+    /// Wakes on the runtime's own thread that put a task into the queue.
+    pub wakes_local: u64,
+    /// Wakes from other threads that put a task into the inbox.
+    pub wakes_remote: u64,
+    /// Wakes whose task was gone when its turn came.
+    pub wakes_stale: u64,
+    /// Turns of the driver.
+    pub turns: u64,
+    /// Timers that exist.
+    pub timers_now: u64,
+    /// Timers that fired.
+    pub timers_fired: u64,
+    /// Times an accept loop paused because descriptors or memory ran out.
+    pub accept_pauses: u64,
+    /// The threads for blocking calls.
+    pub blocking: BlockingStats,
+    /// The driver's own.
+    pub driver: DriverStats,
+}
+
+/// What the threads for blocking calls do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockingStats {
+    /// Threads there are.
+    pub threads_now: u64,
+    /// Jobs that wait or run.
+    pub jobs_now: u64,
+    /// Jobs that had begun and were still running when the runtime had waited for them long enough at its end.
+    pub abandoned: u64,
+}
+
+impl BlockingStats {
+    /// By name.
+    pub(crate) fn fields(&self) -> [(&'static str, u64); 3] {
+        let BlockingStats { threads_now, jobs_now, abandoned } = *self;
+        [("blocking_threads_now", threads_now), ("blocking_jobs_now", jobs_now), ("blocking_jobs_abandoned", abandoned)]
+    }
+}
+
+/// The counters of a driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriverStats {
+    /// System calls by name, those made at least once.
+    pub system_calls: Vec<(&'static str, u64)>,
+    /// Events or completions the kernel reported.
+    pub events: u64,
+    /// Chunks lent to programs and not yet dropped.
+    pub chunks_lent_now: u64,
+    /// Bytes of receive buffers that stay with the runtime for the next ones when all chunks are dropped.
+    pub pool_bytes_now: u64,
+    /// Readiness only: sources registered with the kernel or waiting to be.
+    pub sources_now: Option<u64>,
+    /// Readiness only: events for sources that were gone.
+    pub stale_events: Option<u64>,
+    /// Completion only: operations the kernel holds.
+    pub operations_now: Option<u64>,
+    /// Completion only: operations ever started.
+    pub operations: Option<u64>,
+    /// Completion only: operations whose future was dropped before they ended.
+    pub orphans: Option<u64>,
+    /// Completion only: operations whose future was leaked, or is still held (perhaps by another runtime), when the
+    /// runtime ended.
+    pub ops_leaked: Option<u64>,
+    /// Completion only: operations given up at the shutdown deadline, their memory leaked.
+    pub ops_abandoned: Option<u64>,
+    /// Completion only: completions for operations that were gone. A bug if not 0.
+    pub stray_cqes: Option<u64>,
+    /// Completion only: times the completion queue overflowed and was flushed.
+    pub overflow_flushes: Option<u64>,
+    /// Completion only: times an operation had to wait because the completion queue had no room.
+    pub operations_deferred: Option<u64>,
+    /// Completion only: receives that went to memory of their own, because the pool was empty or it was a pipe.
+    pub pool_misses: Option<u64>,
+    /// Completion only: receives that repeat themselves and ended because the kernel had no buffer left.
+    pub receives_dry: Option<u64>,
+    /// Completion only: receives that repeat themselves and were stopped, because enough lay unread or the stream went.
+    pub receives_stopped: Option<u64>,
+    /// Completion only: receives that repeat themselves and ended with their stream, by an error, or for no reason given.
+    pub receives_ended: Option<u64>,
+}
+
+impl Stats {
+    /// Every counter that exists here, with its name, system calls as `call.NAME`.
+    pub fn fields(&self) -> Vec<(String, u64)> {
+        let driver = &self.driver;
+        let always = [
+            ("tasks_now", self.tasks_now),
+            ("tasks_spawned", self.tasks_spawned),
+            ("tasks_refused", self.tasks_refused),
+            ("tasks_panicked", self.tasks_panicked),
+            ("polls", self.polls),
+            ("wakes_local", self.wakes_local),
+            ("wakes_remote", self.wakes_remote),
+            ("wakes_stale", self.wakes_stale),
+            ("turns", self.turns),
+            ("timers_now", self.timers_now),
+            ("timers_fired", self.timers_fired),
+            ("events", driver.events),
+            ("accept_pauses", self.accept_pauses),
+            ("chunks_lent_now", driver.chunks_lent_now),
+            ("pool_bytes_now", driver.pool_bytes_now),
+        ];
+        let optional = [
+            ("sources_now", driver.sources_now),
+            ("stale_events", driver.stale_events),
+            ("operations_now", driver.operations_now),
+            ("operations", driver.operations),
+            ("orphans", driver.orphans),
+            ("ops_leaked", driver.ops_leaked),
+            ("ops_abandoned", driver.ops_abandoned),
+            ("stray_cqes", driver.stray_cqes),
+            ("overflow_flushes", driver.overflow_flushes),
+            ("operations_deferred", driver.operations_deferred),
+            ("pool_misses", driver.pool_misses),
+            ("receives_dry", driver.receives_dry),
+            ("receives_stopped", driver.receives_stopped),
+            ("receives_ended", driver.receives_ended),
+        ];
+        let named = |(name, value): (&str, u64)| (name.to_owned(), value);
+        let mut fields: Vec<_> = always.into_iter().chain(self.blocking.fields()).map(named).collect();
+        fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        fields.extend(driver.system_calls.iter().map(|(name, count)| (format!("call.{name}"), *count)));
+        fields
+    }
+}
+
+impl std::fmt::Display for Stats {
+    /// One line, `name=value` with zeros left out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = self.fields().into_iter().filter(|(_, value)| *value != 0);
+        let words: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
+        f.write_str(&words.join(" "))
+    }
+}
