@@ -11,8 +11,8 @@ use std::rc::Rc;
 use executor::{IoBuf, IoBufMut};
 
 use crate::pool::Chunk;
-use crate::ring::MOST;
 use crate::ring::message::Gather;
+use crate::ring::message::MOST;
 
 /// The length that a submission names for what is left.
 pub(crate) fn clamp(len: usize) -> u32 {

@@ -57,7 +57,7 @@ use io_uring::squeue;
 
 use crate::buffer::Buffer;
 use crate::pool::Pool;
-use crate::ring::Completion;
+use crate::ring::completion::Completion;
 use crate::socket::{Filler, Stock};
 
 pub(crate) use self::connect::{Accept, Connect};

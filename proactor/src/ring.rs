@@ -4,8 +4,11 @@
 //! own what the kernel is shown, and in `submit.rs`, which shows it. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
 
 pub(crate) mod buffers;
+pub(crate) mod completion;
 #[cfg(feature = "faults")]
 mod faults;
+#[cfg(feature = "faults")]
+mod judge;
 pub(crate) mod message;
 pub(crate) mod probe;
 mod restrict;
@@ -13,14 +16,15 @@ pub(crate) mod setup;
 pub(crate) mod wake;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use executor::Seam;
-use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use io_uring::{IoUring, opcode, squeue, types};
 
 use self::buffers::{BufferRing, Registered};
+use self::completion::Completion;
 use crate::calls::Call;
 
 // From linux/io_uring.h; the io-uring crate keeps them to itself.
@@ -31,11 +35,6 @@ const ENTER_NO_IOWAIT: u32 = 1 << 7;
 
 /// What a poll waits for.
 pub(crate) const READABLE: u32 = libc::POLLIN.unsigned_abs() as u32;
-
-/// Bytes that one submission names at most. The kernel counts in an `int`, and cuts what is longer than `INT_MAX`
-/// rounded down to a page (MAX_RW_COUNT in linux/fs.h): a power of two below that is never cut, so a send that
-/// completes whole has sent all that it named.
-pub(crate) const MOST: usize = 1 << 30;
 
 /// `struct io_uring_getevents_arg`.
 #[repr(C)]
@@ -53,42 +52,6 @@ pub(crate) enum Entered {
     Done,
     /// The kernel is short of something for now: reap, and try again.
     Busy,
-}
-
-/// One report of the kernel's about an operation. Only a [`Ring`] makes it, once for each, and it can't be copied: what
-/// it says is true, and is believed once.
-#[derive(Debug)]
-pub(crate) struct Completion {
-    pub(crate) user_data: u64,
-    pub(crate) result: i32,
-    flags: u32,
-}
-
-impl Completion {
-    /// Returns whether the operation goes on, and will complete again.
-    pub(crate) fn is_more(&self) -> bool {
-        cqueue::more(self.flags)
-    }
-
-    /// The receive buffer that was used.
-    pub(crate) fn buffer(&self) -> Option<u16> {
-        cqueue::buffer_select(self.flags)
-    }
-
-    /// The descriptor that an accept returned: it is ours from here on. `None` if it returned an error.
-    ///
-    /// # Safety
-    /// This is a completion of an accept.
-    pub(crate) unsafe fn into_descriptor(self) -> Option<OwnedFd> {
-        // SAFETY: the kernel made the descriptor for this completion, which is used up here, so no one else owns it.
-        (self.result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(self.result) })
-    }
-
-    /// One as the kernel would report it.
-    #[cfg(test)]
-    pub(crate) fn for_test(key: executor::Key, result: i32, flags: u32) -> Completion {
-        Completion { user_data: key.to_u64(), result, flags }
-    }
 }
 
 /// An io_uring instance.
@@ -207,7 +170,7 @@ impl Ring {
             return Some(staged);
         }
         let entry = self.uring.completion().next()?;
-        Some(Completion { user_data: entry.user_data(), result: entry.result(), flags: entry.flags() })
+        Some(Completion::of(&entry))
     }
 
     pub(crate) fn has_completions(&mut self) -> bool {

@@ -9,7 +9,8 @@ use executor::{DriverStats, Fired, Key, Seam};
 
 use crate::op::{Endings, Kind, Launched, Next, Slots};
 use crate::pool::Pool;
-use crate::ring::{Completion, Ring};
+use crate::ring::Ring;
+use crate::ring::completion::Completion;
 
 /// The user data of what is no operation in the table.
 pub(crate) const WAKE: Key = Key::reserved(1);

@@ -8,7 +8,7 @@ use io_uring::{opcode, squeue};
 use socket2::SockAddr;
 
 use crate::pool::Chunk;
-use crate::ring::Completion;
+use crate::ring::completion::Completion;
 use crate::socket::{ACCEPT_CAP, Socket, Stock};
 
 /// Accepts again and again, or once.

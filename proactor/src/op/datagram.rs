@@ -8,8 +8,8 @@ use socket2::SockAddr;
 
 use crate::buffer::Buffer;
 use crate::pool::{BLOCK_SIZE, Chunk, Pool};
-use crate::ring::Completion;
 use crate::ring::buffers::Group;
+use crate::ring::completion::Completion;
 use crate::ring::message::{Message, NAME_SIZE, sockaddr};
 use crate::socket::{Socket, Stock};
 

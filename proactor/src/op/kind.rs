@@ -13,7 +13,8 @@ use super::receive::{Read, RecvMultishot, RecvOnce};
 use super::send::Send;
 use crate::buffer::Buffer;
 use crate::pool::Pool;
-use crate::ring::{Completion, READABLE};
+use crate::ring::READABLE;
+use crate::ring::completion::Completion;
 use crate::socket::{Filler, Sending, Stock};
 
 /// What an operation does, and all that belongs to it.

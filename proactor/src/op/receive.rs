@@ -8,8 +8,8 @@ use io_uring::{opcode, squeue};
 use super::send::OWN_POSITION;
 use crate::buffer::{Buffer, clamp};
 use crate::pool::{Chunk, Pool};
-use crate::ring::Completion;
 use crate::ring::buffers::Group;
+use crate::ring::completion::Completion;
 use crate::socket::{CHUNK_CAP, Socket, Stock};
 
 /// Receives again and again, into blocks of the pool.

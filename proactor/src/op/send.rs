@@ -25,7 +25,7 @@ use io_uring::{opcode, squeue};
 
 use crate::buffer::{Buffer, clamp};
 use crate::pool::Chunk;
-use crate::ring::MOST;
+use crate::ring::message::MOST;
 use crate::socket::{Sending, Socket};
 
 /// A send, and all that belongs to it.

@@ -20,7 +20,8 @@ use super::{Accept, Connect, Kind, Next, Read, RecvMultishot, RecvOnce, Send, Sl
 use crate::buffer::{Buffer, clamp};
 use crate::pool::{BLOCK_SIZE, Chunk, Pool};
 use crate::ring::buffers::{BufferRing, Group};
-use crate::ring::{Completion, MOST};
+use crate::ring::completion::Completion;
+use crate::ring::message::MOST;
 use crate::socket::{Filler, Sending, Socket};
 
 const MORE: u32 = 1 << 1;

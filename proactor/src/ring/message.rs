@@ -1,13 +1,13 @@
 //! What recvmsg and sendmsg are told by: a header that points to an address and to the bytes.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
-use io_uring::{opcode, types};
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::buffers::Group;
-use super::{MOST, Ring};
+/// Bytes that one submission names at most. The kernel counts in an `int`, and cuts what is longer than `INT_MAX`
+/// rounded down to a page (MAX_RW_COUNT in linux/fs.h): a power of two below that is never cut, so a send that
+/// completes whole has sent all that it named.
+pub(crate) const MOST: usize = 1 << 30;
 
 /// The header, and the vector it points to. It doesn't move, and is looked at only when the kernel is done. (`Rc`, because
 /// moving a `Box` would promise the compiler that nobody else uses its memory.)
@@ -113,20 +113,4 @@ pub(crate) fn sockaddr(bytes: &[u8]) -> SockAddr {
     // SAFETY: the kernel wrote an address of this length, which begins with its family. What lies behind it is zero,
     // which is valid in an address of any family.
     unsafe { SockAddr::new(storage, len as libc::socklen_t) }
-}
-
-impl Ring {
-    /// Tries to receive datagrams again and again, into buffers of the registered ring. The header stays with the ring
-    /// until [`end_trial`](Self::end_trial), because the kernel may look at it until then.
-    pub(crate) fn try_receiving_messages(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
-        let message = self.trial.insert(Message::picked());
-        let entry = opcode::RecvMsgMulti::new(types::Fd(fd.as_raw_fd()), message.as_ptr(), Group::Datagrams as u16);
-        // SAFETY: the header stays where it is until `end_trial`; and if the ring goes before that, it is leaked.
-        unsafe { self.push(&entry.build().user_data(name)) }
-    }
-
-    /// What was tried has completed for the last time.
-    pub(crate) fn end_trial(&mut self) {
-        self.trial = None;
-    }
 }

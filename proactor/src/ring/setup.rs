@@ -7,6 +7,7 @@ use executor::Seam;
 use io_uring::{IoUring, Probe, opcode, types};
 
 use super::buffers::Group;
+use super::message::Message;
 use super::{ENTER_EXT_ARG, ENTER_NO_IOWAIT, ENTER_REGISTERED_RING, Ring};
 use crate::calls::Call;
 use crate::features::{Feature, Features};
@@ -131,6 +132,20 @@ impl Ring {
     pub(crate) fn receive_again(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
         let entry = opcode::RecvMulti::new(types::Fd(fd.as_raw_fd()), Group::Streams as u16);
         self.push_plain(entry.build(), name)
+    }
+
+    /// Tries to receive datagrams again and again, into buffers of the registered ring. The header stays with the ring
+    /// until [`end_trial`](Self::end_trial), because the kernel may look at it until then.
+    pub(crate) fn try_receiving_messages(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
+        let message = self.trial.insert(Message::picked());
+        let entry = opcode::RecvMsgMulti::new(types::Fd(fd.as_raw_fd()), message.as_ptr(), Group::Datagrams as u16);
+        // SAFETY: the header stays where it is until `end_trial`; and if the ring goes before that, it is leaked.
+        unsafe { self.push(&entry.build().user_data(name)) }
+    }
+
+    /// What was tried has completed for the last time.
+    pub(crate) fn end_trial(&mut self) {
+        self.trial = None;
     }
 }
 
