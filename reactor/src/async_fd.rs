@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use socket2::SockRef;
 
-use crate::Reactor;
-use crate::source::{Direction, Registration};
+use crate::reactor::Reactor;
+use crate::registration::Registration;
+use crate::source::Direction;
 
 /// A descriptor the runtime watches, for calls of the program's own.
 ///
@@ -41,7 +42,7 @@ impl AsyncFd {
         let fd = fd.into();
         SockRef::from(&fd).set_nonblocking(true)?;
         reactor.context.probe(fd.as_fd()).map_err(explain)?;
-        Ok(AsyncFd { registration: Registration::new(reactor, fd)? })
+        Ok(AsyncFd { registration: Registration::new(&reactor.context, fd)? })
     }
 
     /// Makes `call` as soon as it no longer would block: the only way to wait, so readiness can't be

@@ -4,11 +4,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use executor::{BufResult, Datagram, IoBuf, IoBufMut, LENT_DATAGRAM, Net, Port};
+use executor::{BufResult, Datagram, IoBuf, IoBufMut, LENT_DATAGRAM, Port};
 use socket2::{SockAddr, SockRef};
 
-use crate::source::{Direction, Registration};
-use crate::{AsyncFd, Chunk, ListenSocket, Reactor, StreamSocket};
+use crate::pool::Chunk;
+use crate::reactor::Reactor;
+use crate::registration::Registration;
+use crate::source::Direction;
 
 /// A UDP socket.
 ///
@@ -27,7 +29,7 @@ use crate::{AsyncFd, Chunk, ListenSocket, Reactor, StreamSocket};
 /// ```
 pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 
-/// A Unix socket for datagrams: see [`Net`] for its names.
+/// A Unix socket for datagrams: see [`Net`](executor::Net) for its names.
 ///
 /// ```
 /// # use reactor::Net;
@@ -47,26 +49,6 @@ pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 /// ```
 pub type UnixDatagram = executor::UnixDatagram<DatagramPort>;
 
-/// For Unix streams, which [`listen_unix`](Net::listen_unix), [`connect_unix`](Net::connect_unix) and
-/// [`unix_pair`](Net::unix_pair) make. These are the types for TCP by other names: once it is connected, a Unix stream differs
-/// only in its addresses.
-pub use crate::net::{TcpListener as UnixListener, TcpStream as UnixStream};
-
-impl Net for Reactor {
-    type Port = DatagramPort;
-    type Acceptor = ListenSocket;
-
-    fn pipe_end(&self, fd: OwnedFd) -> io::Result<StreamSocket> {
-        let registration = AsyncFd::new(self, fd)?.registration;
-        registration.source().is_pipe.set(true);
-        Ok(StreamSocket { registration })
-    }
-
-    async fn when_readable<T>(&self, fd: OwnedFd, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        AsyncFd::new(self, fd)?.io(Direction::Read, |_| call()).await
-    }
-}
-
 /// What is behind a [`UdpSocket`] and a [`UnixDatagram`].
 #[derive(Debug)]
 pub struct DatagramPort {
@@ -79,11 +61,11 @@ impl Port for DatagramPort {
 
     fn from_fd(reactor: &Reactor, fd: OwnedFd) -> io::Result<DatagramPort> {
         SockRef::from(&fd).set_nonblocking(true)?;
-        Ok(DatagramPort { registration: Registration::new(reactor, fd)? })
+        Ok(DatagramPort { registration: Registration::new(&reactor.context, fd)? })
     }
 
     async fn recv(&self) -> io::Result<Datagram<Chunk, SockAddr>> {
-        let context = &self.registration.reactor().context;
+        let context = self.registration.context();
         let recv = || {
             let mut chunk = context.pool.lend()?;
             let (len, from) = context.sys.recv_from(self.as_fd(), &mut chunk.space()[..LENT_DATAGRAM])?;
@@ -93,13 +75,13 @@ impl Port for DatagramPort {
     }
 
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<(usize, SockAddr), B> {
-        let (sys, room) = (&self.registration.reactor().context.sys, buf.bytes_mut());
+        let (sys, room) = (&self.registration.context().sys, buf.bytes_mut());
         let result = self.registration.io(Direction::Read, || sys.recv_from(self.as_fd(), room)).await;
         (result, buf)
     }
 
     async fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> BufResult<(), B> {
-        let sys = &self.registration.reactor().context.sys;
+        let sys = &self.registration.context().sys;
         let is_unix = to.as_ref().is_some_and(SockAddr::is_unix);
         let send = || match sys.send_to(self.as_fd(), buf.bytes(), to.as_ref()) {
             // epoll would say at once that it is ready: see the text of `executor`'s `datagram.rs`.

@@ -1,91 +1,16 @@
 //! The dispatcher: turns what epoll reports into wakes.
 
-#[cfg(feature = "faults")]
-mod dump;
-
-use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use executor::{Driver, DriverStats, Fired, Key, Table, Unpark, WakeFd, closed};
+use executor::{Driver, DriverStats, Fired, Unpark, WakeFd, closed};
 
-use crate::Context;
 use crate::calls::Call;
-use crate::epoll::{Epoll, Events, Mask, Sys};
-use crate::source::Source;
-
-/// The name of the wake-up event among the sources' keys.
-const WAKE: Key = Key::reserved(1);
-
-/// What epoll watches. The driver shares it with the sources' owners, by the [`Context`], and takes it from there at the
-/// end of the runtime.
-pub(crate) struct Sources {
-    epoll: Rc<Epoll>,
-    table: Table<Rc<Source>>,
-    /// Level: sources with a question to put to epoll before the next sleep.
-    dirty: Vec<Key>,
-}
-
-impl Sources {
-    pub(crate) fn new(epoll: Epoll) -> Sources {
-        Sources { epoll: Rc::new(epoll), table: Table::default(), dirty: Vec::new() }
-    }
-
-    fn flush(&mut self, sys: &Sys, fired: &mut Fired) {
-        for key in self.dirty.drain(..) {
-            if let Some(source) = self.table.get(key) {
-                source.flush(&self.epoll, sys, fired);
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").field("len", &self.table.len()).finish_non_exhaustive()
-    }
-}
-
-/// What sources ask of the driver.
-impl Context {
-    pub(crate) fn register(&self, fd: OwnedFd) -> io::Result<Rc<Source>> {
-        let mut sources = self.sources.borrow_mut();
-        let sources = sources.as_mut().filter(|_| !self.closed.get()).ok_or_else(closed)?;
-        let key = sources.table.insert_with(|key| Rc::new(Source::new(fd, key, self.trigger)));
-        let source = Rc::clone(sources.table.get(key).expect("just inserted"));
-        if let Err(error) = source.register(&sources.epoll, &self.sys) {
-            sources.table.remove(key);
-            return Err(error);
-        }
-        Ok(source)
-    }
-
-    /// Does nothing after the end: the driver has forgotten the source by then.
-    pub(crate) fn deregister(&self, source: &Source) {
-        if let Some(sources) = self.sources.borrow_mut().as_mut() {
-            source.deregister(&sources.epoll, &self.sys);
-            sources.table.remove(source.key());
-        }
-    }
-
-    /// Asks epoll, now, whether it can watch this at all. (Level mode asks nothing before somebody
-    /// waits.)
-    pub(crate) fn probe(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let sources = self.sources.borrow();
-        let epoll = &sources.as_ref().ok_or_else(closed)?.epoll;
-        epoll.add(&self.sys, fd, WAKE, Mask::READ)?;
-        epoll.delete(&self.sys, fd)
-    }
-
-    pub(crate) fn flush_later(&self, key: Key) {
-        if let Some(sources) = self.sources.borrow_mut().as_mut() {
-            sources.dirty.push(key);
-        }
-    }
-}
+use crate::context::{Context, WAKE};
+use crate::epoll::{Epoll, Events, Mask};
 
 /// The driver over epoll. It is public because it names the type behind
 /// [`Reactor`](crate::Reactor); all its doings are the runtime's.

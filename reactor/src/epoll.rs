@@ -1,137 +1,17 @@
-//! The system calls of this crate, in one place: epoll itself, and the socket calls that must carry flags of their own.
-//!
-//! All unsafe code of the crate is here. Every call passes the [`Seam`], which counts it and, under
-//! test, may fail, shorten or delay it. What socket2 and std do safely is left to them.
+//! epoll: what is asked of it, what it reports, and the calls for both, which pass the [`Seam`](executor::Seam).
 
-mod datagram;
 #[cfg(feature = "faults")]
 mod faults;
 
 use std::cell::Cell;
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use executor::{Key, Seam};
-use rustix::net::{RecvFlags, SendFlags};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use executor::Key;
 
-use crate::calls::{Call, NAMES};
-use crate::source::Source;
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-/// The calls that move bytes over sockets never wait, whatever the socket's flag O_NONBLOCK says: all duplicates of the
-/// descriptor share it, and any of them can clear it. Those that send never raise SIGPIPE.
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-
-/// What a call moved.
-pub(crate) struct Moved {
-    pub(crate) count: usize,
-    /// Fewer bytes than the kernel was asked to move. (A test may ask it for fewer than the caller did:
-    /// that says nothing about the socket.)
-    pub(crate) is_short: bool,
-}
-
-/// The socket calls, counted.
-#[derive(Debug)]
-pub(crate) struct Sys {
-    seam: Seam,
-}
-
-impl Sys {
-    pub(crate) fn new() -> Sys {
-        Sys { seam: Seam::new(NAMES) }
-    }
-
-    pub(crate) fn seam(&self) -> &Seam {
-        &self.seam
-    }
-
-    /// recv(2), or read(2) where there is no socket.
-    pub(crate) fn recv(&self, source: &Source, buffer: &mut [u8]) -> io::Result<Moved> {
-        let (mut file, is_pipe) = (&source.fd, source.is_pipe.get());
-        let limit = self.seam.pass(if is_pipe { Call::Read } else { Call::Recv } as usize)?.min(buffer.len());
-        let space = &mut buffer[..limit];
-        let count = if is_pipe { file.read(space)? } else { rustix::net::recv(file, space, RecvFlags::DONTWAIT)?.0 };
-        Ok(Moved { count, is_short: count < limit })
-    }
-
-    /// send(2), or write(2) where there is no socket.
-    pub(crate) fn send(&self, source: &Source, bytes: &[u8]) -> io::Result<Moved> {
-        let (mut file, is_pipe) = (&source.fd, source.is_pipe.get());
-        let limit = self.seam.pass(if is_pipe { Call::Write } else { Call::Send } as usize)?.min(bytes.len());
-        let bytes = &bytes[..limit];
-        let count = if is_pipe { file.write(bytes)? } else { rustix::net::send(file, bytes, SEND)? };
-        Ok(Moved { count, is_short: count < limit })
-    }
-
-    /// sendmsg(2), or writev(2) where there is no socket: several buffers, one after the other, and at most as many as the
-    /// kernel takes at once.
-    pub(crate) fn send_all(&self, source: &Source, bufs: &[IoSlice<'_>]) -> io::Result<Moved> {
-        let (mut file, is_pipe) = (&source.fd, source.is_pipe.get());
-        let limit = self.seam.pass(if is_pipe { Call::Writev } else { Call::Sendmsg } as usize)?;
-        let first = bufs.first().map_or(IoSlice::new(&[]), |first| IoSlice::new(&first[..limit.min(first.len())]));
-        let bufs = if limit == usize::MAX { &bufs[..bufs.len().min(libc::UIO_MAXIOV as usize)] } else { &[first] };
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let count = match is_pipe {
-            true => file.write_vectored(bufs)?,
-            false => SockRef::from(file).send_vectored_with_flags(bufs, flags)?,
-        };
-        Ok(Moved { count, is_short: count < bufs.iter().map(|buf| buf.len()).sum() })
-    }
-
-    pub(crate) fn socket(&self, addr: SocketAddr, kind: Type) -> io::Result<Socket> {
-        self.seam.pass(Call::Socket as usize)?;
-        Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))
-    }
-
-    pub(crate) fn listen(&self, socket: &Socket, addr: SocketAddr, backlog: u32) -> io::Result<()> {
-        self.seam.pass(Call::Bind as usize)?;
-        socket.bind(&addr.into())?;
-        self.seam.pass(Call::Listen as usize)?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
-    }
-
-    /// The accepted socket is non-blocking and closed on exec from the start: one call, no gap.
-    pub(crate) fn accept(&self, fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-        self.seam.pass(Call::Accept as usize)?;
-        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: null for address and length is allowed and means "not wanted"; no memory of ours is
-        // involved.
-        let accepted = unsafe { libc::accept4(fd.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
-        // SAFETY: the kernel just made this descriptor, and nobody else knows it.
-        check(accepted).map(|accepted| unsafe { OwnedFd::from_raw_fd(accepted) })
-    }
-
-    /// Starts to connect. `Ok` also when it goes on in the background.
-    pub(crate) fn connect(&self, fd: BorrowedFd<'_>, addr: &SockAddr) -> io::Result<()> {
-        self.seam.pass(Call::Connect as usize)?;
-        match SockRef::from(&fd).connect(addr) {
-            // EINTR: the attempt goes on all the same, and calling again would be an error.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => Ok(()),
-            other => other,
-        }
-    }
-
-    pub(crate) fn shutdown(&self, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
-        self.seam.pass(Call::Shutdown as usize)?;
-        SockRef::from(&fd).shutdown(how)
-    }
-
-    /// Closes, and says how that went. On Linux the number is free again whatever the result.
-    pub(crate) fn close(&self, fd: OwnedFd) -> io::Result<()> {
-        // A close that a test fails still has to close.
-        let verdict = self.seam.pass(Call::Close as usize);
-        let fd = std::os::fd::IntoRawFd::into_raw_fd(fd);
-        // SAFETY: the number came out of an OwnedFd, so it was ours alone, and it is not used again.
-        let closed = check(unsafe { libc::close(fd) });
-        verdict.and(closed).map(drop)
-    }
-}
+use crate::calls::Call;
+use crate::sys::{Sys, check};
 
 /// What can be asked of epoll for one descriptor; the bits are epoll's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +84,7 @@ pub(crate) struct Epoll {
 
 impl Epoll {
     pub(crate) fn new(sys: &Sys, allow_pwait2: bool) -> io::Result<Epoll> {
-        sys.seam.pass(Call::EpollCreate1 as usize)?;
+        sys.seam().pass(Call::EpollCreate1 as usize)?;
         // SAFETY: no memory of ours is involved.
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: the kernel just made this descriptor, and nobody else knows it.
@@ -225,7 +105,7 @@ impl Epoll {
     }
 
     fn control(&self, sys: &Sys, what: i32, fd: BorrowedFd<'_>, key: Key, mask: Mask) -> io::Result<()> {
-        sys.seam.pass(Call::EpollCtl as usize)?;
+        sys.seam().pass(Call::EpollCtl as usize)?;
         let mut event = libc::epoll_event { events: mask.0, u64: key.to_u64() };
         // SAFETY: `event` lives through the call, which copies it; both descriptors are open.
         check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), what, fd.as_raw_fd(), &raw mut event) })?;
@@ -257,7 +137,7 @@ impl Epoll {
     }
 
     fn wait_nanoseconds(&self, sys: &Sys, timeout: Option<Duration>, events: &mut Events) -> io::Result<libc::c_int> {
-        sys.seam.pass(Call::EpollPwait2 as usize)?;
+        sys.seam().pass(Call::EpollPwait2 as usize)?;
         let timeout = timeout.map(|timeout| libc::timespec {
             tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -270,7 +150,7 @@ impl Epoll {
     }
 
     fn wait_milliseconds(&self, sys: &Sys, timeout: Option<Duration>, events: &mut Events) -> io::Result<libc::c_int> {
-        sys.seam.pass(Call::EpollWait as usize)?;
+        sys.seam().pass(Call::EpollWait as usize)?;
         // Rounded up: a timer is never early. Clamped: the loop sleeps again if there is time left.
         let timeout =
             timeout.map_or(-1, |timeout| timeout.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX));

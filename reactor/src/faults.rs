@@ -2,7 +2,7 @@
 
 use executor::{Editor, Judge};
 
-use crate::Reactor;
+use crate::reactor::Reactor;
 
 impl Reactor {
     /// Hands every further system call to `judge`, which may fail, shorten or delay it; `None` lets all

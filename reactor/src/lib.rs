@@ -34,9 +34,11 @@
 //! The Reactor pattern's words, and where they live here. Event demultiplexer: epoll, `epoll.rs`.
 //! Dispatcher: `driver.rs`. Handle: the source, `source.rs`, which also holds everything that differs
 //! between [`Trigger::Level`] and [`Trigger::Edge`]. Event handler: the waker of the task that waits.
-//! `net.rs` makes TCP out of it, `datagram.rs` datagrams, `process.rs` pipes, signals and children, `pool.rs` the memory that
-//! `recv` lends, `async_fd.rs` lets any pollable descriptor in, `fs.rs` is for files, which epoll can't watch, `cores.rs`
-//! puts a runtime on each of several cores.
+//!
+//! The files from below: `sys.rs` (the socket calls), `epoll.rs`, `source.rs`, `context.rs` (what a runtime's parts share),
+//! `driver.rs`, `registration.rs` (a source in use, and a task's place there). On these stand `tcp.rs`, `datagram.rs`,
+//! `net.rs` (Unix sockets, pipes, signals, children), `async_fd.rs` (any pollable descriptor) and `files.rs`, which epoll
+//! can't watch. `pool.rs` has the memory that `recv` lends.
 //!
 //! # Threads
 //!
@@ -65,38 +67,33 @@
 //! are rounded up to milliseconds.
 
 mod async_fd;
+mod builder;
 mod calls;
+mod context;
 mod datagram;
 mod driver;
 mod epoll;
 #[cfg(feature = "faults")]
 mod faults;
-mod fs;
+mod files;
 mod net;
 mod pool;
-mod process;
+mod reactor;
+mod registration;
 mod source;
-
-use std::cell::{Cell, RefCell};
-use std::io;
-use std::ops::Deref;
-use std::rc::Rc;
-use std::time::Duration;
-
-use executor::Executor;
-
-use crate::driver::Sources;
-use crate::epoll::{Epoll, Sys};
-use crate::pool::Pool;
+mod sys;
+mod tcp;
 
 pub use crate::async_fd::AsyncFd;
-pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+pub use crate::builder::Builder;
+pub use crate::datagram::{DatagramPort, UdpSocket, UnixDatagram};
 pub use crate::driver::EpollDriver;
-pub use crate::fs::File;
-pub use crate::net::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
+pub use crate::files::File;
+pub use crate::net::{PipeReader, PipeWriter, Signals, UnixListener, UnixStream};
 pub use crate::pool::Chunk;
-pub use crate::process::{PipeReader, PipeWriter, Signals};
-pub use crate::source::Direction;
+pub use crate::reactor::Reactor;
+pub use crate::source::{Direction, Trigger};
+pub use crate::tcp::{ListenSocket, ReadHalf, StreamSocket, TcpListener, TcpStream, WriteHalf};
 pub use executor::{
     AbortHandle, BlockingConfig, BlockingStats, BufResult, Closed, Config, Datagram, DriverStats, Elapsed, Files,
     Interval, IoBuf, IoBufMut, JoinError, JoinHandle, JoinSet, ListenOptions, Listener, MissedTickBehavior, Net,
@@ -105,107 +102,3 @@ pub use executor::{
 };
 #[cfg(feature = "faults")]
 pub use executor::{Editor, Judge, Report, Verdict};
-
-/// How epoll is asked to report a descriptor. See `source.rs` for what follows from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Trigger {
-    /// As long as it is ready.
-    Level,
-    /// When it becomes ready.
-    #[default]
-    Edge,
-}
-
-/// What driver, sources and streams of a runtime share.
-#[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) sys: Sys,
-    pub(crate) pool: Rc<Pool>,
-    pub(crate) trigger: Trigger,
-    pub(crate) closed: Cell<bool>,
-    /// `None` once the runtime has ended. No foreign code runs while this is borrowed.
-    pub(crate) sources: RefCell<Option<Sources>>,
-}
-
-/// The runtime. What [`Builder::build`] returns is its owner, and dropping that ends it; clones are
-/// handles, which keep nothing alive. Most of its methods are those of [`Executor`].
-#[derive(Clone, Debug)]
-pub struct Reactor {
-    executor: Executor<EpollDriver>,
-    context: Rc<Context>,
-}
-
-impl Reactor {
-    /// A runtime with the defaults: edge-triggered.
-    ///
-    /// # Errors
-    /// As [`Builder::build`].
-    pub fn new() -> io::Result<Reactor> {
-        Builder::new().build()
-    }
-}
-
-impl Deref for Reactor {
-    type Target = Executor<EpollDriver>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.executor
-    }
-}
-
-/// Sets a runtime up.
-#[derive(Clone, Debug, Default)]
-pub struct Builder {
-    trigger: Trigger,
-    config: Config,
-    without_pwait2: bool,
-}
-
-impl Builder {
-    /// The defaults: edge-triggered, and those of [`Config`].
-    pub fn new() -> Builder {
-        Builder::default()
-    }
-
-    /// Chooses level or edge.
-    pub fn trigger(mut self, trigger: Trigger) -> Builder {
-        self.trigger = trigger;
-        self
-    }
-
-    /// Limits and hooks that every runtime has.
-    pub fn config(mut self, config: Config) -> Builder {
-        self.config = config;
-        self
-    }
-
-    /// Looks for work for so long before it sleeps: see [`Config::spin`].
-    pub fn spin(mut self, spin: Duration) -> Builder {
-        self.config.spin = spin;
-        self
-    }
-
-    /// Waits as on a kernel without `epoll_pwait2`: in whole milliseconds.
-    pub fn without_pwait2(mut self) -> Builder {
-        self.without_pwait2 = true;
-        self
-    }
-
-    /// Makes the runtime, on the thread that will run it.
-    ///
-    /// # Errors
-    /// Those of epoll_create1(2) and eventfd(2): no free descriptors, no memory.
-    pub fn build(self) -> io::Result<Reactor> {
-        let sys = Sys::new();
-        let sources = Sources::new(Epoll::new(&sys, !self.without_pwait2)?);
-        let context = Rc::new(Context {
-            sys,
-            pool: Rc::default(),
-            trigger: self.trigger,
-            closed: Cell::new(false),
-            sources: RefCell::new(Some(sources)),
-        });
-        let driver = EpollDriver::new(Rc::clone(&context))?;
-        Ok(Reactor { executor: Executor::new(driver, self.config), context })
-    }
-}

@@ -1,256 +1,95 @@
-//! TCP over readiness: try, and wait while it would block. What programs see of it is in `executor`'s
-//! `tcp.rs`.
+//! What a runtime has beyond TCP: Unix sockets, pipes, signals, children. What there is to say of them is said with
+//! [`Net`].
 
-use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::io;
+use std::os::fd::OwnedFd;
 
-use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime};
-use socket2::{SockRef, Type};
+use executor::Net;
 
-use crate::epoll::{Moved, Sys};
-use crate::source::{Direction, Registration};
-use crate::{Chunk, EpollDriver, Reactor, Trigger};
+use crate::async_fd::AsyncFd;
+use crate::datagram::DatagramPort;
+use crate::reactor::Reactor;
+use crate::source::Direction;
+use crate::tcp::{ListenSocket, ReadHalf, StreamSocket, TcpStream, WriteHalf};
 
-/// Listens for TCP connections.
-pub type TcpListener = executor::TcpListener<ListenSocket>;
-/// A TCP connection.
-pub type TcpStream = executor::TcpStream<StreamSocket>;
-/// The reading side of a [`TcpStream`].
-pub type ReadHalf = executor::ReadHalf<StreamSocket>;
-/// The writing side of a [`TcpStream`].
-pub type WriteHalf = executor::WriteHalf<StreamSocket>;
+/// For Unix streams, which [`listen_unix`](Net::listen_unix), [`connect_unix`](Net::connect_unix) and
+/// [`unix_pair`](Net::unix_pair) make. These are the types for TCP by other names: once it is connected, a Unix stream differs
+/// only in its addresses.
+pub use crate::tcp::{TcpListener as UnixListener, TcpStream as UnixStream};
 
-impl Runtime for Reactor {
-    type Listener = TcpListener;
-    type Stream = TcpStream;
-    type Driver = EpollDriver;
+/// A pipe's reading end, or what reads like one: see [`Net::pipe_reader`](Net::pipe_reader).
+///
+/// ```
+/// use std::process::{Command, Stdio};
+///
+/// use reactor::{Net, PipeReader, Reactor, Reader, Writer};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let mut child = Command::new("tr").args(["a-z", "A-Z"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+/// let mut output: PipeReader = rt.pipe_reader(child.stdout.take().unwrap())?;
+/// let mut input = rt.pipe_writer(child.stdin.take().unwrap())?;
+/// rt.block_on(async {
+///     input.write_all("hello").await.0?;
+///     input.shutdown().await?;
+///     assert_eq!(&*output.recv().await?, b"HELLO");
+///     assert!(rt.wait_for_exit(&mut child).await?.success());
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub type PipeReader = ReadHalf;
 
-    fn listen(&self, addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
-        TcpListener::bind_with(self, addr, options)
+/// A pipe's writing end, or what writes like one: see [`Net::pipe_writer`](Net::pipe_writer).
+///
+/// ```
+/// use reactor::{Net, PipeReader, PipeWriter, Reactor, Reader, Writer};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let (reader, writer) = std::io::pipe()?;
+/// let mut reader: PipeReader = rt.pipe_reader(reader)?;
+/// let mut writer: PipeWriter = rt.pipe_writer(writer)?;
+/// rt.block_on(async {
+///     writer.write_all("hello").await.0?;
+///     assert_eq!(&*reader.recv().await?, b"hello");
+///     writer.shutdown().await?;
+///     assert!(reader.recv().await?.is_empty());
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub type PipeWriter = executor::PipeWriter<WriteHalf>;
+
+/// The signals that come to this process: see [`Net::signals`](Net::signals).
+///
+/// ```
+/// use reactor::{Net, Reactor, Signals};
+/// # use signal_hook::{consts::{SIGHUP, SIGTERM}, low_level::raise};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let mut signals: Signals = rt.signals([SIGHUP, SIGTERM])?;
+/// rt.block_on(async {
+///     raise(SIGTERM)?;
+///     assert_eq!(signals.next().await?, SIGTERM);
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub type Signals = executor::Signals<TcpStream>;
+
+impl Net for Reactor {
+    type Port = DatagramPort;
+    type Acceptor = ListenSocket;
+
+    fn pipe_end(&self, fd: OwnedFd) -> io::Result<StreamSocket> {
+        let registration = AsyncFd::new(self, fd)?.registration;
+        registration.source().is_pipe.set(true);
+        Ok(StreamSocket { registration })
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
-        TcpStream::connect(self, addr).await
-    }
-
-    fn engine(&self) -> &'static str {
-        match self.context.trigger {
-            Trigger::Level => "reactor-level",
-            Trigger::Edge => "reactor-edge",
-        }
-    }
-}
-
-/// What is behind a [`TcpListener`].
-#[derive(Debug)]
-pub struct ListenSocket {
-    registration: Registration,
-}
-
-impl Acceptor for ListenSocket {
-    type Runtime = Reactor;
-    type Connection = StreamSocket;
-
-    fn bind(reactor: &Reactor, addr: SocketAddr, options: &ListenOptions) -> io::Result<ListenSocket> {
-        let socket = reactor.context.sys.socket(addr, Type::STREAM)?;
-        socket.set_reuse_address(options.reuse_addr)?;
-        socket.set_reuse_port(options.reuse_port)?;
-        // Accepted sockets inherit it: no system call for each.
-        socket.set_tcp_nodelay(options.nodelay)?;
-        reactor.context.sys.listen(&socket, addr, options.backlog)?;
-        ListenSocket::from_std(reactor, socket.into())
-    }
-
-    fn from_std(reactor: &Reactor, listener: std::net::TcpListener) -> io::Result<ListenSocket> {
-        listener.set_nonblocking(true)?;
-        Ok(ListenSocket { registration: Registration::new(reactor, listener.into())? })
-    }
-
-    async fn accept(&self) -> io::Result<StreamSocket> {
-        let reactor = self.registration.reactor();
-        let accept = || reactor.context.sys.accept(self.as_fd());
-        StreamSocket::new(reactor, self.registration.io(Direction::Read, accept).await?)
-    }
-
-    fn runtime(&self) -> &Reactor {
-        self.registration.reactor()
-    }
-
-    fn is_listening(&self) -> bool {
-        SockRef::from(self).is_listener().unwrap_or(true)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
-    }
-}
-
-impl AsFd for ListenSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.registration.fd()
-    }
-}
-
-/// What is behind a [`TcpStream`].
-#[derive(Debug)]
-pub struct StreamSocket {
-    pub(crate) registration: Registration,
-}
-
-impl StreamSocket {
-    fn new(reactor: &Reactor, fd: OwnedFd) -> io::Result<StreamSocket> {
-        Ok(StreamSocket { registration: Registration::new(reactor, fd)? })
-    }
-
-    fn sys(&self) -> &Sys {
-        &self.registration.reactor().context.sys
-    }
-
-    fn try_recv(&self, space: &mut [u8]) -> io::Result<usize> {
-        let received = self.sys().recv(self.registration.source(), space)?;
-        if received.count > 0 && received.is_short {
-            self.registration.source().was_short(Direction::Read);
-        }
-        Ok(received.count)
-    }
-
-    /// Sends some of `bufs`, or the `whole`, by calls of `send`, which is told how much was sent before.
-    fn sending<T: Unpin>(
-        &self,
-        bufs: T,
-        whole: bool,
-        len: impl Fn(&T) -> usize + Unpin,
-        send: impl Fn(&T, usize) -> io::Result<Moved> + Unpin,
-    ) -> impl Future<Output = BufResult<usize, T>> + Unpin {
-        let mut place = self.registration.place(Direction::Write);
-        let (mut bufs, mut sent) = (Some(bufs), 0);
-        poll_fn(move |cx| {
-            let left = bufs.as_ref().expect("polled again after it was ready");
-            let result = loop {
-                if sent == len(left) || (sent > 0 && !whole) {
-                    break Ok(sent);
-                }
-                match ready!(place.poll(cx, || send(left, sent))) {
-                    Ok(Moved { count, is_short }) => {
-                        sent += count;
-                        if is_short {
-                            self.registration.source().was_short(Direction::Write);
-                        }
-                    }
-                    Err(error) => break Err(error),
-                }
-            };
-            Poll::Ready((result, bufs.take().expect("just seen")))
-        })
-    }
-
-    /// Whether the attempt to connect is decided. SO_ERROR says how; no error and no peer: not yet.
-    fn try_connected(&self) -> io::Result<()> {
-        let socket = SockRef::from(self);
-        if let Some(error) = socket.take_error()? {
-            return Err(error);
-        }
-        match socket.peer_addr() {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
-            other => other.map(drop),
-        }
-    }
-}
-
-impl Connection for StreamSocket {
-    type Runtime = Reactor;
-    type Chunk = Chunk;
-
-    async fn connect(reactor: &Reactor, addr: SocketAddr) -> io::Result<StreamSocket> {
-        let socket = reactor.context.sys.socket(addr, Type::STREAM.nonblocking())?;
-        socket.set_tcp_nodelay(true)?;
-        reactor.context.sys.connect(socket.as_fd(), &addr.into())?;
-        let stream = StreamSocket::new(reactor, socket.into())?;
-        // Writable means decided.
-        stream.registration.io(Direction::Write, || stream.try_connected()).await?;
-        Ok(stream)
-    }
-
-    fn from_std(reactor: &Reactor, stream: std::net::TcpStream) -> io::Result<StreamSocket> {
-        stream.set_nonblocking(true)?;
-        StreamSocket::new(reactor, stream.into())
-    }
-
-    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> + Unpin {
-        let recv = || {
-            let mut chunk = self.registration.reactor().context.pool.lend()?;
-            let count = self.try_recv(chunk.space())?;
-            Ok(chunk.filled(count))
-        };
-        self.registration.io(Direction::Read, recv)
-    }
-
-    async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
-        let space = buf.bytes_mut();
-        let result = self.registration.io(Direction::Read, || self.try_recv(space)).await;
-        (result, buf)
-    }
-
-    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
-        let send = |buf: &B, sent| self.sys().send(self.registration.source(), &buf.bytes()[sent..]);
-        self.sending(buf, whole, |buf| buf.bytes().len(), send)
-    }
-
-    fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
-        let send = |bufs: &Vec<B>, sent| {
-            let mut parts: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf.bytes())).collect();
-            let mut rest = &mut parts[..];
-            IoSlice::advance_slices(&mut rest, sent);
-            self.sys().send_all(self.registration.source(), rest)
-        };
-        self.sending(bufs, true, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), send)
-    }
-
-    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
-        let mut sending = self.send(buf, true);
-        poll_fn(move |cx| Pin::new(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
-    }
-
-    /// What was waited for was never sent.
-    fn is_cut(&self) -> bool {
-        true
-    }
-
-    /// Nothing is under way unless somebody asked.
-    fn stop_receiving(&self) {}
-
-    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.sys().shutdown(self.as_fd(), how)
-    }
-
-    async fn close(self) -> io::Result<()> {
-        let reactor = self.registration.reactor().clone();
-        reactor.context.sys.close(self.registration.into_fd())
-    }
-
-    async fn drain(&self) -> io::Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
-
-    async fn into_fd(self) -> io::Result<OwnedFd> {
-        Ok(self.registration.into_fd())
-    }
-
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        SocketAddr::from_raw(&SockRef::from(self).peer_addr()?)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
-    }
-}
-
-impl AsFd for StreamSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.registration.fd()
+    async fn when_readable<T>(&self, fd: OwnedFd, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        AsyncFd::new(self, fd)?.io(Direction::Read, |_| call()).await
     }
 }

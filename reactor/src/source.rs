@@ -3,7 +3,7 @@
 //! # The readiness idea
 //!
 //! Try the call. If it would block, wait until epoll says that the descriptor is ready, then try
-//! again: [`Registration::io`]. epoll never moves a byte; it only says when trying is worthwhile.
+//! again: [`Source::attempt`]. epoll never moves a byte; it only says when trying is worthwhile.
 //!
 //! # Level and edge
 //!
@@ -34,20 +34,29 @@
 //! and find that its call would block. A level that nothing here lowers can be waited for by its edges only.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::{Context, Poll, Waker};
 
 use executor::{Fired, Key, WaitSlot, closed};
 
-use crate::epoll::{Epoll, Mask, Sys};
-use crate::{Reactor, Trigger};
+use crate::epoll::{Epoll, Mask};
+use crate::sys::{Moved, Sys};
 
 /// Calls that may succeed on a source in a row before its task goes to the back of the queue: a client
 /// that sends faster than we read must not keep the others waiting.
 pub(crate) const DRAIN_CAP: u8 = 16;
+
+/// How epoll is asked to report a descriptor. See the table above for what follows from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trigger {
+    /// As long as it is ready.
+    Level,
+    /// When it becomes ready.
+    #[default]
+    Edge,
+}
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +81,11 @@ fn mask(directions: Directions) -> Mask {
     }
 }
 
-/// One watched descriptor. The driver's table has a reference, and the [`Registration`] the other.
+/// One watched descriptor. The driver's table has a reference, and its `Registration` the other.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// Of any kind: a `File` reads and writes them all.
-    pub(crate) fd: std::fs::File,
+    pub(crate) fd: File,
     key: Key,
     /// Edge, or level until HUP or ERR has been reported twice.
     trigger: Cell<Trigger>,
@@ -243,139 +252,75 @@ impl Source {
             self.set_ready(direction, false);
         }
     }
-}
 
-/// A source and its place with the driver. Dropping it takes the descriptor out of epoll, then closes
-/// it: in this order, or events could outlive it.
-#[derive(Debug)]
-pub(crate) struct Registration {
-    /// `None` only while it is dropped or taken apart.
-    source: Option<Rc<Source>>,
-    reactor: Reactor,
-}
-
-impl Registration {
-    pub(crate) fn new(reactor: &Reactor, fd: OwnedFd) -> io::Result<Registration> {
-        let source = reactor.context.register(fd)?;
-        Ok(Registration { source: Some(source), reactor: reactor.clone() })
-    }
-
-    pub(crate) fn source(&self) -> &Source {
-        self.source.as_ref().expect("taken only at the end")
-    }
-
-    pub(crate) fn reactor(&self) -> &Reactor {
-        &self.reactor
-    }
-
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.source().fd.as_fd()
-    }
-
-    /// Makes `call` until it no longer would block. The only way to wait for a source: there is no
-    /// "wait until readable" to misuse.
-    ///
-    /// One waiter per direction: callers are `&mut` above this.
-    pub(crate) fn io<T>(
+    /// Table, rows "try" and "would block": makes `call` until it no longer would block. The only way to wait for a
+    /// source: there is no "wait until readable" to misuse. `None`: the task has to park.
+    pub(crate) fn attempt<T>(
         &self,
         direction: Direction,
-        mut call: impl FnMut() -> io::Result<T> + Unpin,
-    ) -> impl Future<Output = io::Result<T>> + Unpin {
-        let mut place = self.place(direction);
-        poll_fn(move |cx| place.poll(cx, &mut call))
-    }
-
-    /// The same, for those who write the future around it themselves.
-    pub(crate) fn place(&self, direction: Direction) -> Place<'_> {
-        Place { registration: self, direction, is_parked: false }
-    }
-
-    /// Takes the source from the driver. What it held is dropped by the caller, outside of the borrow.
-    fn leave(&mut self) -> Option<OwnedFd> {
-        let source = self.source.take()?;
-        self.reactor.context.deregister(&source);
-        // Left by a future that was leaked.
-        source.waiting.iter().for_each(WaitSlot::clear);
-        let source = Rc::into_inner(source).expect("the driver's reference is gone");
-        Some(source.fd.into())
-    }
-
-    pub(crate) fn into_fd(mut self) -> OwnedFd {
-        self.leave().expect("taken only at the end")
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        if let Some(fd) = self.leave() {
-            let _ = self.reactor.context.sys.close(fd);
-        }
-    }
-}
-
-/// The place of whoever does I/O in one direction, given up on drop.
-pub(crate) struct Place<'a> {
-    registration: &'a Registration,
-    direction: Direction,
-    is_parked: bool,
-}
-
-impl Place<'_> {
-    /// See [`Registration::io`].
-    pub(crate) fn poll<T>(
-        &mut self,
-        cx: &mut Context<'_>,
+        is_closed: &Cell<bool>,
+        cx: &Context<'_>,
         mut call: impl FnMut() -> io::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        let (registration, direction) = (self.registration, self.direction);
-        let source = registration.source();
-        let streak = &source.streak[direction as usize];
+    ) -> Option<Poll<io::Result<T>>> {
+        let streak = &self.streak[direction as usize];
         loop {
-            if registration.reactor.context.closed.get() {
-                return Poll::Ready(Err(closed()));
+            if is_closed.get() {
+                return Some(Poll::Ready(Err(closed())));
             }
-            if let Some(errno) = source.failure.take() {
-                return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+            if let Some(errno) = self.failure.take() {
+                return Some(Poll::Ready(Err(io::Error::from_raw_os_error(errno))));
             }
-            if !source.ready.get()[direction as usize] {
-                source.streak.iter().for_each(|streak| streak.set(0));
-                self.park(cx);
-                return Poll::Pending;
+            if !self.ready.get()[direction as usize] {
+                self.streak.iter().for_each(|streak| streak.set(0));
+                return None;
             }
             if streak.get() >= DRAIN_CAP {
                 streak.set(0);
                 cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return Some(Poll::Pending);
             }
             match call() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    source.set_ready(direction, false);
+                    self.set_ready(direction, false);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     streak.set(streak.get() + 1);
-                    return Poll::Ready(result);
+                    return Some(Poll::Ready(result));
                 }
             }
         }
     }
 
-    fn park(&mut self, cx: &mut Context<'_>) {
-        self.is_parked = true;
-        let source = self.registration.source();
-        source.waiting[self.direction as usize].set(cx.waker());
-        let unasked = source.trigger.get() == Trigger::Level && !source.armed.get()[self.direction as usize];
-        if unasked && !source.dirty.replace(true) {
-            self.registration.reactor.context.flush_later(source.key);
-        }
+    /// Parks a task. Level: returns whether the source belongs into the driver's dirty list, where it isn't yet.
+    pub(crate) fn park(&self, direction: Direction, waker: &Waker) -> bool {
+        self.waiting[direction as usize].set(waker);
+        let unasked = self.trigger.get() == Trigger::Level && !self.armed.get()[direction as usize];
+        unasked && !self.dirty.replace(true)
     }
-}
 
-impl Drop for Place<'_> {
     /// Nobody waits any longer. What epoll was asked stays; an event that finds nobody takes it back.
-    fn drop(&mut self) {
-        if self.is_parked {
-            self.registration.source().waiting[self.direction as usize].clear();
-        }
+    pub(crate) fn unpark(&self, direction: Direction) {
+        self.waiting[direction as usize].clear();
+    }
+
+    /// Drops the wakers that futures have left that were leaked.
+    pub(crate) fn unpark_all(&self) {
+        self.waiting.iter().for_each(WaitSlot::clear);
+    }
+
+    /// recv(2), or read(2) where there is no socket.
+    pub(crate) fn recv(&self, sys: &Sys, buffer: &mut [u8]) -> io::Result<Moved> {
+        if self.is_pipe.get() { sys.read(&self.fd, buffer) } else { sys.recv(self.fd.as_fd(), buffer) }
+    }
+
+    /// send(2), or write(2) where there is no socket.
+    pub(crate) fn send(&self, sys: &Sys, bytes: &[u8]) -> io::Result<Moved> {
+        if self.is_pipe.get() { sys.write(&self.fd, bytes) } else { sys.send(self.fd.as_fd(), bytes) }
+    }
+
+    /// sendmsg(2), or writev(2) where there is no socket: several buffers, one after the other.
+    pub(crate) fn send_all(&self, sys: &Sys, bufs: &[IoSlice<'_>]) -> io::Result<Moved> {
+        if self.is_pipe.get() { sys.write_all(&self.fd, bufs) } else { sys.send_all(self.fd.as_fd(), bufs) }
     }
 }

@@ -1,7 +1,7 @@
 //! TCP as programs see it: listeners, streams, halves. Written once for all runtimes.
 //!
 //! What differs between readiness and completion is how bytes and connections get across: a
-//! [`Connection`] and an [`Acceptor`], which each runtime has in its `net.rs`. What programs rely on is
+//! [`Connection`] and an [`Acceptor`], of which each runtime has its own. What programs rely on is
 //! here: which end closes what, what a dropped write means, and how an accept loop survives.
 //!
 //! Most methods here are no `async fn`s but return the future of the layer below, or one closure around it:

@@ -20,8 +20,8 @@ use checker::sync::{Condvar, Mutex};
 use checker::thread;
 
 use crate::run::driver::Unpark;
-use crate::tasks::queue::{Inbox, LocalQueue, TaskWaker};
-use crate::tasks::remote::{RemoteHandle, SpawnError};
+use crate::tasks::queue::{Inbox, LocalQueue, SpawnError, TaskWaker};
+use crate::tasks::remote::RemoteHandle;
 use crate::tasks::sync::Arc;
 use crate::tasks::table::Key;
 

@@ -2,12 +2,13 @@
 
 use executor::Report;
 
-use super::{Events, Sys};
+use super::Events;
+use crate::sys::Sys;
 
 impl Events {
     /// Hands the batch to the test's editor, if there is one.
     pub(super) fn edit(&mut self, sys: &Sys) {
-        let Some(editor) = sys.seam.editor() else { return };
+        let Some(editor) = sys.seam().editor() else { return };
         let batch = self.memory[..self.count].iter();
         let mut reports = batch.map(|event| Report { name: event.u64, result: 0, flags: event.events }).collect();
         editor(&mut reports);

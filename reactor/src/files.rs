@@ -3,7 +3,7 @@
 //! epoll answers EPERM to a regular file: it is always "ready", and a read that finds nothing in the page cache blocks
 //! all the same. There is nothing to wait for, so the wait itself has to go elsewhere: to the runtime's pool
 //! ([`Reactor::unblock`](executor::Executor::unblock)), which bounds how many reads and writes are under way. The proactor
-//! needs no such thing: see its `fs.rs`.
+//! needs no such thing.
 //!
 //! A thread that reads can't be stopped, and so it must not have the program's buffer, which need not be `Send` and which
 //! its future may drop at any moment. It has one of its own, of 1 MiB at most, which is copied once; that is the price.
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use executor::{BufResult, Files, IoBuf, IoBufMut, RandomAccess, allocate, closed, empty_buffer};
 
-use crate::Reactor;
+use crate::reactor::Reactor;
 
 /// Bytes that one read or write moves at most.
 const MOST: usize = 1 << 20;

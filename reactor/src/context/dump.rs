@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::Context;
+use super::Context;
 
 impl Context {
     /// Each source: its descriptor, what is ready, what epoll was asked, and who waits (read, write).

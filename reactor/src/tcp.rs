@@ -1,0 +1,263 @@
+//! TCP over readiness: try, and wait while it would block. What programs see of it is in `executor`'s
+//! `tcp.rs`.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime};
+use socket2::{SockRef, Type};
+
+use crate::context::Context;
+use crate::driver::EpollDriver;
+use crate::pool::Chunk;
+use crate::reactor::Reactor;
+use crate::registration::Registration;
+use crate::source::{Direction, Trigger};
+use crate::sys::{Moved, Sys};
+
+/// Listens for TCP connections.
+pub type TcpListener = executor::TcpListener<ListenSocket>;
+/// A TCP connection.
+pub type TcpStream = executor::TcpStream<StreamSocket>;
+/// The reading side of a [`TcpStream`].
+pub type ReadHalf = executor::ReadHalf<StreamSocket>;
+/// The writing side of a [`TcpStream`].
+pub type WriteHalf = executor::WriteHalf<StreamSocket>;
+
+impl Runtime for Reactor {
+    type Listener = TcpListener;
+    type Stream = TcpStream;
+    type Driver = EpollDriver;
+
+    fn listen(&self, addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+        TcpListener::bind_with(self, addr, options)
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+        TcpStream::connect(self, addr).await
+    }
+
+    fn engine(&self) -> &'static str {
+        match self.context.trigger {
+            Trigger::Level => "reactor-level",
+            Trigger::Edge => "reactor-edge",
+        }
+    }
+}
+
+/// What is behind a [`TcpListener`].
+#[derive(Debug)]
+pub struct ListenSocket {
+    registration: Registration,
+    reactor: Reactor,
+}
+
+impl Acceptor for ListenSocket {
+    type Runtime = Reactor;
+    type Connection = StreamSocket;
+
+    fn bind(reactor: &Reactor, addr: SocketAddr, options: &ListenOptions) -> io::Result<ListenSocket> {
+        let socket = reactor.context.sys.socket(addr, Type::STREAM)?;
+        socket.set_reuse_address(options.reuse_addr)?;
+        socket.set_reuse_port(options.reuse_port)?;
+        // Accepted sockets inherit it: no system call for each.
+        socket.set_tcp_nodelay(options.nodelay)?;
+        reactor.context.sys.listen(&socket, addr, options.backlog)?;
+        ListenSocket::from_std(reactor, socket.into())
+    }
+
+    fn from_std(reactor: &Reactor, listener: std::net::TcpListener) -> io::Result<ListenSocket> {
+        listener.set_nonblocking(true)?;
+        let registration = Registration::new(&reactor.context, listener.into())?;
+        Ok(ListenSocket { registration, reactor: reactor.clone() })
+    }
+
+    async fn accept(&self) -> io::Result<StreamSocket> {
+        let context = self.registration.context();
+        let accept = || context.sys.accept(self.as_fd());
+        StreamSocket::new(context, self.registration.io(Direction::Read, accept).await?)
+    }
+
+    fn runtime(&self) -> &Reactor {
+        &self.reactor
+    }
+
+    fn is_listening(&self) -> bool {
+        SockRef::from(self).is_listener().unwrap_or(true)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
+    }
+}
+
+impl AsFd for ListenSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.registration.fd()
+    }
+}
+
+/// What is behind a [`TcpStream`].
+#[derive(Debug)]
+pub struct StreamSocket {
+    pub(crate) registration: Registration,
+}
+
+impl StreamSocket {
+    fn new(context: &Rc<Context>, fd: OwnedFd) -> io::Result<StreamSocket> {
+        Ok(StreamSocket { registration: Registration::new(context, fd)? })
+    }
+
+    fn sys(&self) -> &Sys {
+        &self.registration.context().sys
+    }
+
+    fn try_recv(&self, space: &mut [u8]) -> io::Result<usize> {
+        let received = self.registration.source().recv(self.sys(), space)?;
+        if received.count > 0 && received.is_short {
+            self.registration.source().was_short(Direction::Read);
+        }
+        Ok(received.count)
+    }
+
+    /// Sends some of `bufs`, or the `whole`, by calls of `send`, which is told how much was sent before.
+    fn sending<T: Unpin>(
+        &self,
+        bufs: T,
+        whole: bool,
+        len: impl Fn(&T) -> usize + Unpin,
+        send: impl Fn(&T, usize) -> io::Result<Moved> + Unpin,
+    ) -> impl Future<Output = BufResult<usize, T>> + Unpin {
+        let mut place = self.registration.place(Direction::Write);
+        let (mut bufs, mut sent) = (Some(bufs), 0);
+        poll_fn(move |cx| {
+            let left = bufs.as_ref().expect("polled again after it was ready");
+            let result = loop {
+                if sent == len(left) || (sent > 0 && !whole) {
+                    break Ok(sent);
+                }
+                match ready!(place.poll(cx, || send(left, sent))) {
+                    Ok(Moved { count, is_short }) => {
+                        sent += count;
+                        if is_short {
+                            self.registration.source().was_short(Direction::Write);
+                        }
+                    }
+                    Err(error) => break Err(error),
+                }
+            };
+            Poll::Ready((result, bufs.take().expect("just seen")))
+        })
+    }
+
+    /// Whether the attempt to connect is decided. SO_ERROR says how; no error and no peer: not yet.
+    fn try_connected(&self) -> io::Result<()> {
+        let socket = SockRef::from(self);
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
+            other => other.map(drop),
+        }
+    }
+}
+
+impl Connection for StreamSocket {
+    type Runtime = Reactor;
+    type Chunk = Chunk;
+
+    async fn connect(reactor: &Reactor, addr: SocketAddr) -> io::Result<StreamSocket> {
+        let socket = reactor.context.sys.socket(addr, Type::STREAM.nonblocking())?;
+        socket.set_tcp_nodelay(true)?;
+        reactor.context.sys.connect(socket.as_fd(), &addr.into())?;
+        let stream = StreamSocket::new(&reactor.context, socket.into())?;
+        // Writable means decided.
+        stream.registration.io(Direction::Write, || stream.try_connected()).await?;
+        Ok(stream)
+    }
+
+    fn from_std(reactor: &Reactor, stream: std::net::TcpStream) -> io::Result<StreamSocket> {
+        stream.set_nonblocking(true)?;
+        StreamSocket::new(&reactor.context, stream.into())
+    }
+
+    fn recv(&self) -> impl Future<Output = io::Result<Chunk>> + Unpin {
+        let recv = || {
+            let mut chunk = self.registration.context().pool.lend()?;
+            let count = self.try_recv(chunk.space())?;
+            Ok(chunk.filled(count))
+        };
+        self.registration.io(Direction::Read, recv)
+    }
+
+    async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
+        let space = buf.bytes_mut();
+        let result = self.registration.io(Direction::Read, || self.try_recv(space)).await;
+        (result, buf)
+    }
+
+    fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        let send = |buf: &B, sent| self.registration.source().send(self.sys(), &buf.bytes()[sent..]);
+        self.sending(buf, whole, |buf| buf.bytes().len(), send)
+    }
+
+    fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
+        let send = |bufs: &Vec<B>, sent| {
+            let mut parts: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf.bytes())).collect();
+            let mut rest = &mut parts[..];
+            IoSlice::advance_slices(&mut rest, sent);
+            self.registration.source().send_all(self.sys(), rest)
+        };
+        self.sending(bufs, true, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), send)
+    }
+
+    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
+        let mut sending = self.send(buf, true);
+        poll_fn(move |cx| Pin::new(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
+    }
+
+    /// What was waited for was never sent.
+    fn is_cut(&self) -> bool {
+        true
+    }
+
+    /// Nothing is under way unless somebody asked.
+    fn stop_receiving(&self) {}
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.sys().shutdown(self.as_fd(), how)
+    }
+
+    async fn close(self) -> io::Result<()> {
+        let context = Rc::clone(self.registration.context());
+        context.sys.close(self.registration.into_fd())
+    }
+
+    async fn drain(&self) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    async fn into_fd(self) -> io::Result<OwnedFd> {
+        Ok(self.registration.into_fd())
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        SocketAddr::from_raw(&SockRef::from(self).peer_addr()?)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        SocketAddr::from_raw(&SockRef::from(self).local_addr()?)
+    }
+}
+
+impl AsFd for StreamSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.registration.fd()
+    }
+}
