@@ -47,7 +47,7 @@ const UNSAFE_FILES: &[&str] = &[
 ];
 const CORE: [&str; 3] = ["executor/src", "reactor/src", "proactor/src"];
 /// What the three core crates may take together, in lines of code.
-const CORE_LINES: usize = 7500;
+const CORE_LINES: usize = 7000;
 /// What stands before code that only tests have. The core has one feature, `faults`, which no release build has.
 const FOR_TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(all(test", "#[cfg(feature ="];
 /// What a file of them may take: more is more than one idea.
@@ -242,7 +242,8 @@ fn files_for_tests(name: &str, source: &str) -> Vec<String> {
     found
 }
 
-/// Without blank lines, comments, and what is compiled only for tests.
+/// Without blank lines, comments, what is compiled only for tests, and what only says where names come from or where files
+/// are: that would set a price on files that hold one idea.
 fn lines_of_code(source: &str) -> usize {
     let blanked = blank(source);
     let lines: Vec<&str> = blanked.lines().collect();
@@ -253,6 +254,13 @@ fn lines_of_code(source: &str) -> usize {
             // A field, or an entry of a list, ends with its line.
             let is_line = lines.get(number + 1).is_some_and(|line| line.ends_with(','));
             number = if is_line { number + 2 } else { item_end(&lines, number) + 1 };
+            continue;
+        }
+        let words: Vec<_> = line.split_whitespace().take(2).collect();
+        let is_import = words.first() == Some(&"use") || words.get(1) == Some(&"use");
+        let is_declaration = line.ends_with(';') && (words.first() == Some(&"mod") || words.get(1) == Some(&"mod"));
+        if is_import || is_declaration {
+            number += 1 + lines[number..].iter().position(|line| line.trim_end().ends_with(';')).expect("its end");
             continue;
         }
         count += usize::from(!line.is_empty());
