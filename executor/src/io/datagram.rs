@@ -135,8 +135,8 @@ pub struct DatagramSocket<P: Port, A> {
 /// A UDP socket.
 pub type UdpSocket<P> = DatagramSocket<P, SocketAddr>;
 
-/// A Unix socket for datagrams. They stay within one machine, none is lost, and they arrive in
-/// order. [`Net`](crate::Net) explains paths and abstract names.
+/// A Unix socket for datagrams. Its datagrams stay within one machine. None is lost, and they
+/// arrive in order. [`Net`](crate::Net) explains paths and abstract names.
 pub type UnixDatagram<P> = DatagramSocket<P, unix::SocketAddr>;
 
 /// All futures that wait for the same thing. The port keeps one waker, so it gets one that wakes
@@ -246,7 +246,7 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     }
 
     /// Closes the socket, and waits until its address is free. Dropping the socket closes it, too.
-    /// But on a proactor, what is under way then holds the address a moment longer.
+    /// But on a proactor, operations under way then hold the address a moment longer.
     ///
     /// # Errors
     /// As [`into_std`](Self::into_std).
@@ -303,9 +303,9 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     }
 
     /// Reads the next datagram into a buffer of the caller's. Returns its length when it was sent,
-    /// and its sender. If that is longer than the buffer, the end is lost. No datagram is longer
-    /// than 65,507 bytes over IPv4. The longest Unix datagram is a little shorter than its sender's
-    /// buffer (`net.core.wmem_default`, and SO_SNDBUF).
+    /// and its sender. If the datagram is longer than the buffer, its end is lost. No datagram is
+    /// longer than 65,507 bytes over IPv4. The longest Unix datagram is a little shorter than its
+    /// sender's buffer (`net.core.wmem_default`, and SO_SNDBUF).
     ///
     /// If a [`recv_from`](Self::recv_from) was dropped, a datagram that arrived for it is cut to
     /// the length that is possible there.
@@ -320,9 +320,9 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         (result.and_then(|(len, from)| Ok((len, A::from_raw(&from)?))), buf)
     }
 
-    /// Sends the buffer as one datagram, which may be empty. Success does not mean that a UDP
-    /// datagram arrives. It means that the receiver of a Unix datagram has it, and only has to take
-    /// it.
+    /// Sends the buffer as one datagram, which may be empty. Success says nothing about the arrival
+    /// of a UDP datagram. It means that the receiver of a Unix datagram has it, and only needs to
+    /// take it.
     ///
     /// If a Unix address has no room (`net.unix.max_dgram_qlen`: by default 10 datagrams may wait),
     /// the send waits until there is some. It tries again after pauses of 1 to 64 ms, and several

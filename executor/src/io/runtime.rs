@@ -74,9 +74,9 @@ pub trait Listener: 'static {
     /// The connections it accepts.
     type Stream: Stream;
 
-    /// Waits for the next connection. Trouble that passes never ends an accept loop, such as a
-    /// connection that was gone before it was accepted, or a lack of free descriptors. The listener
-    /// waits with growing pauses until it is over.
+    /// Waits for the next connection. Trouble that passes, such as a connection that was gone
+    /// before it was accepted, or a lack of free descriptors, never ends an accept loop. The
+    /// listener waits with growing pauses until it is over.
     ///
     /// # Errors
     /// Those that will not pass: `InvalidInput` if the descriptor is not a listening socket (the
@@ -184,9 +184,9 @@ pub trait Writer: 'static {
     ///
     /// # Cancel safety
     /// Dropping this future before its first poll does nothing. Dropping it while it waits breaks
-    /// the writing side, unless all turns out to be sent. It is then unknown how much was sent, so
-    /// later writes fail with `BrokenPipe`. The peer gets a prefix of what was written, and reading
-    /// goes on.
+    /// the writing side: it is unknown how much was sent, so later writes fail with `BrokenPipe`.
+    /// If it turns out that all was sent, nothing breaks. The peer gets a prefix of what was
+    /// written, and reading goes on.
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Writes the whole buffer.

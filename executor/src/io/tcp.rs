@@ -235,10 +235,9 @@ impl<C: Connection> TcpStream<C> {
 
     /// Takes a stream made elsewhere.
     ///
-    /// A drop may concern duplicates of the descriptor. On a reactor they go on: it closes only its
-    /// own. A proactor with a receive or a send under way first ends the connection by shutdown(2),
-    /// which all duplicates share. [`into_std`](Self::into_std) gives the stream back and does
-    /// neither.
+    /// A drop on a reactor closes only its own descriptor: duplicates go on. A proactor with a
+    /// receive or a send under way first ends the connection by shutdown(2), which all duplicates
+    /// share. [`into_std`](Self::into_std) gives the stream back and does neither.
     ///
     /// # Errors
     /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).
@@ -252,9 +251,9 @@ impl<C: Connection> TcpStream<C> {
     /// convert it: `std::os::fd::OwnedFd::from(stream).into()`.
     ///
     /// # Errors
-    /// [`closed`](crate::closed), if the runtime ended with the stream in use. The error, such as a
-    /// reset, of a receive that no task awaited: without it, std would see an orderly end. Those of
-    /// fcntl(2).
+    /// [`closed`](crate::closed), if the runtime ended with the stream in use. The error of a
+    /// receive that no task awaited, such as a reset: without it, std would see an orderly end.
+    /// Those of fcntl(2).
     ///
     /// # Cancel safety
     /// Dropping this future closes the connection.
