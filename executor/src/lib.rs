@@ -1,19 +1,53 @@
-//! The core that the two runtimes share: tasks, wakes, time, buffers, and the traits a program is
-//! written against. It knows neither epoll nor io_uring, and contains no unsafe code.
+//! The core that the two runtimes share: tasks, wakes, time, buffers, and the traits that programs
+//! use. It knows neither epoll nor io_uring, and contains no unsafe code.
 //!
 //! # A task, a turn, a wake
 //!
-//! A *task* is a future the [`Executor`] owns. It is polled when it is in the queue, and it gets into
-//! the queue by a *wake*. A poll runs until the future has to wait for something: it leaves its waker
-//! there (with a timer, a socket, another task) and returns `Pending`. When no task is ready, or after
-//! a bounded batch, the driver has a *turn*: it hands its requests to the kernel, sleeps until
-//! something happens or the next timer is due, and reports what *fired*. The tasks that wait for it
-//! are woken, and the loop starts over. That is all; the loop is one screen in `run/event_loop.rs`.
+//! A *task* is a future that the [`Executor`] owns. The executor polls it when it is in the queue,
+//! and a *wake* puts it into the queue. A poll runs until the future has to wait for something.
+//! Then the future leaves its waker there (with a timer, a socket, another task) and returns
+//! `Pending`. When no task is ready, or after a bounded batch of polls, the driver has a *turn*: it
+//! hands its requests to the kernel, sleeps until something happens or the next timer is due, and
+//! reports what *fired*. The executor wakes the tasks that wait for it, and the loop starts again.
+//! That is all; the loop is one screen in `run/event_loop.rs`.
+//!
+//! # What programs use
+//!
+//! A program gets its runtime from the crate `reactor` or `proactor`.
+//!
+//! - the runtime: [`Executor`], [`Config`], [`BlockingConfig`], [`StallWatch`], [`Stall`],
+//!   [`PanicHook`]
+//! - tasks: [`JoinHandle`], [`JoinSet`], [`AbortHandle`], [`yield_now`]; [`JoinError`],
+//!   [`SpawnError`], [`PanicPayload`], [`panic_text`]
+//! - time: [`Sleep`], [`Interval`], [`MissedTickBehavior`], [`Elapsed`]
+//! - other threads: [`RemoteHandle`], [`RemoteTask`]; [`run_on_each_core`], [`run_workers`],
+//!   [`Worker`], [`StopHandle`]
+//! - traits to write against: [`Runtime`], [`Net`], [`Files`]; [`Listener`], [`Stream`],
+//!   [`Reader`], [`Writer`], [`RandomAccess`]
+//! - streams: [`TcpListener`], [`ListenOptions`], [`TcpStream`], [`ReadHalf`], [`WriteHalf`],
+//!   [`PipeWriter`], [`Stdin`], [`Stdout`]; [`copy`], [`copy_bidirectional`]
+//! - datagrams: [`UdpSocket`], [`UnixDatagram`], both a [`DatagramSocket`]; [`Datagram`],
+//!   [`Address`], [`LENT_DATAGRAM`]
+//! - signals: [`Signals`]
+//! - buffers: [`IoBuf`], [`IoBufMut`], [`BufResult`], [`Slice`]
+//! - limits and counters: [`POLL_BUDGET`], [`TIME_BUDGET`]; [`Stats`], [`DriverStats`],
+//!   [`BlockingStats`]
+//! - the end of the runtime: [`Closed`]
+//!
+//! # What the author of a driver uses
+//!
+//! - the driver: [`Driver`], [`Fired`], [`Unpark`], [`WakeFd`], [`WaitSlot`]
+//! - names of what waits: [`Table`], [`Key`]
+//! - what sockets stand on: [`Acceptor`], [`Connection`], [`Port`]
+//! - parts of readers and sockets: [`allocate`], [`empty_buffer`], [`closed`]
+//! - counting and testing system calls: [`Seam`]; with the feature `faults` also `Judge`,
+//!   `Verdict`, `Editor`, `Report`, `judge_setups`, `live_headers`, `queues_of_this_thread`
 //!
 //! # Threads
 //!
-//! What would block a runtime's thread goes to others, a bounded pool: [`spawn_blocking`](Executor::spawn_blocking).
-//! The runtime itself stays on its thread, with its tasks, timers, streams and handles. The compiler sees to it:
+//! Calls that would block a runtime's thread go to other threads, a bounded pool:
+//! [`spawn_blocking`](Executor::spawn_blocking). The runtime itself stays on its thread, with its
+//! tasks, timers, streams and handles. The compiler enforces it:
 //!
 //! ```compile_fail
 //! fn crosses_threads<T: Send>() {}
@@ -25,7 +59,7 @@
 //! crosses_threads::<executor::Sleep>();
 //! ```
 //!
-//! What crosses over are wakers, and these:
+//! Wakers may cross over, and these:
 //!
 //! ```
 //! fn crosses_threads<T: Send + Sync>() {}
@@ -38,51 +72,54 @@
 //!
 //! # Fairness
 //!
-//! Nobody who is ready waits for ever, whatever the others do. What is promised, and to whom:
+//! Anything that is ready runs eventually, no matter what the others do. The promises:
 //!
 //! | to | promise |
 //! |---|---|
-//! | tasks | Polled first come, first served. A task that wakes itself goes to the back of the queue. |
-//! | the driver, and through it the kernel's events, timers, other threads | A turn after at most [`POLL_BUDGET`] polls, or [`TIME_BUDGET`], which is looked at every 16 polls: so at most 16 polls late. |
-//! | timers | Never early. They fire in the first turn after their deadline, in the order of their deadlines, and then of being set. |
-//! | streams and listeners | One that is always ready gets a bounded number of calls or chunks, its *drain cap*, and then its task goes to the back of the queue, or waits for the next turn. The two runtimes say how many. |
-//! | those who wait in the kernel | A turn takes a bounded number of events. The rest stays ready, and comes with the next. |
+//! | tasks | Tasks are polled first come, first served. A task that wakes itself goes to the back of the queue. |
+//! | the driver, and through it the kernel's events, timers, other threads | A turn comes after at most [`POLL_BUDGET`] polls or after [`TIME_BUDGET`]. The time is checked every 16 polls, so a turn is at most 16 polls late. |
+//! | timers | They never fire early. They fire in the first turn after their deadline, in the order of their deadlines. Of equal deadlines, the one that was set first fires first. |
+//! | streams and listeners | One that is always ready gets a bounded number of calls or chunks, its *drain cap*. Then its task goes to the back of the queue, or waits for the next turn. The docs of the two runtimes give the number. |
+//! | tasks that wait for the kernel | A turn takes a bounded number of events. The rest stays ready and comes with the next turn. |
 //!
-//! So with one client that sends as fast as it can, a hundred others that ask and wait for the answer get it nearly
-//! as soon as without it; the test of this (scenario `ET6`) reports the 99th percentile of both.
+//! So one client that sends as fast as it can hardly delays a hundred others that ask and wait for
+//! the answer. The test of this (scenario `ET6`) reports the 99th percentile with that client and
+//! without it.
 //!
-//! What is *not* promised: a poll that does not return is not interrupted; a task that never awaits anything but what
-//! is ready already (its own chunks, an empty channel of its own) has the thread to itself. Turns are dealt out to
-//! tasks, not to bytes, peers or users: who has a thousand connections gets a thousand turns. There are no priorities.
+//! What is *not* promised: the executor does not interrupt a poll that does not return. A task that
+//! only ever awaits things that are already ready (a channel that it fills itself, for example)
+//! keeps the thread to itself. Tasks get turns; bytes, peers and users do not: a client with a
+//! thousand connections gets a thousand turns. There are no priorities.
 //!
 //! # Cancellation
 //!
-//! Any future may be dropped at any moment: nothing of it stays with the kernel that could touch memory or
-//! descriptors that are gone. What a drop means for the data is said, for each function, under *Cancel safety*. In
-//! short, on every engine:
+//! Any future may be dropped at any moment. After the drop, the kernel touches no memory and no
+//! descriptor that is gone. Each function says under *Cancel safety* what a drop means for the
+//! data. In short, on every engine:
 //!
 //! | dropped | lost |
 //! |---|---|
 //! | [`accept`](Listener::accept), [`recv`](Reader::recv) | nothing |
 //! | [`read`](Reader::read) | no byte of the stream, only the buffer |
 //! | [`read_exact`](Reader::read_exact) | what was read so far |
-//! | [`write`](Writer::write), [`write_all`](Writer::write_all), [`exchange`](Stream::exchange) | once they waited, and unless all was sent: how much was, so the writing side is broken |
+//! | [`write`](Writer::write), [`write_all`](Writer::write_all), [`exchange`](Stream::exchange) | before the first poll, or if all was sent: nothing. Else it is unknown how much was sent, so the writing side is broken |
 //! | [`recv_from`](DatagramSocket::recv_from), [`recv`](DatagramSocket::recv) | no datagram |
 //! | [`read_from`](DatagramSocket::read_from) | no datagram, only the buffer |
-//! | [`send_to`](DatagramSocket::send_to), [`send`](DatagramSocket::send) | whether the datagram, a whole one, is sent |
+//! | [`send_to`](DatagramSocket::send_to), [`send`](DatagramSocket::send) | it is unknown whether the datagram is sent; it is sent whole or not at all |
 //! | [`next`](Signals::next) | no signal |
 //! | [`wait_for_exit`](Net::wait_for_exit) | nothing; the child goes on |
 //! | [`connect`](Runtime::connect), [`connect_unix`](Net::connect_unix) | the attempt |
-//! | [`copy`], while it writes | the chunk that is written, and the writing side |
-//! | [`copy_bidirectional`] | both streams, which are its own |
-//! | [`close`](Stream::close) | what it would have said; it closes all the same |
+//! | [`copy`], while it writes | the chunk that it writes, and the writing side |
+//! | [`copy_bidirectional`] | both streams, because it owns them |
+//! | [`close`](Stream::close) | its result; the stream closes all the same |
 //! | [`Sleep`], [`tick`](Interval::tick), [`JoinHandle`], [`join_next`](JoinSet::join_next), [`stopped`](Executor::stopped), [`yield_now`] | nothing |
-//! | [`timeout`](Executor::timeout) | what its future loses |
-//! | [`unblock`](Executor::unblock) | the job, unless it has begun; then its result |
+//! | [`timeout`](Executor::timeout) | what the future in it loses |
+//! | [`unblock`](Executor::unblock) | the job, if it has not begun; otherwise its result |
 //!
-//! A future of a runtime may be polled by another executor. When its runtime ends, one that waits for a socket, a
-//! datagram, a file or a task is woken, and told. One that waits for a time is not: the clock of the runtime stands still
-//! ([`Sleep`], [`timeout`](Executor::timeout), [`tick`](Interval::tick)).
+//! A future of a runtime may be polled by another executor. When its runtime ends, a future that
+//! waits for a socket, a datagram, a file or a task is woken, and returns an error. A future that
+//! waits for a time is not woken: the clock of the runtime stands still ([`Sleep`],
+//! [`timeout`](Executor::timeout), [`tick`](Interval::tick)).
 //!
 //! # Glossary
 //!
@@ -94,7 +131,8 @@
 //! | turn | one call of the driver, with or without sleep |
 //! | fired | what a turn found: wakers to call, things to drop |
 //! | driver | the part that talks to the kernel: `reactor` (epoll) or `proactor` (io_uring) |
-//! | owner, handle | the value whose drop ends the runtime; its clones, which keep nothing alive |
+//! | owner | the value whose drop ends the runtime |
+//! | handle | a clone of the owner; it keeps nothing alive |
 //!
 //! # Reading order
 //!
@@ -103,7 +141,7 @@
 //! | `tasks/` | `table.rs`, `queue.rs`, `task.rs` | `remote.rs`, the way in for other threads; `group.rs`, a `JoinSet` |
 //! | `run/` | `driver.rs`, the boundary; `event_loop.rs`, the loop | `blocking.rs`, threads for calls that block; `foreign.rs`, which guards calls of foreign code; `cores.rs`, one runtime on each core |
 //! | `time/` | `timer.rs` | `radix.rs`, the heap |
-//! | `io/` | `buf.rs`, `runtime.rs`, `tcp.rs` | `net.rs`, `datagram.rs`, `pipe.rs`, `signals.rs`, `files.rs` |
+//! | `io/` | `buf.rs`, `runtime.rs`, `tcp.rs`, which has a drawing of the traits | `net.rs`, `datagram.rs`, `pipe.rs`, `signals.rs`, `files.rs` |
 //! | `watch/` | | `stats.rs`; `seam.rs`, where tests get between a driver and the kernel |
 
 #![forbid(unsafe_code)]
@@ -148,7 +186,8 @@ mod run {
     pub(crate) mod wake_fd;
 }
 
-/// What programs see of buffers, streams, datagrams, files; and what a runtime provides for that.
+/// Buffers, streams, datagrams and files as programs see them, and what a runtime provides for
+/// them.
 mod io {
     pub(crate) mod backoff;
     pub(crate) mod buf;

@@ -1,28 +1,28 @@
 //! Buffers that change hands.
 //!
-//! Completion-based I/O needs to *own* the memory while the kernel reads or writes it, so a buffer
+//! Completion-based I/O needs to *own* the memory while the kernel reads or writes it. So a buffer
 //! goes into the call and comes back with the result: [`BufResult`]. The readiness-based runtime
-//! has no such need but speaks the same language, so that one program runs on both.
+//! does not need this, but speaks the same language, so that one program runs on both.
 //!
-//! Both traits are safe to implement. A driver that lets the kernel at the memory first puts the
-//! buffer where it will not move, asks for its bytes once, and lets nobody touch it until the kernel
-//! is done.
+//! Both traits are safe to implement. Before a driver gives the memory to the kernel, it puts the
+//! buffer where it does not move, and asks for its bytes once. Nothing else touches the buffer
+//! until the kernel is done.
 
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What an I/O call with an owned buffer gives back: the result, and the buffer.
+/// The result of an I/O call with an owned buffer, and the buffer.
 pub type BufResult<T, B> = (std::io::Result<T>, B);
 
-/// A buffer whose bytes can be read (sent). It may be moved until an operation has begun (`Unpin`), so that a
-/// future can hold one without unsafe code.
+/// A buffer whose bytes can be read (sent). It is `Unpin`, so it may be moved until an operation
+/// has begun: a future can hold one without unsafe code.
 pub trait IoBuf: Unpin + 'static {
-    /// The bytes, the same ones at each call until the buffer is written to.
+    /// Returns the bytes: the same ones at each call, until the buffer is written to.
     fn bytes(&self) -> &[u8];
 
-    /// The part of the buffer in `range`, still owning the whole.
+    /// Returns the part of the buffer in `range`, which still owns the whole.
     ///
     /// # Panics
     /// If the range does not lie within the buffer.
@@ -36,10 +36,10 @@ pub trait IoBuf: Unpin + 'static {
     }
 }
 
-/// A buffer whose bytes can be written (received into). All of them are initialised, which is what
-/// makes the trait safe to implement: a `Vec<u8>` offers its length, not its capacity.
+/// A buffer whose bytes can be written (received into). All of them are initialised, so the trait
+/// is safe to implement: a `Vec<u8>` offers its length, not its capacity.
 pub trait IoBufMut: IoBuf {
-    /// The bytes to write into, those that [`bytes`](IoBuf::bytes) shows.
+    /// Returns the bytes to write into: those that [`bytes`](IoBuf::bytes) shows.
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 
@@ -51,7 +51,7 @@ pub struct Slice<B> {
 }
 
 impl<B> Slice<B> {
-    /// The whole buffer again.
+    /// Returns the whole buffer.
     pub fn into_inner(self) -> B {
         self.buffer
     }
@@ -105,17 +105,18 @@ impl<const N: usize> IoBufMut for [u8; N] {
     }
 }
 
-/// The error of a read into an empty buffer: 0 bytes would look like the end. For the runtimes' own readers.
+/// Returns the error of a read into an empty buffer, whose 0 bytes would look like the end of the
+/// stream. The runtimes' own readers use it.
 pub fn empty_buffer() -> io::Error {
     let text = "a read into an empty buffer, which has no room for a byte. Of a Vec its length counts, not its capacity: \
                 give it vec![0; n]";
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
-/// Memory to receive into: zeros. For the runtimes' own buffers.
+/// Allocates memory to receive into, filled with zeros. The runtimes use it for their own buffers.
 ///
 /// # Errors
-/// There is not so much left. (Where `vec!` would end the process.)
+/// `OutOfMemory` if there is not so much left. (`vec!` would end the process.)
 pub fn allocate(size: usize) -> io::Result<Vec<u8>> {
     let mut memory = Vec::new();
     memory.try_reserve_exact(size).map_err(|_| io::ErrorKind::OutOfMemory)?;

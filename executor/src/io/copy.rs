@@ -1,14 +1,11 @@
-//! From a reader to a writer: what is received is lent, and handed on as it is.
+//! Copies from a reader to a writer. What the reader lends goes to the writer as it is.
 //!
-//! Why not `splice`? On io_uring a splice is always done by a thread of the kernel, which it keeps while it waits: two
-//! for each connection, idle or not (Linux 6.18). Measured on loopback, a relay on one processor, who sends and
-//! receives on another, processor time of the relay and its kernel threads, medians of five runs in turns: a message of
-//! 1 KiB and its answer cost 64 µs with [`copy_bidirectional`] on the proactor and 80 µs with splices; on 64
-//! connections at once 13 µs and 46 µs. 1 GiB in one stream gains by it: 560 ns per KiB with pipes of 64 KiB, 340 with
-//! 1 MiB, against 766 with chunks of 16 KiB. But so it does by larger chunks: those of 32 KiB, which the proactor has
-//! since, took 492 ns where those of 16 KiB took 790, and cost the small ones nothing. splice(2), called by the loop
-//! itself when a poll says that bytes are there, takes least (420 and 290 ns) and needs no thread, but four system calls
-//! for each message and its answer, where `recv` and `send` share theirs among all, and two pipes for each connection.
+//! Why not `splice`? On io_uring, a thread of the kernel does each splice, and waits in it: two
+//! threads for each connection, idle or not (Linux 6.18). splice(2), called by the loop itself when
+//! a poll reports bytes, needs no thread. But it takes four system calls for each message and its
+//! answer, where `recv` and `send` share theirs among all connections, and two pipes for each
+//! connection. One large stream gains by splices, small messages lose, and larger chunks bring most
+//! of the same gain. The figures are in `executor/MEASURED.md`.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,17 +15,18 @@ use std::task::Poll;
 use crate::io::buf::IoBuf;
 use crate::io::runtime::{Reader, Stream, Writer};
 
-/// Writes all that the reader brings to the writer, up to the end of the stream, which is not passed on. Returns how
-/// many bytes that were. At most one chunk is under way: a slow writer slows the reader.
+/// Writes all that the reader brings to the writer, up to the end of the stream. It does not pass
+/// on the end. Returns the number of bytes. At most one chunk is under way: a slow writer slows the
+/// reader down.
 ///
-/// The bytes are not copied but by the kernel.
+/// The bytes are never copied in user space.
 ///
 /// # Errors
-/// Those of reading and of writing. How many bytes were written before is unknown.
+/// Those of reading and of writing. How many bytes were written before the error is unknown.
 ///
 /// # Cancel safety
-/// Dropping this future while it reads loses nothing. Dropping it while it writes loses the chunk, and does to the writer
-/// what dropping [`write_all`](Writer::write_all) does.
+/// Dropping this future while it reads loses nothing. Dropping it while it writes loses the chunk,
+/// and does to the writer what dropping [`write_all`](Writer::write_all) does.
 pub async fn copy<R: Reader, W: Writer>(reader: &mut R, writer: &mut W) -> io::Result<u64> {
     let mut count = 0;
     loop {
@@ -42,11 +40,12 @@ pub async fn copy<R: Reader, W: Writer>(reader: &mut R, writer: &mut W) -> io::R
     }
 }
 
-/// Connects two streams: what comes from one goes to the other, both ways, and so do the ends: when one side has ended,
-/// the other way goes on. Returns the bytes from `a` to `b`, and from `b` to `a`.
+/// Connects two streams. What comes from one goes to the other, both ways, and so do the ends: when
+/// one side has ended, the other way goes on. Returns the bytes from `a` to `b`, and from `b` to
+/// `a`.
 ///
 /// # Errors
-/// The first error of either way, which ends both, and closes the streams.
+/// The first error of either way, which ends both ways and closes the streams.
 ///
 /// # Cancel safety
 /// Dropping this future closes both streams. What was received and not sent by then is lost.

@@ -1,21 +1,24 @@
 //! Datagrams as programs see them, of UDP and of Unix sockets. Written once for all runtimes.
 //!
-//! What differs between readiness and completion is a [`Port`], which each runtime has in its `datagram.rs`. What
-//! differs between UDP and Unix sockets is an [`Address`]. What programs rely on is here: several tasks may share a
-//! socket, nothing is cut without a word, and a datagram is either sent as a whole or not at all.
+//! A [`Port`] holds what differs between readiness and completion; each runtime has one in its
+//! `datagram.rs`. An [`Address`] holds what differs between UDP and Unix sockets. What programs
+//! rely on is here: several tasks may share a socket, nothing is cut silently, and a datagram is
+//! sent as a whole or not at all.
 //!
 //! # No room at the receiver of a Unix datagram
 //!
-//! A UDP datagram for which the receiver has no room is dropped. A Unix one is not: its sender waits. What for?
+//! If the receiver has no room, a UDP datagram is dropped. A Unix datagram is not: its sender
+//! waits. What it can wait for depends on the socket and the engine:
 //!
-//! - If the socket is connected, poll and epoll tell when there is room, as they do for a stream. A reactor waits for
-//!   that.
-//! - If it isn't, they say that it can be written to, for they don't know where to. Whoever believes them tries again
-//!   and again, and keeps a processor busy.
-//! - io_uring waits in the same two ways; and when it tries again, the bytes are gone: the first try has consumed them,
-//!   and what is sent is an empty datagram (seen on Linux 6.18). So nothing may be left to it here.
+//! - If the socket is connected, poll and epoll report when there is room, as they do for a stream.
+//!   A reactor waits for that.
+//! - If it isn't, they don't know the receiver, so they always report that the socket can be
+//!   written to. A sender that believes them tries again and again, and keeps a processor busy.
+//! - io_uring waits in the same two ways. But when it tries again, the bytes are gone: the first
+//!   try has consumed them, and it sends an empty datagram (seen on Linux 6.18). So no wait for
+//!   room is left to io_uring here.
 //!
-//! Where nothing can be waited for, the sender pauses, longer and longer, and tries again.
+//! Where there is nothing to wait for, the sender tries again after pauses that grow.
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
@@ -38,39 +41,41 @@ use crate::run::foreign::contain;
 use crate::tasks::sync::lock;
 use crate::tasks::table::{Key, Table};
 
-/// Bytes of a datagram that fit the memory which [`recv_from`](DatagramSocket::recv_from) lends, on every engine: a
-/// proactor's chunk, less the place for the sender's address. Networks seldom carry more than 1,500, or 9,000.
+/// Bytes of a datagram that fit the memory which [`recv_from`](DatagramSocket::recv_from) lends, on
+/// every engine: a proactor's chunk, less the place for the sender's address. Networks seldom carry
+/// more than 1,500, or 9,000.
 pub const LENT_DATAGRAM: usize = 32 * 1024 - 144;
 
 /// A datagram that was received.
 #[derive(Clone, Debug)]
 pub struct Datagram<C, A = SocketAddr> {
-    /// What of it fitted.
+    /// The part of it that fitted.
     pub bytes: C,
     /// Its length in bytes when it was sent.
     pub len: usize,
-    /// Who sent it. A Unix socket that was not bound has no name, and can't be answered.
+    /// Its sender. A Unix socket that was not bound has no name, and can't be answered.
     pub from: A,
 }
 
 impl<C: IoBuf, A> Datagram<C, A> {
-    /// Whether its end is missing, because there was not enough room for it. It cannot be had any more.
+    /// Returns true if its end is missing, because there was not enough room for it. The end is
+    /// lost.
     pub fn is_cut(&self) -> bool {
         self.bytes.bytes().len() < self.len
     }
 }
 
-/// What sockets of a kind are named by.
+/// The kind of address that names the sockets of one kind.
 pub trait Address: Clone + Debug + 'static {
     /// The standard library's socket of that kind.
     type Std: From<OwnedFd> + Into<OwnedFd>;
 
-    /// As it is told to the kernel.
+    /// Converts it to the form that the kernel takes.
     fn to_raw(&self) -> SockAddr;
-    /// As the kernel told it.
+    /// Converts it from the form that the kernel gives.
     ///
     /// # Errors
-    /// It is none, or of another kind.
+    /// It is no address, or one of another kind.
     fn from_raw(raw: &SockAddr) -> io::Result<Self>;
 }
 
@@ -81,19 +86,20 @@ impl Address for SocketAddr {
         (*self).into()
     }
 
-    /// A socket that was shut down receives from nobody.
+    /// A receive on a socket that was shut down has no sender. That is an error, too.
     fn from_raw(raw: &SockAddr) -> io::Result<SocketAddr> {
         let text = "not an internet address, or a datagram socket that was shut down";
         raw.as_socket().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 }
 
-/// A datagram socket from inside: how a runtime moves datagrams. At most one receive and one send wait at a time for
-/// the socket to become ready; see [`DatagramSocket`] for how more of them get on.
+/// A datagram socket from inside: how a runtime moves datagrams. At most one receive and one send
+/// wait at a time for the socket to become ready; [`DatagramSocket`] says how more of them share
+/// it.
 pub trait Port: AsFd + Debug + Sized + 'static {
     /// The runtime.
     type Runtime: Runtime;
-    /// Memory the runtime lends.
+    /// Memory that the runtime lends.
     type Chunk: IoBuf + Deref<Target = [u8]> + Debug;
 
     /// See [`DatagramSocket::from_std`].
@@ -102,7 +108,8 @@ pub trait Port: AsFd + Debug + Sized + 'static {
     async fn recv(&self) -> io::Result<Datagram<Self::Chunk, SockAddr>>;
     /// See [`DatagramSocket::read_from`].
     async fn read<B: IoBufMut>(&self, buf: B) -> BufResult<(usize, SockAddr), B>;
-    /// See [`DatagramSocket::send_to`]. `WouldBlock`, if there is no room and no way to wait for it.
+    /// See [`DatagramSocket::send_to`]. Returns `WouldBlock` if there is no room and no way to wait
+    /// for it.
     async fn send<B: IoBuf>(&self, buf: B, to: Option<SockAddr>) -> BufResult<(), B>;
     /// See [`DatagramSocket::into_std`].
     async fn into_fd(self) -> io::Result<OwnedFd>;
@@ -110,11 +117,12 @@ pub trait Port: AsFd + Debug + Sized + 'static {
 
 /// A socket for datagrams: a [`UdpSocket`] or a [`UnixDatagram`]. Dropping it closes it.
 ///
-/// Any number of tasks may use it at a time, behind an `Rc`: each datagram goes to one of those who receive. (Each
-/// time one of several is served the others look, too; that is meant for few.)
+/// Any number of tasks may use it at a time, behind an `Rc`. Each datagram goes to one of those
+/// that receive. (Each time one of several gets a datagram, the others look, too. So this is meant
+/// for a few tasks.)
 ///
-/// Options that are not here (broadcast, multicast ...) can be set before [`from_std`](Self::from_std), or on a duplicate
-/// of the descriptor.
+/// Some options are not here (broadcast, multicast ...). Set them before
+/// [`from_std`](Self::from_std), or on a duplicate of the descriptor.
 #[derive(Debug)]
 pub struct DatagramSocket<P: Port, A> {
     port: P,
@@ -127,13 +135,13 @@ pub struct DatagramSocket<P: Port, A> {
 /// A UDP socket.
 pub type UdpSocket<P> = DatagramSocket<P, SocketAddr>;
 
-/// A Unix socket for datagrams: within one machine, none is lost, and they arrive in order. What is named by a path or
-/// an abstract name is said at [`Net`](crate::Net).
+/// A Unix socket for datagrams. Its datagrams stay within one machine. None is lost, and they
+/// arrive in order. [`Net`](crate::Net) explains paths and abstract names.
 pub type UnixDatagram<P> = DatagramSocket<P, unix::SocketAddr>;
 
-/// All that wait for the same. The port keeps one waker, so it gets one that wakes them all: one that was leaked, or is
-/// not polled just now, keeps no other from its datagram. And each that leaves wakes the others, which take its place at
-/// the port.
+/// All futures that wait for the same thing. The port keeps one waker, so it gets one that wakes
+/// them all. So a future that was leaked, or is not polled just now, keeps no other from its
+/// datagram. Each future that leaves wakes the others, which take its place at the port.
 #[derive(Debug, Default)]
 struct Waiting(Arc<Wakers>);
 
@@ -148,8 +156,8 @@ impl Wakers {
 
 impl ArcWake for Wakers {
     fn wake_by_ref(this: &Arc<Self>) {
-        // As many as there are now: a waker that polls at once takes a seat again. And one by one out of the same table,
-        // whose names stay unique.
+        // As many as there are now: a waker that polls at once takes a seat again. They are taken
+        // one by one out of the same table, so that its keys stay unique.
         let count = lock(&this.0).len();
         for _ in 0..count {
             let first = lock(&this.0).iter().next().map(|(key, _)| key);
@@ -160,7 +168,7 @@ impl ArcWake for Wakers {
 }
 
 impl Waiting {
-    /// Waits for `future`, of which there may be others.
+    /// Waits for `future`, beside others that may wait for the same thing.
     async fn join<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut seat = Seat { all: &self.0, key: None };
@@ -173,15 +181,15 @@ impl Waiting {
     }
 }
 
-/// One that waits, and the name of its waker while that is kept. Wakers may be foreign code: none is cloned, dropped or
-/// woken under the lock.
+/// One future that waits, and the key of its waker while that is kept. Wakers may be foreign code:
+/// none is cloned, dropped or woken under the lock.
 struct Seat<'a> {
     all: &'a Arc<Wakers>,
     key: Option<Key>,
 }
 
 impl Seat<'_> {
-    /// Keeps this waker instead of the one before.
+    /// Keeps this waker in place of the one before.
     fn keep(&mut self, waker: &Waker) {
         let is_known = |key| lock(&self.all.0).get(key).is_some_and(|known| known.will_wake(waker));
         if self.key.is_some_and(is_known) {
@@ -203,7 +211,8 @@ impl Drop for Seat<'_> {
 }
 
 impl<P: Port> UdpSocket<P> {
-    /// A socket with this address. Port 0 lets the kernel choose; ask [`local_addr`](Self::local_addr).
+    /// Binds a socket to this address. With port 0 the kernel chooses the port: see
+    /// [`local_addr`](Self::local_addr).
     ///
     /// # Errors
     /// Those of socket(2) and bind(2); [`closed`](crate::closed).
@@ -222,8 +231,8 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         Ok(DatagramSocket { port: P::from_fd(rt, socket.into())?, runtime: rt.clone(), receiving, sending, address })
     }
 
-    /// Gives the socket to the standard library, blocking. Datagrams that the runtime has taken from the kernel, and
-    /// nobody has received, are lost.
+    /// Gives the socket to the standard library, blocking. Datagrams that the runtime has taken
+    /// from the kernel, and the program has not received, are lost.
     ///
     /// # Errors
     /// [`closed`](crate::closed), if the runtime ended with the socket in use. Those of fcntl(2).
@@ -236,8 +245,8 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         Ok(fd.into())
     }
 
-    /// Closes the socket, and waits until its address is free. Dropping closes, too, but what is under way on a
-    /// proactor holds the address a moment longer.
+    /// Closes the socket, and waits until its address is free. Dropping the socket closes it, too.
+    /// But on a proactor, operations under way then hold the address a moment longer.
     ///
     /// # Errors
     /// As [`into_std`](Self::into_std).
@@ -248,21 +257,23 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         self.port.into_fd().await.map(drop)
     }
 
-    /// From now on [`send`](Self::send) sends to this address, and only what comes from there is received. If nobody
-    /// is there, a later call says so, once: `ConnectionRefused`. (A socket that is not connected never hears of it.)
+    /// Connects the socket to this address. From now on [`send`](Self::send) sends to it, and the
+    /// socket receives only what comes from it. If no socket has this address, a later call reports
+    /// that, once: `ConnectionRefused`. (A socket that is not connected never gets this report.)
     ///
-    /// Of Unix sockets: if nobody is there, this says so. If others than the address send to this socket, they are
-    /// refused: `PermissionDenied`.
+    /// For Unix sockets: if no socket has this address, this call itself fails. If others than the
+    /// address send to this socket, they get `PermissionDenied`.
     ///
     /// # Errors
-    /// Those of connect(2), which never waits here; of a Unix socket `NotFound`, and `ConnectionRefused` by a path that
-    /// nobody is bound to any more.
+    /// Those of connect(2), which never waits here. For a Unix socket `NotFound`, and
+    /// `ConnectionRefused` by a path to which no socket is bound any more.
     pub fn connect(&self, addr: A) -> io::Result<()> {
         SockRef::from(self).connect(&addr.to_raw())
     }
 
-    /// The next datagram, in memory the runtime lends. It has room for [`LENT_DATAGRAM`] bytes; whoever expects
-    /// more uses [`read_from`](Self::read_from) instead, and always.
+    /// Waits for the next datagram, in memory that the runtime lends. The memory has room for
+    /// [`LENT_DATAGRAM`] bytes. A program that expects more uses [`read_from`](Self::read_from)
+    /// instead, every time.
     ///
     /// # Errors
     /// Those of recvmsg(2).
@@ -274,10 +285,10 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         Ok(Datagram { bytes, len, from: A::from_raw(&from)? })
     }
 
-    /// The bytes of the next datagram.
+    /// Waits for the next datagram, and returns its bytes.
     ///
     /// # Errors
-    /// Those of recvmsg(2). `InvalidData` for a datagram of which the end is missing: see
+    /// Those of recvmsg(2). `InvalidData` for a datagram whose end is missing: see
     /// [`recv_from`](Self::recv_from).
     ///
     /// # Cancel safety
@@ -291,12 +302,13 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         Err(io::Error::new(io::ErrorKind::InvalidData, text))
     }
 
-    /// Reads the next datagram into a buffer of the caller's: its length when it was sent, and its sender. If that
-    /// is longer than the buffer, the end is lost. No datagram is longer than 65,507 bytes over IPv4. A Unix one is
-    /// a little shorter than its sender's buffer (`net.core.wmem_default`, and SO_SNDBUF).
+    /// Reads the next datagram into a buffer of the caller's. Returns its length when it was sent,
+    /// and its sender. If the datagram is longer than the buffer, its end is lost. No datagram is
+    /// longer than 65,507 bytes over IPv4. The longest Unix datagram is a little shorter than its
+    /// sender's buffer (`net.core.wmem_default`, and SO_SNDBUF).
     ///
-    /// A datagram that arrived when [`recv_from`](Self::recv_from) was asked for, and was dropped, has the length
-    /// that is possible there.
+    /// If a [`recv_from`](Self::recv_from) was dropped, a datagram that arrived for it is cut to
+    /// the length that is possible there.
     ///
     /// # Errors
     /// Those of recvmsg(2).
@@ -308,17 +320,20 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         (result.and_then(|(len, from)| Ok((len, A::from_raw(&from)?))), buf)
     }
 
-    /// Sends the buffer as one datagram, which may be empty. That it was sent says nothing about its arrival; of a
-    /// Unix one it says that the receiver has it, and only need take it.
+    /// Sends the buffer as one datagram, which may be empty. Success says nothing about the arrival
+    /// of a UDP datagram. It means that the receiver of a Unix datagram has it, and only needs to
+    /// take it.
     ///
-    /// To a Unix address that has no room (`net.unix.max_dgram_qlen`: 10 datagrams that wait, if nobody says otherwise)
-    /// it is sent when there is some. That is looked for with pauses of 1 to 64 ms, and those who look have no order. On a
-    /// reactor, who sends much to one address had better be [connected](Self::connect) to it, and use
-    /// [`send`](Self::send): that needs no pauses. (While it waits for room, so does a `send_to` of the same socket.)
+    /// If a Unix address has no room (`net.unix.max_dgram_qlen`: by default 10 datagrams may wait),
+    /// the send waits until there is some. It tries again after pauses of 1 to 64 ms, and several
+    /// that wait have no order. On a reactor, a program that sends much to one address should
+    /// [connect](Self::connect) to it and use [`send`](Self::send), which needs no pauses. (While
+    /// that waits for room, a `send_to` of the same socket waits, too.)
     ///
     /// # Errors
-    /// Those of sendmsg(2): too long (EMSGSIZE) ...; of a connected socket, also what became of
-    /// earlier datagrams; to a Unix address `NotFound`, or `ConnectionRefused` if nobody is bound to it any more.
+    /// Those of sendmsg(2): too long (EMSGSIZE) ... For a connected socket, also the errors of
+    /// earlier datagrams. For a Unix address `NotFound`, or `ConnectionRefused` if no socket is
+    /// bound to it any more.
     ///
     /// # Cancel safety
     /// Dropping this future leaves open whether the datagram is sent; it is never sent in part.
@@ -326,10 +341,11 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         self.dispatch(buf, Some(to.to_raw())).await
     }
 
-    /// Sends the buffer to the address the socket is connected to. Else as [`send_to`](Self::send_to).
+    /// Sends the buffer to the address the socket is connected to. Otherwise as
+    /// [`send_to`](Self::send_to).
     ///
     /// # Errors
-    /// Those of `send_to`; EDESTADDRREQ or ENOTCONN if it isn't connected.
+    /// Those of `send_to`; EDESTADDRREQ or ENOTCONN if the socket isn't connected.
     ///
     /// # Cancel safety
     /// As [`send_to`](Self::send_to).
@@ -337,7 +353,7 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         self.dispatch(buf, None).await
     }
 
-    /// Sends, with pauses where the port can't wait.
+    /// Sends. Pauses where the port can't wait.
     async fn dispatch<B: IoBuf>(&self, mut buf: B, to: Option<SockAddr>) -> BufResult<(), B> {
         for pause in FOR_ROOM.pauses() {
             let (result, same) = self.sending.join(self.port.send(buf, to.clone())).await;
@@ -350,7 +366,7 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         unreachable!("there is always another pause")
     }
 
-    /// The address of this end. A Unix socket that is not bound has one without a name.
+    /// Returns the address of this end. The address of a Unix socket that is not bound has no name.
     ///
     /// # Errors
     /// Those of getsockname(2).
@@ -358,7 +374,7 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
         A::from_raw(&SockRef::from(self).local_addr()?)
     }
 
-    /// The address it is connected to.
+    /// Returns the address the socket is connected to.
     ///
     /// # Errors
     /// Those of getpeername(2): ENOTCONN if there is none.

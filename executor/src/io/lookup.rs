@@ -1,4 +1,4 @@
-//! Names of hosts. The system looks them up with a call that blocks, so that happens on the pool.
+//! Names of hosts. The system looks them up with a call that blocks, so the call runs on the pool.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -7,12 +7,12 @@ use crate::run::driver::Driver;
 use crate::run::executor::Executor;
 
 impl<D: Driver> Executor<D> {
-    /// The addresses of `"host:port"`, as getaddrinfo(3) gives them; never none. What is an address already (such as
-    /// `"127.0.0.1:80"`) needs no thread.
+    /// Looks up the addresses of `"host:port"`, as getaddrinfo(3) gives them. Returns at least one.
+    /// An address (such as `"127.0.0.1:80"`) needs no thread.
     ///
-    /// How long it may take is up to the system's resolver: with name servers that don't answer, tens of seconds. So
-    /// put it under a [`timeout`](Self::timeout). Look-ups share the pool, and its bounds, with all that
-    /// [`spawn_blocking`](Self::spawn_blocking) runs.
+    /// The system's resolver decides how long this takes: tens of seconds with name servers that
+    /// don't answer. So put it under a [`timeout`](Self::timeout). Look-ups share the pool, and its
+    /// bounds, with all that [`spawn_blocking`](Self::spawn_blocking) runs.
     ///
     /// ```
     /// # use executor::{Driver, Executor};
@@ -24,11 +24,12 @@ impl<D: Driver> Executor<D> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` if it isn't of this form; those of the resolver, with the name; `ResourceBusy` if the pool has as
-    /// many jobs as it may; [`closed`](crate::closed).
+    /// `InvalidInput` if the text does not have this form; those of the resolver, with the name;
+    /// `ResourceBusy` if the pool has as many jobs as it may; [`closed`](crate::closed).
     ///
     /// # Cancel safety
-    /// Dropping this future takes the look-up back if it has not begun; else it ends unseen, on its thread.
+    /// Dropping this future takes the look-up back if it has not begun. Otherwise it ends on its
+    /// thread, and its result is lost.
     pub async fn lookup(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
         if let Ok(addr) = host.parse() {
             return Ok(vec![addr]);

@@ -1,9 +1,10 @@
-//! What runtimes have beyond TCP: the trait that a program asks for; Unix sockets, pipes, signals, the end
-//! of child processes.
+//! What runtimes have beyond TCP: the trait that a program asks for; Unix sockets, pipes, signals,
+//! the end of child processes.
 //!
-//! A Unix stream is the same thing as a TCP stream once it is connected, so it has the same types, halves and chunks. Only
-//! its addresses are others: `peer_addr` and `local_addr`, which give internet addresses, are errors. A Unix socket for
-//! datagrams is to a UDP socket the same: one type, with another [`Address`](crate::Address).
+//! Once it is connected, a Unix stream is the same thing as a TCP stream, so it has the same types,
+//! halves and chunks. Only its addresses differ: `peer_addr` and `local_addr` give internet
+//! addresses, so they fail. A Unix socket for datagrams and a UDP socket are one type, too, with
+//! another [`Address`](crate::Address).
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,10 +25,12 @@ use crate::io::runtime::{Runtime, Stream};
 use crate::io::signals::Signals;
 use crate::io::tcp::{Acceptor, ReadHalf, TcpListener, TcpStream, WriteHalf};
 
-/// Bytes of a path that fit the address of a Unix socket, or of an abstract name with the zero before it.
+/// Bytes of a path that fit the address of a Unix socket. An abstract name and the zero before it
+/// have the same limit.
 const PATH_MAX: usize = 107;
 
-/// A runtime that has more than TCP: what a program asks for instead of [`Runtime`] if it needs that.
+/// A runtime that has more than TCP. A program that needs that asks for this instead of
+/// [`Runtime`].
 ///
 /// ```
 /// use executor::{IoBuf, Net};
@@ -44,15 +47,16 @@ const PATH_MAX: usize = 107;
 ///
 /// # Unix sockets
 ///
-/// They are named by a path, or, if that begins with a zero byte (`"\0name"`), by an abstract name, which is no file and
-/// is gone with its socket.
+/// A Unix socket is named by a path. If the path begins with a zero byte (`"\0name"`), it is an
+/// abstract name instead, which is no file and is gone with its socket.
 ///
-/// The file of a path is made by listening, as the umask says, and it stays when the listener is closed: who listened
-/// removes it. One that nobody listens on any more is *stale*: connecting to it is refused, and so is listening there
-/// again, until it is removed. Who connects needs the right to write to it.
+/// Listening creates the file of a path, with the rights that the umask leaves. The file stays when
+/// the listener is closed: the program that listened removes it. A file on which no socket listens
+/// any more is *stale*. Until it is removed, connecting to it is refused, and so is listening there
+/// again. To connect, a program needs the right to write to the file.
 ///
-/// All this holds for [sockets for datagrams](Self::bind_unix_datagram), too. Their peers are named by the standard
-/// library's `SocketAddr`: `from_pathname`, `from_abstract_name`.
+/// All this holds for [sockets for datagrams](Self::bind_unix_datagram), too. Their peers are named
+/// by the standard library's `SocketAddr`: `from_pathname`, `from_abstract_name`.
 ///
 /// ```
 /// use executor::{Listener, Net, Reader, Writer};
@@ -68,17 +72,17 @@ const PATH_MAX: usize = 107;
 ///
 /// # Pipes
 ///
-/// A pipe's end, a FIFO, a child's input or output, a terminal: whatever is read with read(2) or written with write(2)
-/// and can make one wait is a [`Reader`](crate::Reader) or a [`Writer`](crate::Writer) here, with the same promises as a
-/// stream's half: a `recv` or `read` that is dropped loses no byte, a `write` that is dropped while it waits breaks the
-/// writer.
+/// A pipe's end, a FIFO, a child's input or output, a terminal: all that is read with read(2) or
+/// written with write(2), and can make its user wait, is a [`Reader`](crate::Reader) or a
+/// [`Writer`](crate::Writer) here. The promises are those of a stream's half: dropping a `recv` or
+/// `read` loses no byte, and dropping a `write` while it waits breaks the writer.
 ///
 /// ```
 /// use std::process::{Command, Stdio};
 ///
 /// use executor::{IoBuf, Net, Reader, Writer};
 ///
-/// /// Has `sort` sort the lines: hands them over, ends its input, and reads its output to the end.
+/// /// Sorts the lines with `sort`: hands them over, ends its input, reads its output to the end.
 /// async fn sorted<R: Net>(rt: &R, lines: String) -> std::io::Result<Vec<u8>> {
 ///     let mut child = Command::new("sort").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
 ///     let mut input = rt.pipe_writer(child.stdin.take().unwrap())?;
@@ -117,9 +121,9 @@ const PATH_MAX: usize = 107;
 ///
 /// # Child processes
 ///
-/// They are those of [`std::process`], whose pipes are read and written as [above](#pipes). Their end is awaited with
-/// [`wait_for_exit`](Self::wait_for_exit); a time-out leaves
-/// them as they are, so who wants them to end with it says so:
+/// Child processes are those of [`std::process`], and their pipes are read and written as
+/// [above](#pipes). [`wait_for_exit`](Self::wait_for_exit) awaits their end. A time-out leaves a
+/// child as it is. A program that wants the child to end with the time-out ends it itself:
 ///
 /// ```
 /// use std::process::{Child, ExitStatus};
@@ -134,37 +138,38 @@ const PATH_MAX: usize = 107;
 /// }
 /// ```
 ///
-/// Who drops a [`Child`] neither ends it nor learns of its end; and it stays as a *zombie*, which is no more than its number
-/// and its status, until this program ends. So wait for each. To have one end with the task that waits, put it into a type
-/// whose `Drop` calls [`kill`](Child::kill) and then [`wait`](Child::wait), which is a matter of microseconds after that.
+/// Dropping a [`Child`] does not end it, and its end is not reported. After its end it stays as a
+/// *zombie*, which is only its number and its status, until this program ends. So wait for each
+/// child. To end a child with the task that waits for it, put it into a type whose `Drop` calls
+/// [`kill`](Child::kill) and then [`wait`](Child::wait), which takes only microseconds after that.
 pub trait Net:
     Runtime<Listener = TcpListener<Self::Acceptor>, Stream = TcpStream<<Self::Acceptor as Acceptor>::Connection>>
     + std::fmt::Debug
 {
-    /// What is behind its datagram sockets.
+    /// The inside of its datagram sockets.
     type Port: Port<Runtime = Self>;
-    /// What is behind its listeners.
+    /// The inside of its listeners.
     type Acceptor: Acceptor<Runtime = Self, Connection: AsFd> + AsFd;
 
-    /// A connection over a pipe's end: it reads with read(2) and writes with write(2). What
-    /// [`pipe_reader`](Self::pipe_reader) and [`pipe_writer`](Self::pipe_writer) are made of.
+    /// Makes a connection over a pipe's end, which reads with read(2) and writes with write(2).
+    /// [`pipe_reader`](Self::pipe_reader) and [`pipe_writer`](Self::pipe_writer) are made of it.
     ///
     /// # Errors
-    /// Theirs.
+    /// Those of these two.
     #[doc(hidden)]
     fn pipe_end(&self, fd: OwnedFd) -> io::Result<<Self::Acceptor as Acceptor>::Connection>;
 
-    /// Makes `call`, which tells that it would block by `WouldBlock`, when the descriptor is readable; and perhaps before.
-    /// What [`wait_for_exit`](Self::wait_for_exit) is made of.
+    /// Calls `call` when the descriptor is readable, and perhaps before. `call` returns
+    /// `WouldBlock` if it would block. [`wait_for_exit`](Self::wait_for_exit) is made of this.
     ///
     /// # Errors
     /// Those of `call` and of watching the descriptor; [`closed`](crate::closed).
     ///
     /// # Cancel safety
-    /// Dropping this future loses nothing: when `call` succeeds, it is over.
+    /// Dropping this future loses nothing: as soon as `call` succeeds, the future is over.
     async fn when_readable<T>(&self, fd: OwnedFd, call: impl FnMut() -> io::Result<T>) -> io::Result<T>;
 
-    /// A UDP socket with this address: see [`UdpSocket::bind`].
+    /// Binds a UDP socket to this address: see [`UdpSocket::bind`].
     ///
     /// # Errors
     /// Those of [`UdpSocket::bind`].
@@ -175,18 +180,18 @@ pub trait Net:
     /// Listens on a Unix socket.
     ///
     /// # Errors
-    /// Those of bind(2): `AddrInUse` if the path exists ...; `InvalidInput` for a path that is too long;
-    /// [`closed`](crate::closed).
+    /// Those of bind(2): `AddrInUse` if the path exists ...; `InvalidInput` for a path that is too
+    /// long; [`closed`](crate::closed).
     fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<Self::Listener> {
         TcpListener::from_std(self, OwnedFd::from(bound(path.as_ref(), UnixListener::bind_addr)?).into())
     }
 
-    /// Connects to a Unix socket. If there is no room among the connections that wait to be accepted, it is tried
-    /// again with growing pauses.
+    /// Connects to a Unix socket. If there is no room among the connections that wait to be
+    /// accepted, it tries again with growing pauses.
     ///
     /// # Errors
-    /// Those of connect(2): `NotFound`, `ConnectionRefused` by a stale file ...; `InvalidInput` for a path that is too
-    /// long; [`closed`](crate::closed).
+    /// Those of connect(2): `NotFound`, `ConnectionRefused` by a stale file ...; `InvalidInput` for
+    /// a path that is too long; [`closed`](crate::closed).
     ///
     /// # Cancel safety
     /// Dropping this future gives the attempt up.
@@ -202,7 +207,7 @@ pub trait Net:
         unreachable!("there is always another pause")
     }
 
-    /// Two Unix streams that are connected to each other.
+    /// Makes two Unix streams that are connected to each other.
     ///
     /// # Errors
     /// Those of socketpair(2); [`closed`](crate::closed).
@@ -212,7 +217,7 @@ pub trait Net:
         Ok((stream(one)?, stream(other)?))
     }
 
-    /// A Unix socket for datagrams, which others send to by this path.
+    /// Binds a Unix socket for datagrams to this path, to which others send.
     ///
     /// # Errors
     /// As [`listen_unix`](Self::listen_unix).
@@ -220,7 +225,7 @@ pub trait Net:
         UnixDatagram::from_std(self, bound(path.as_ref(), unix::UnixDatagram::bind_addr)?)
     }
 
-    /// Two Unix sockets for datagrams that are connected to each other.
+    /// Makes two Unix sockets for datagrams that are connected to each other.
     ///
     /// # Errors
     /// Those of socketpair(2); [`closed`](crate::closed).
@@ -230,29 +235,34 @@ pub trait Net:
         Ok((UnixDatagram::from_std(self, one)?, UnixDatagram::from_std(self, other)?))
     }
 
-    /// Reads a pipe's end: a [`std::io::PipeReader`], a [`ChildStdout`](std::process::ChildStdout), a `File` that is a FIFO ...
-    /// The end of the stream comes when nobody has the writing end any more.
+    /// Reads a pipe's end: a [`std::io::PipeReader`], a [`ChildStdout`](std::process::ChildStdout),
+    /// a `File` that is a FIFO ... The stream ends when no process holds the writing end any more.
     ///
-    /// The flag O_NONBLOCK is set (by the reactor) or cleared (by the proactor). It belongs to the open file, so to all who
-    /// share it, as programs share a terminal; for one's own input and output there are
-    /// [`stdin`](crate::Executor::stdin) and [`stdout`](crate::Executor::stdout).
+    /// The reactor sets the flag O_NONBLOCK, the proactor clears it. The flag belongs to the open
+    /// file, so to all that share it, as programs share a terminal. For the program's own input and
+    /// output there are [`stdin`](crate::Executor::stdin) and [`stdout`](crate::Executor::stdout).
     ///
-    /// On the proactor, a `recv` that waits holds 16 KiB; dropping the reader closes it some turns later if one was under
-    /// way; and a runtime that takes requests for sockets only refuses to read: `PermissionDenied`.
+    /// On the proactor, a `recv` that waits holds 16 KiB. If one was under way, dropping the reader
+    /// closes the pipe some turns later. And a runtime that takes requests for sockets only refuses
+    /// to read: `PermissionDenied`.
     ///
     /// # Errors
-    /// Those of fcntl(2). On the reactor `PermissionDenied` for what epoll can't watch, such as regular files; the
-    /// proactor reads those, from their own position on. [`closed`](crate::closed).
+    /// Those of fcntl(2). On the reactor, `PermissionDenied` for what epoll can't watch, such as
+    /// regular files. The proactor reads those, from their own position on.
+    /// [`closed`](crate::closed).
     fn pipe_reader(&self, fd: impl Into<OwnedFd>) -> io::Result<<Self::Stream as Stream>::ReadHalf> {
         Ok(ReadHalf { connection: self.pipe_end(fd.into())?.into() })
     }
 
-    /// Writes to a pipe's end: a [`std::io::PipeWriter`], a [`ChildStdin`](std::process::ChildStdin) ... A pipe that is full is
-    /// waited for. When nobody has the reading end any more, a write is a `BrokenPipe`; and where SIGPIPE is
-    /// not ignored, as it is in programs of Rust unless they change that, it ends the program.
+    /// Writes to a pipe's end: a [`std::io::PipeWriter`], a
+    /// [`ChildStdin`](std::process::ChildStdin) ... A write to a full pipe waits. When no process
+    /// holds the reading end any more, a write fails with `BrokenPipe`. Where SIGPIPE is not
+    /// ignored, such a write ends the program instead. Rust programs ignore SIGPIPE unless they
+    /// change that.
     ///
-    /// [`shutdown`](crate::Writer::shutdown) closes it, and so does dropping it. What is said of the flag, of sockets only and
-    /// of closing at [`pipe_reader`](Self::pipe_reader) holds here, too.
+    /// [`shutdown`](crate::Writer::shutdown) closes it, and so does dropping it. What
+    /// [`pipe_reader`](Self::pipe_reader) says of the flag, of runtimes for sockets only, and of
+    /// closing holds here, too.
     ///
     /// # Errors
     /// Those of [`pipe_reader`](Self::pipe_reader).
@@ -261,33 +271,37 @@ pub trait Net:
         Ok(PipeWriter(Some(WriteHalf { connection, is_broken: false, is_closing: false })))
     }
 
-    /// From now on these signals do nothing but being told by [`Signals::next`]: to this one, and to all others who ask
-    /// for the same, on any thread and by any runtime. Numbers are those of signal(7), which crates such as libc and
-    /// signal-hook have names for.
+    /// Reports these signals by [`Signals::next`]. From now on they do nothing else. Each goes to
+    /// all that ask for it, on any thread and by any runtime. The numbers are those of signal(7);
+    /// crates such as libc and signal-hook have names for them.
     ///
-    /// The handler stays for as long as the program runs: after the drop of all who ask for it a signal does nothing at
-    /// all, and does not what it did before. So a program that stops asking for SIGINT can't be ended by Ctrl-C any more.
+    /// The handler stays for as long as the program runs. After the drop of all that ask for a
+    /// signal, the signal does nothing at all: it does not get its old effect back. So a program
+    /// that stops asking for SIGINT can't be ended by Ctrl-C any more.
     ///
     /// # Errors
-    /// `InvalidInput` for what is no signal or can't be handled: SIGKILL, SIGSTOP, SIGSEGV, SIGFPE and SIGILL. Those of
-    /// sigaction(2) and socketpair(2); [`closed`](crate::closed).
+    /// `InvalidInput` for a number that is no signal, and for a signal that can't be handled:
+    /// SIGKILL, SIGSTOP, SIGSEGV, SIGFPE and SIGILL. Those of sigaction(2) and socketpair(2);
+    /// [`closed`](crate::closed).
     fn signals(&self, signals: impl IntoIterator<Item = i32>) -> io::Result<Signals<Self::Stream>> {
         Signals::new(signals.into_iter().collect(), |end| TcpStream::from_std(self, OwnedFd::from(end).into()))
     }
 
-    /// Waits until the child has ended, and takes its exit status. As [`Child::wait`] does, it closes the child's input
-    /// first, if that was not taken out, so that one that reads to the end comes to it; and asked again it says the
-    /// same again. No signal is needed for that but a descriptor that stands for the process (pidfd_open(2), Linux 5.3).
+    /// Waits until the child has ended, and takes its exit status. Like [`Child::wait`], it first
+    /// closes the child's input, if that was not taken out: a child that reads to the end then
+    /// reaches the end. A second call returns the same status. It needs no signal, only a
+    /// descriptor that stands for the process (pidfd_open(2), Linux 5.3).
     ///
     /// # Errors
-    /// Those of pidfd_open(2) and waitpid(2): `ECHILD` if somebody else took the status, or has SIGCHLD ignored.
-    /// [`closed`](crate::closed).
+    /// Those of pidfd_open(2) and waitpid(2): `ECHILD` if other code took the status, or set
+    /// SIGCHLD to be ignored. [`closed`](crate::closed).
     ///
     /// # Cancel safety
-    /// Dropping this future leaves the child as it is, but for its input, and it can be waited for again.
+    /// Dropping this future leaves the child as it is, except that its input is closed. The child
+    /// can be waited for again.
     async fn wait_for_exit(&self, child: &mut Child) -> io::Result<ExitStatus> {
         drop(child.stdin.take());
-        // Once its status is taken, its number may be that of another.
+        // Once its status is taken, its number may belong to another process.
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
@@ -296,7 +310,7 @@ pub trait Net:
     }
 }
 
-/// The address that a path stands for.
+/// Returns the address that a path stands for.
 fn unix_addr(path: &Path) -> io::Result<unix::SocketAddr> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() > PATH_MAX {
@@ -316,15 +330,15 @@ fn unix_addr(path: &Path) -> io::Result<unix::SocketAddr> {
 impl Address for unix::SocketAddr {
     type Std = unix::UnixDatagram;
 
-    /// What has no name can't be sent to, which is left to the kernel to say.
+    /// An address without a name can't be sent to. The kernel reports that.
     fn to_raw(&self) -> SockAddr {
         let name = self.as_abstract_name().map(|name| [b"\0", name].concat());
         let path = name.as_deref().or_else(|| Some(self.as_pathname()?.as_os_str().as_bytes())).unwrap_or_default();
         SockAddr::unix(std::ffi::OsStr::from_bytes(path)).or_else(|_| SockAddr::unix("")).expect("it fits")
     }
 
-    /// A path of 108 bytes, which is all that the kernel has room for and more than the standard library can say, counts
-    /// as no name.
+    /// A path of 108 bytes counts as no name: it fills all the room that the kernel has, and is
+    /// longer than the standard library can express.
     fn from_raw(raw: &SockAddr) -> io::Result<unix::SocketAddr> {
         let path = raw.as_pathname().filter(|path| path.as_os_str().len() <= PATH_MAX).unwrap_or(Path::new(""));
         let by_path = || unix::SocketAddr::from_pathname(path);
@@ -332,7 +346,7 @@ impl Address for unix::SocketAddr {
     }
 }
 
-/// What is bound to the address of a path, or why it can't be.
+/// Binds to the address of a path. If that fails, the error says why.
 fn bound<T>(path: &Path, bind: fn(&unix::SocketAddr) -> io::Result<T>) -> io::Result<T> {
     bind(&unix_addr(path)?).map_err(|error| {
         if error.kind() != io::ErrorKind::AddrInUse || path.as_os_str().as_bytes().starts_with(b"\0") {

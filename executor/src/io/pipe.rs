@@ -1,15 +1,15 @@
 //! The writing end of a pipe, as programs see it. (The reading end is a stream's reading half.)
 //!
-//! A pipe has no shutdown(2): who reads it sees its end when nobody has its writing end any more. So to end one is to
-//! close it.
+//! A pipe has no shutdown(2). Its reader sees the end when no process holds the writing end any
+//! more. So closing the writing end is the way to end a pipe.
 
 use std::io;
 
 use crate::io::buf::{BufResult, IoBuf};
 use crate::io::runtime::Writer;
 
-/// A pipe's writing end: see [`Net::pipe_writer`](crate::Net::pipe_writer). Dropping it closes it, as
-/// [`shutdown`](Writer::shutdown) does. What is written after that is a `BrokenPipe`.
+/// A pipe's writing end: see [`Net::pipe_writer`](crate::Net::pipe_writer). Dropping it closes it,
+/// as [`shutdown`](Writer::shutdown) does. A write after that fails with `BrokenPipe`.
 #[derive(Debug)]
 pub struct PipeWriter<W>(pub(crate) Option<W>);
 

@@ -1,4 +1,4 @@
-//! The traits a program is written against when it should run on every engine.
+//! The traits that a program uses to run on every engine.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,35 +8,38 @@ use crate::io::buf::{BufResult, IoBuf, IoBufMut};
 use crate::run::driver::Driver;
 use crate::run::executor::Executor;
 
-/// How a listener is set up.
+/// Settings of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenOptions {
-    /// Connections the kernel queues before they are accepted. It is cut to `net.core.somaxconn`.
+    /// Connections that the kernel queues before they are accepted, at most `net.core.somaxconn`.
     pub backlog: u32,
-    /// `SO_REUSEADDR`: bind although connections of an earlier listener linger in TIME_WAIT.
+    /// `SO_REUSEADDR`: binds even if connections of an earlier listener linger in TIME_WAIT.
     pub reuse_addr: bool,
-    /// `SO_REUSEPORT`: several listeners share one port, the kernel spreads the connections.
+    /// `SO_REUSEPORT`: several listeners share one port, and the kernel spreads the connections.
     pub reuse_port: bool,
     /// `TCP_NODELAY` on the accepted streams: small writes are sent at once.
     pub nodelay: bool,
-    /// Lets a proactor take all connections that wait in the kernel at once, before [`Listener::accept`] asks for
-    /// them: as many as the backlog has, each with its descriptor. That saves a request for each. A program that keeps
-    /// descriptors in reserve turns it off; then at most one connection is taken ahead. Reactors take none ahead.
+    /// Lets a proactor take all connections that wait in the kernel at once, before
+    /// [`Listener::accept`] asks for them: as many as the backlog has, each with its descriptor.
+    /// That saves one request for each connection. A program that keeps descriptors in reserve
+    /// turns it off. Then the proactor takes at most one connection ahead. Reactors take none
+    /// ahead.
     pub accept_ahead: bool,
 }
 
 impl Default for ListenOptions {
-    /// A backlog of 4096, `reuse_addr`, `nodelay` and `accept_ahead` on, `reuse_port` off.
+    /// Returns a backlog of 4096, `reuse_addr`, `nodelay` and `accept_ahead` on, `reuse_port` off.
     fn default() -> Self {
         ListenOptions { backlog: 4096, reuse_addr: true, reuse_port: false, nodelay: true, accept_ahead: true }
     }
 }
 
-/// A runtime's handle: cheap to clone, keeps nothing alive, answers "closed" when its owner is gone.
+/// A runtime's handle. It is cheap to clone and keeps nothing alive. When its owner is gone, its
+/// functions fail with [`closed`](crate::closed).
 ///
-/// It dereferences to its [`Executor`], which has all that needs no kernel: `spawn`, `block_on`, `sleep`,
-/// `timeout`, `interval`, `now`, `stop`, `stopped`, `remote`, `stats`. Programs that ask only there for
-/// the time can run in simulated time.
+/// It dereferences to its [`Executor`], which has all that needs no kernel: `spawn`, `block_on`,
+/// `sleep`, `timeout`, `interval`, `now`, `stop`, `stopped`, `remote`, `stats`. A program that
+/// takes the time only from there can run in simulated time.
 pub trait Runtime: Clone + Deref<Target = Executor<Self::Driver>> + 'static {
     /// Listens for TCP connections.
     type Listener: Listener<Stream = Self::Stream>;
@@ -45,10 +48,11 @@ pub trait Runtime: Clone + Deref<Target = Executor<Self::Driver>> + 'static {
     /// The driver under the executor.
     type Driver: Driver;
 
-    /// Binds and listens. Port 0 lets the kernel choose; ask [`Listener::local_addr`].
+    /// Binds and listens. With port 0 the kernel chooses the port: see [`Listener::local_addr`].
     ///
     /// # Errors
-    /// Those of socket(2), bind(2) and listen(2); [`closed`](crate::closed) after the runtime is gone.
+    /// Those of socket(2), bind(2) and listen(2); [`closed`](crate::closed) after the end of the
+    /// runtime.
     fn listen(&self, addr: SocketAddr, options: &ListenOptions) -> io::Result<Self::Listener>;
 
     /// Connects.
@@ -57,31 +61,33 @@ pub trait Runtime: Clone + Deref<Target = Executor<Self::Driver>> + 'static {
     /// Those of connect(2): refused, unreachable, timed out ...
     ///
     /// # Cancel safety
-    /// Dropping this future gives the attempt up and closes its socket. If the peer has accepted by then, it sees the
-    /// end of the stream or a reset.
+    /// Dropping this future gives the attempt up and closes its socket. If the peer has accepted by
+    /// then, it sees the end of the stream or a reset.
     async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream>;
 
-    /// The engine's name: `reactor-level`, `reactor-edge`, `proactor` ...
+    /// Returns the engine's name: `reactor-level`, `reactor-edge`, `proactor` ...
     fn engine(&self) -> &'static str;
 }
 
 /// Accepts connections.
 pub trait Listener: 'static {
-    /// What it accepts.
+    /// The connections it accepts.
     type Stream: Stream;
 
-    /// The next connection. Trouble that passes (a connection gone before it was accepted, no free
-    /// descriptors) is waited out with a growing pause, and never ends an accept loop.
+    /// Waits for the next connection. Trouble that passes, such as a connection that was gone
+    /// before it was accepted, or a lack of free descriptors, never ends an accept loop. The
+    /// listener waits with growing pauses until it is over.
     ///
     /// # Errors
-    /// Those that will not pass: `InvalidInput` if the descriptor is no socket that listens, which the text says;
-    /// [`closed`](crate::closed).
+    /// Those that will not pass: `InvalidInput` if the descriptor is not a listening socket (the
+    /// text says so); [`closed`](crate::closed).
     ///
     /// # Cancel safety
-    /// Dropping this future loses no connection: the next `accept` gets it. A pause that has begun goes on.
+    /// Dropping this future loses no connection: the next `accept` gets it. A pause that has begun
+    /// goes on.
     async fn accept(&mut self) -> io::Result<Self::Stream>;
 
-    /// The address it listens on.
+    /// Returns the address it listens on.
     ///
     /// # Errors
     /// Those of getsockname(2).
@@ -90,11 +96,12 @@ pub trait Listener: 'static {
 
 /// The reading side of a stream.
 pub trait Reader: 'static {
-    /// Memory the runtime lends; it goes home when dropped.
+    /// Memory that the runtime lends. A drop gives it back.
     type Chunk: IoBuf;
 
-    /// The next bytes, as many as there are up to the runtime's chunk size. Empty means end of
-    /// stream, again and again. A stream that waits here holds no buffer.
+    /// Waits for the next bytes: as many as there are, up to the runtime's chunk size. An empty
+    /// chunk means the end of the stream, and each later call returns one again. A stream that
+    /// waits here holds no buffer.
     ///
     /// # Errors
     /// Those of recv(2), such as a reset by the peer.
@@ -103,23 +110,25 @@ pub trait Reader: 'static {
     /// Dropping this future loses no byte: the next `recv` or `read` gets it.
     async fn recv(&mut self) -> io::Result<Self::Chunk>;
 
-    /// Reads into a buffer of the caller's: the number of bytes, 0 at the end of the stream.
+    /// Reads into a buffer of the caller's. Returns the number of bytes, 0 at the end of the
+    /// stream.
     ///
     /// # Errors
     /// Those of recv(2). An empty buffer is `InvalidInput`, because 0 would look like the end.
     ///
     /// # Cancel safety
-    /// Dropping this future loses no byte of the stream: the next `recv` or `read` gets it. The buffer is lost.
+    /// Dropping this future loses no byte of the stream: the next `recv` or `read` gets it. The
+    /// buffer is lost.
     async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Fills the whole buffer.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the stream ends first; else as [`read`](Self::read).
+    /// `UnexpectedEof` if the stream ends first; otherwise as [`read`](Self::read).
     ///
     /// # Cancel safety
-    /// Dropping this future loses the bytes read so far, with the buffer. The next `recv` or `read` gets those after
-    /// them.
+    /// Dropping this future loses the buffer, and with it the bytes read so far. The next `recv` or
+    /// `read` gets the bytes after them.
     async fn read_exact<B: IoBufMut>(&mut self, buf: B) -> BufResult<(), B> {
         let mut buf = buf;
         let (mut filled, len) = (0, buf.bytes().len());
@@ -138,8 +147,8 @@ pub trait Reader: 'static {
 
 /// The writing side of a stream.
 ///
-/// One write at a time: two in flight could arrive in pieces of each other. So a write borrows the writer as long
-/// as it lasts, and this does not compile:
+/// A stream takes one write at a time: the pieces of two in flight could mix. So a write borrows
+/// the writer as long as it lasts, and this does not compile:
 ///
 /// ```compile_fail,E0499
 /// async fn two_at_a_time<W: executor::Writer>(mut stream: W) {
@@ -149,7 +158,7 @@ pub trait Reader: 'static {
 /// }
 /// ```
 ///
-/// Nor do two tasks with one stream. What does is one after the other:
+/// Writing one after the other does:
 ///
 /// ```
 /// async fn one_by_one<W: executor::Writer>(mut stream: W) {
@@ -158,6 +167,8 @@ pub trait Reader: 'static {
 /// }
 /// ```
 ///
+/// Two tasks with one stream do not compile either:
+///
 /// ```compile_fail,E0382
 /// fn two_tasks<R: executor::Runtime, W: executor::Writer>(rt: &R, mut stream: W) {
 ///     rt.spawn(async move { drop(stream.write_all("one").await) }).detach();
@@ -165,36 +176,37 @@ pub trait Reader: 'static {
 /// }
 /// ```
 pub trait Writer: 'static {
-    /// Writes some of the buffer, and says how much.
+    /// Writes some of the buffer, and returns how much.
     ///
     /// # Errors
-    /// Those of send(2); `BrokenPipe` after an earlier write was dropped midway. Nothing here
-    /// raises SIGPIPE, but for [pipes](crate::Net::pipe_writer).
+    /// Those of send(2); `BrokenPipe` after an earlier write was dropped midway. No write raises
+    /// SIGPIPE, except to [pipes](crate::Net::pipe_writer).
     ///
     /// # Cancel safety
-    /// Dropping this future before its first poll does nothing. Dropping it while it waits breaks the writing side,
-    /// unless it turns out that all was sent: how much was is unknown else, so later writes fail with `BrokenPipe`.
-    /// The peer gets a prefix of what was written, and reading goes on.
+    /// Dropping this future before its first poll does nothing. Dropping it while it waits breaks
+    /// the writing side: it is unknown how much was sent, so later writes fail with `BrokenPipe`.
+    /// If it turns out that all was sent, nothing breaks. The peer gets a prefix of what was
+    /// written, and reading goes on.
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Writes the whole buffer.
     ///
     /// # Errors
-    /// As [`write`](Self::write). How much was sent before is unknown.
+    /// As [`write`](Self::write). How much was sent before the error is unknown.
     ///
     /// # Cancel safety
-    /// Dropping this future does what dropping that of [`write`](Self::write) does.
+    /// Dropping this future does the same as dropping a [`write`](Self::write).
     async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B>;
 
-    /// Writes the whole of several buffers, one after the other: a head and a body, say, that need not be copied together
-    /// first. Connections hand all of them to the kernel at once (1,024 at most, then the next); other writers write each
-    /// by itself.
+    /// Writes all of several buffers, one after the other: a head and a body, for example, without
+    /// first copying them together. Connections hand all of them to the kernel at once (at most
+    /// 1,024, then the next). Other writers write one buffer at a time.
     ///
     /// # Errors
-    /// As [`write`](Self::write). How much was sent before is unknown.
+    /// As [`write`](Self::write). How much was sent before the error is unknown.
     ///
     /// # Cancel safety
-    /// Dropping this future does what dropping that of [`write`](Self::write) does.
+    /// Dropping this future does the same as dropping a [`write`](Self::write).
     async fn write_all_vectored<B: IoBuf>(&mut self, bufs: Vec<B>) -> BufResult<(), Vec<B>> {
         let (mut written, mut rest) = (Vec::with_capacity(bufs.len()), bufs.into_iter());
         while let Some(buf) = rest.next() {
@@ -208,13 +220,13 @@ pub trait Writer: 'static {
         (Ok(()), written)
     }
 
-    /// Ends the writing side: the peer reads the end of the stream after all that was written.
+    /// Ends the writing side: the peer reads all that was written, and then the end of the stream.
     ///
     /// # Errors
     /// Those of shutdown(2).
     ///
     /// # Cancel safety
-    /// It never waits: it is over at its first poll. Dropping this future before that does nothing.
+    /// It never waits: its first poll completes it. Dropping this future before that does nothing.
     async fn shutdown(&mut self) -> io::Result<()>;
 }
 
@@ -225,42 +237,45 @@ pub trait Stream: Reader + Writer {
     /// The writing side on its own. Dropping it ends the writing side, as `shutdown` does.
     type WriteHalf: Writer;
 
-    /// Two owned halves, for two tasks. The connection closes when both are dropped.
+    /// Splits the stream into two owned halves, for two tasks. The connection closes when both are
+    /// dropped.
     fn split(self) -> (Self::ReadHalf, Self::WriteHalf);
 
-    /// Writes the whole buffer, then waits for the next bytes, as [`write_all`](Writer::write_all) and
-    /// [`recv`](Reader::recv) one after the other do: a server's step from one request to the next. The buffer
-    /// does not come back: it is dropped as soon as it is sent, so that a stream that waits holds none.
+    /// Writes the whole buffer, then waits for the next bytes, as [`write_all`](Writer::write_all)
+    /// and then [`recv`](Reader::recv) do. It is a server's step from one request to the next. The
+    /// buffer does not come back. It is dropped as soon as it is sent, so a stream that waits holds
+    /// none.
     ///
-    /// To say both at once saves something where the kernel is told what to do: on a proactor a message costs
-    /// one system call and one wake instead of two, if the loop has nothing else to do meanwhile.
+    /// One call for both saves work on a proactor: a message costs one system call and one wake
+    /// instead of two, if the loop has nothing else to do in the meantime.
     ///
     /// # Errors
-    /// Those of both.
+    /// Those of `write_all` and `recv`.
     ///
     /// # Cancel safety
-    /// Dropping this future loses no received byte: the next `recv` or `read` gets it. Dropping it while it waits for
-    /// the answer, the buffer being sent, does no harm; dropping it before that breaks the writing side, as dropping
-    /// [`write_all`](Writer::write_all) does.
+    /// Dropping this future loses no received byte: the next `recv` or `read` gets it. Dropping it
+    /// while it waits for the answer, after the buffer is sent, does no harm. Dropping it before
+    /// that breaks the writing side, as dropping [`write_all`](Writer::write_all) does.
     async fn exchange<B: IoBuf>(&mut self, buf: B) -> io::Result<Self::Chunk> {
         self.write_all(buf).await.0?;
         self.recv().await
     }
 
-    /// The address of the other end.
+    /// Returns the address of the other end.
     ///
     /// # Errors
     /// Those of getpeername(2).
     fn peer_addr(&self) -> io::Result<SocketAddr>;
 
-    /// The address of this end.
+    /// Returns the address of this end.
     ///
     /// # Errors
     /// Those of getsockname(2).
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// Ends the connection and reports how the close went. Dropping closes, too, without a word. (On a proactor both may
-    /// end it by shutdown(2), for duplicates of its descriptor, too.)
+    /// Ends the connection and reports how the close went. Dropping the stream closes it, too, and
+    /// reports nothing. (On a proactor both may end the connection by shutdown(2), and so for
+    /// duplicates of its descriptor, too.)
     ///
     /// # Errors
     /// Those of close(2).

@@ -1,12 +1,14 @@
 //! Signals, as a program awaits them.
 //!
-//! What a signal does is a property of the process, not of a runtime, so all who want to know of it have to share one
-//! handler. That is what the crate signal-hook keeps: libraries that use it don't take signals from each other, and
-//! neither do two runtimes. Its handler notes which signal came and writes a byte to a socket, whose other end is a stream
-//! like any other here.
+//! What a signal does is a property of the process, not of a runtime. So all code that wants to
+//! learn of a signal has to share one handler. The crate signal-hook keeps this handler: libraries
+//! that use it don't take signals from each other, and neither do two runtimes. The handler notes
+//! which signal came and writes a byte to a socket. The other end of the socket is a stream like
+//! any other here.
 //!
-//! signalfd(2) would do without a handler, but it tells only of signals that are blocked, in every thread there is, also
-//! in those of others; and a child inherits what is blocked, through exec, too: it could not be ended any more.
+//! signalfd(2) needs no handler, but it reports only signals that are blocked in every thread of
+//! the process, also in threads that other code started. And a child inherits the blocked signals,
+//! even through exec: they could not end it any more.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -15,14 +17,15 @@ use signal_hook::{consts::FORBIDDEN, iterator::backend::SignalDelivery, iterator
 
 use crate::io::runtime::Reader;
 
-/// The signals that come to this process: see [`Net::signals`](crate::Net::signals). Dropping it means that it is told of
-/// no more.
+/// The signals that come to this process: see [`Net::signals`](crate::Net::signals). Dropping it
+/// stops the reports to it.
 #[derive(Debug)]
 pub struct Signals<R> {
-    /// A byte comes after each signal.
+    /// One byte arrives after each signal.
     wakes: R,
     caught: SignalDelivery<UnixStream, SignalOnly>,
-    /// Taken together, and told one by one: one that comes all the time keeps back no other.
+    /// Taken from `caught` together, and returned one by one: a signal that comes all the time
+    /// cannot hold back another.
     told: Vec<i32>,
 }
 
@@ -36,20 +39,22 @@ impl<R: Reader> Signals<R> {
         Ok(Signals { wakes, caught: SignalDelivery::with_pipe(reader, writer, SignalOnly, signals)?, told: Vec::new() })
     }
 
-    /// The number of the next signal that came, since this was made. One that came several times before it was asked
-    /// for may be told once, as the kernel itself does; different ones are told each, in no order.
+    /// Waits for the next signal and returns its number. Signals count from the moment this was
+    /// made. A signal that came several times before the call may be returned once, as the kernel
+    /// itself does. Different signals are all returned, in no fixed order.
     ///
     /// # Errors
     /// [`closed`](crate::closed).
     ///
     /// # Cancel safety
-    /// Dropping this future loses no signal: the next call tells it.
+    /// Dropping this future loses no signal: the next call returns it.
     pub async fn next(&mut self) -> io::Result<i32> {
         loop {
             if let Some(signal) = self.told.pop() {
                 return Ok(signal);
             }
-            // First the bytes, then the signals: what comes in between leaves a byte for the next time.
+            // First the bytes, then the signals: a signal in between leaves a byte for the next
+            // time.
             self.wakes.recv().await?;
             self.told.extend(self.caught.pending());
         }

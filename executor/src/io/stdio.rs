@@ -1,16 +1,18 @@
 //! The standard input and output as streams.
 //!
-//! Both may be anything: a terminal, a pipe, a file. Not all of that can be watched, and making it non-blocking would do so
-//! for every process that has it, too, the shell included. So blocking calls do the work, on threads.
+//! Both may be anything: a terminal, a pipe, a file. Some of these cannot be watched. And making
+//! one non-blocking would make it so for every process that shares it, the shell included. So
+//! blocking calls do the work, on threads.
 //!
-//! **Input.** One thread named "stdin", for the whole process: a pool of its own, of which each read is a job. It reads
-//! when it is asked to, at most 32 KiB at once, and keeps what nobody waits for any more for the next who asks. It is not
-//! the runtime's pool, because a read of a terminal ends when somebody types: the end of a runtime doesn't wait for it,
-//! and the end of the process finds it in its read and takes no notice. That one thread and that one buffer are all that
-//! is ever left behind.
+//! **Input.** One thread named "stdin" serves the whole process. It is a pool of its own, and each
+//! read is a job. It reads only on request, at most 32 KiB at once. If no caller waits for the
+//! bytes any more, it keeps them for the next caller. It is not the runtime's pool, because a read
+//! of a terminal ends only when a user types. So the end of a runtime doesn't wait for this read,
+//! and the end of the process ignores it. At most that one thread and that one buffer are ever left
+//! behind.
 //!
-//! **Output.** Each write is a job on the runtime's pool. One that nobody takes (a full pipe) delays the end of the runtime
-//! until its deadline, as every blocking job does.
+//! **Output.** Each write is a job on the runtime's pool. A write that cannot proceed (into a full
+//! pipe) delays the end of the runtime until its deadline, as every blocking job does.
 
 use std::io::{self, Read, Write};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -22,15 +24,15 @@ use crate::run::driver::Driver;
 use crate::run::executor::Executor;
 use crate::tasks::sync::lock;
 
-/// Bytes of one read or write at most.
+/// The most bytes of one read or write.
 const MOST: usize = 32 * 1024;
 
 static THREAD: LazyLock<Arc<Pool>> =
     LazyLock::new(|| Pool::new("stdin", BlockingConfig { max_threads: 1, ..BlockingConfig::default() }));
-/// What was read, until somebody takes it.
+/// The result of a read, until a caller takes it.
 static KEPT: Mutex<Option<io::Result<Vec<u8>>>> = Mutex::new(None);
 
-/// What the thread does, which is the only one to fill what is kept.
+/// Reads once, on the thread "stdin", unless a result is still kept. Nothing else fills `KEPT`.
 fn read() {
     if lock(&KEPT).is_some() {
         return;
@@ -50,7 +52,7 @@ fn read() {
 pub struct Stdin(());
 
 impl Stdin {
-    /// The next bytes, at most so many.
+    /// Waits for the next bytes, at most `most`.
     async fn next(&self, most: usize) -> io::Result<Vec<u8>> {
         let take = || {
             let mut kept = lock(&KEPT);
@@ -62,7 +64,7 @@ impl Stdin {
             if let Some(read) = take() {
                 return read;
             }
-            // What it reads may be taken by somebody else; then it is asked again.
+            // Another caller may take what this job reads; then the loop starts another.
             Blocking::start(&THREAD, read).await.map_err(io::Error::other)?;
         }
     }
@@ -92,7 +94,7 @@ impl Reader for Stdin {
 #[derive(Debug)]
 pub struct Stdout<D: Driver> {
     executor: Executor<D>,
-    /// A write was dropped while it was waited for.
+    /// A write was dropped while it waited.
     is_broken: bool,
 }
 
@@ -134,14 +136,14 @@ impl<D: Driver> Writer for Stdout<D> {
 }
 
 impl<D: Driver> Executor<D> {
-    /// The standard input. All that read it, here and through std, share its bytes: each gets some. Waiting for it keeps
-    /// neither a runtime nor the process from its end.
+    /// Returns the standard input. All its readers, here and through std, share its bytes: each
+    /// gets some. Waiting for input delays neither the end of a runtime nor the end of the process.
     pub fn stdin(&self) -> Stdin {
         Stdin(())
     }
 
-    /// The standard output. What was written has left the process. Its [`shutdown`](Writer::shutdown) does nothing,
-    /// because others write there, too.
+    /// Returns the standard output. When a write completes, its bytes have left the process. The
+    /// [`shutdown`](Writer::shutdown) does nothing, because others write there, too.
     ///
     /// ```
     /// # use executor::{Driver, Executor, Reader, Writer};

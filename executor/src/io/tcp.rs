@@ -1,12 +1,30 @@
 //! TCP as programs see it: listeners, streams, halves. Written once for all runtimes.
 //!
-//! What differs between readiness and completion is how bytes and connections get across: a
-//! [`Connection`] and an [`Acceptor`], of which each runtime has its own. What programs rely on is
-//! here: which end closes what, what a dropped write means, and how an accept loop survives.
+//! The layers, from the traits that a program uses down to those that a runtime implements:
 //!
-//! Most methods here are no `async fn`s but return the future of the layer below, or one closure around it:
-//! an `async fn` keeps its arguments twice, and five layers of that cost each idle connection some 220 bytes on
-//! the reactor and 450 on the proactor.
+//! ```text
+//! traits for programs  Runtime --listen-> Listener --accept-> Stream = Reader + Writer
+//! (runtime.rs)            |                                   ^    |
+//!                         +-------------connect---------------+    +--split-> Reader, Writer
+//!
+//! types, written once           TcpListener<A>       TcpStream<C>     ReadHalf<C>, WriteHalf<C>
+//! (this file)                        |                    |                 |
+//!                                    v                    +--------+--------+
+//!                                                                  v
+//! traits of a runtime           A: Acceptor ------accept----> C: Connection
+//! (this file)
+//!
+//! beside them   Net: a Runtime with Unix sockets, pipes, signals and children, too (net.rs);
+//!               DatagramSocket<P, A>, which stands on a P: Port (datagram.rs)
+//! ```
+//!
+//! An [`Acceptor`] and a [`Connection`] hold what differs between readiness and completion: how
+//! connections and bytes get across. Each runtime has its own. The types here hold what programs
+//! rely on: which end closes what, what a dropped write means, and how an accept loop survives.
+//!
+//! Most methods here are not `async fn`s. They return the future of the layer below, or one closure
+//! around it. An `async fn` keeps its arguments twice, and five layers of that add memory to each
+//! idle connection (figures: `executor/MEASURED.md`).
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
@@ -26,12 +44,12 @@ use crate::io::buf::{BufResult, IoBuf, IoBufMut, empty_buffer};
 use crate::io::runtime::{ListenOptions, Listener, Reader, Runtime, Stream, Writer};
 use crate::time::timer::Sleep;
 
-/// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send are
-/// under way at a time.
+/// A TCP connection from inside: how a runtime moves its bytes. At most one receive and one send
+/// are under way at a time.
 pub trait Connection: Debug + Sized + 'static {
     /// The runtime.
     type Runtime;
-    /// Memory the runtime lends.
+    /// Memory that the runtime lends.
     type Chunk: IoBuf;
 
     /// See [`TcpStream::connect`].
@@ -42,28 +60,30 @@ pub trait Connection: Debug + Sized + 'static {
     fn recv(&self) -> impl Future<Output = io::Result<Self::Chunk>> + Unpin;
     /// See [`Reader::read`]; the buffer is not empty.
     async fn read<B: IoBufMut>(&self, buf: B) -> BufResult<usize, B>;
-    /// Sends some, or the `whole`. See [`Writer::write`] and [`Writer::write_all`].
+    /// Sends some of the buffer, or all of it if `whole`. See [`Writer::write`] and
+    /// [`Writer::write_all`].
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin;
-    /// Sends the whole of several buffers, one after the other. See [`Writer::write_all_vectored`].
+    /// Sends all of several buffers, one after the other. See [`Writer::write_all_vectored`].
     fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin;
-    /// Sends the whole, and drops it. The task receives next, so it need not be woken when the buffer is sent,
-    /// if what arrives wakes it. See [`Stream::exchange`].
+    /// Sends the whole buffer, and drops it. The task receives next. So the end of the send need
+    /// not wake the task, if an arrival wakes it. See [`Stream::exchange`].
     fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin;
-    /// Whether the send that was dropped while it was waited for may have left anything unsent.
+    /// Returns true if a send whose future was dropped while it waited may have left something
+    /// unsent.
     fn is_cut(&self) -> bool;
-    /// Nobody will receive any more.
+    /// Stops receiving: the reading half was dropped.
     fn stop_receiving(&self);
     /// Ends one side or both.
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     /// See [`Stream::close`].
     async fn close(self) -> io::Result<()>;
-    /// Stops receiving, and gives what has arrived. See [`TcpStream::into_std`].
+    /// Stops receiving, and returns what has arrived. See [`TcpStream::into_std`].
     async fn drain(&self) -> io::Result<Vec<u8>>;
     /// See [`TcpStream::into_std`].
     async fn into_fd(self) -> io::Result<OwnedFd>;
-    /// The address of the other end.
+    /// Returns the address of the other end.
     fn peer_addr(&self) -> io::Result<SocketAddr>;
-    /// The address of this end.
+    /// Returns the address of this end.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
@@ -71,22 +91,23 @@ pub trait Connection: Debug + Sized + 'static {
 pub trait Acceptor: Debug + Sized + 'static {
     /// The runtime.
     type Runtime: Runtime;
-    /// What it accepts.
+    /// The connections it accepts.
     type Connection: Connection<Runtime = Self::Runtime>;
 
     /// See [`TcpListener::bind_with`].
     fn bind(runtime: &Self::Runtime, addr: SocketAddr, options: &ListenOptions) -> io::Result<Self>;
     /// See [`TcpListener::from_std`].
     fn from_std(runtime: &Self::Runtime, listener: std::net::TcpListener) -> io::Result<Self>;
-    /// The next connection, or whatever the kernel says instead. See [`Listener::accept`].
+    /// Waits for the next connection. Returns any error that the kernel reports.
+    /// See [`Listener::accept`].
     async fn accept(&self) -> io::Result<Self::Connection>;
-    /// The runtime it accepts on.
+    /// Returns the runtime it accepts on.
     fn runtime(&self) -> &Self::Runtime;
-    /// Whether its socket listens; true if that is not known.
+    /// Returns true if its socket listens, or if that is not known.
     fn is_listening(&self) -> bool {
         true
     }
-    /// The address it listens on.
+    /// Returns the address it listens on.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
@@ -94,7 +115,8 @@ pub trait Acceptor: Debug + Sized + 'static {
 #[derive(Debug)]
 pub struct TcpListener<A> {
     acceptor: A,
-    /// The pause after the last failure, doubled with each further one; zero after a success.
+    /// The pause after the last failure. Each further failure doubles it, a success sets it to
+    /// zero.
     pause: Duration,
     paused: Option<Sleep>,
 }
@@ -128,8 +150,9 @@ impl<A: Acceptor> TcpListener<A> {
         TcpListener { acceptor, pause: Duration::ZERO, paused: None }
     }
 
-    /// Whether the error of an accept says that nothing can ever be accepted here. accept(2) also passes errors on from
-    /// the connection it failed to make, and EOPNOTSUPP may be one of those.
+    /// Returns true if an error of accept means that nothing can ever be accepted here. accept(2)
+    /// also passes on errors of the connection it failed to make, and EOPNOTSUPP may be one of
+    /// those.
     fn is_no_listener(&self, error: &io::Error) -> bool {
         match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::NOTSOCK | Errno::INVAL | Errno::BADF | Errno::FAULT) => true,
@@ -144,7 +167,8 @@ impl<A: Acceptor> Listener for TcpListener<A> {
 
     async fn accept(&mut self) -> io::Result<Self::Stream> {
         loop {
-            // The pause is the listener's, not this call's: dropping an accept doesn't shorten it.
+            // The pause belongs to the listener, not to this call: dropping an accept doesn't
+            // shorten it.
             if let Some(paused) = &mut self.paused {
                 paused.await;
                 self.paused = None;
@@ -154,9 +178,9 @@ impl<A: Acceptor> Listener for TcpListener<A> {
                     self.pause = Duration::ZERO;
                     return Ok(TcpStream::new(connection));
                 }
-                // The connection was gone before we took it: no reason to wait with the next.
+                // The connection was gone before we took it. Accept the next one at once.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No error of the kernel's: the runtime is closed.
+                // Not an error of the kernel: the runtime is closed.
                 Err(error) if error.raw_os_error().is_none() => return Err(error),
                 Err(error) if self.is_no_listener(&error) => {
                     let text = format!(
@@ -165,8 +189,8 @@ impl<A: Acceptor> Listener for TcpListener<A> {
                     );
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
                 }
-                // Out of descriptors or memory, or one of the network errors that accept(2) passes on
-                // from the connection it failed to make. All pass, some only in time.
+                // Out of descriptors or memory, or one of the network errors that accept(2) passes
+                // on from the connection it failed to make. All of them pass, but some take time.
                 Err(_) => {
                     self.pause = TO_ACCEPT.after(self.pause);
                     self.paused = Some(self.acceptor.runtime().pause_accepting(self.pause));
@@ -186,11 +210,12 @@ impl<A: Acceptor + AsFd> AsFd for TcpListener<A> {
     }
 }
 
-/// A TCP connection. Dropping it closes it; see [`Stream::close`] to learn how that went, and
-/// [`from_std`](Self::from_std) for what a drop means to duplicates of its descriptor.
+/// A TCP connection. Dropping it closes it. [`Stream::close`] closes it, too, and reports how that
+/// went. [`from_std`](Self::from_std) says what a drop does to duplicates of its descriptor.
 #[derive(Debug)]
 pub struct TcpStream<C: Connection> {
-    // In this order: when `write` is dropped it is the last, and closes instead of shutting down.
+    // In this order: `write` is dropped last, so it closes the connection instead of shutting it
+    // down.
     read: ReadHalf<C>,
     write: WriteHalf<C>,
 }
@@ -202,17 +227,17 @@ impl<C: Connection> TcpStream<C> {
     /// Those of connect(2): refused, unreachable, timed out ...; [`closed`](crate::closed).
     ///
     /// # Cancel safety
-    /// Dropping this future gives the attempt up and closes its socket. If the peer has accepted by then, it sees the
-    /// end of the stream or a reset.
+    /// Dropping this future gives the attempt up and closes its socket. If the peer has accepted by
+    /// then, it sees the end of the stream or a reset.
     pub async fn connect(runtime: &C::Runtime, addr: SocketAddr) -> io::Result<Self> {
         C::connect(runtime, addr).await.map(Self::new)
     }
 
     /// Takes a stream made elsewhere.
     ///
-    /// If its descriptor has duplicates, they go on when the stream is dropped on a reactor, which closes its own. A
-    /// proactor, if a receive or a send is under way, ends the connection by shutdown(2) first, and that is what all
-    /// duplicates share. [`into_std`](Self::into_std) gives the stream back without either.
+    /// A drop on a reactor closes only its own descriptor: duplicates go on. A proactor with a
+    /// receive or a send under way first ends the connection by shutdown(2), which all duplicates
+    /// share. [`into_std`](Self::into_std) gives the stream back and does neither.
     ///
     /// # Errors
     /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).
@@ -220,13 +245,15 @@ impl<C: Connection> TcpStream<C> {
         C::from_std(runtime, stream).map(Self::new)
     }
 
-    /// Gives the stream to the standard library, blocking, with the bytes that the runtime had taken from the kernel
-    /// and nobody had received. (A proactor's receives repeat themselves; on a reactor there are none.) A Unix
-    /// stream: `std::os::fd::OwnedFd::from(stream).into()`.
+    /// Gives the stream to the standard library, blocking. Also returns the bytes that the runtime
+    /// had taken from the kernel and the program had not received. (A proactor's receives repeat
+    /// themselves, so there may be some. On a reactor there are none.) To get a Unix stream,
+    /// convert it: `std::os::fd::OwnedFd::from(stream).into()`.
     ///
     /// # Errors
-    /// [`closed`](crate::closed), if the runtime ended with the stream in use. What a receive that nobody waited for met,
-    /// such as a reset: std would be told of an orderly end instead. Those of fcntl(2).
+    /// [`closed`](crate::closed), if the runtime ended with the stream in use. The error of a
+    /// receive that no task awaited, such as a reset: without it, std would see an orderly end.
+    /// Those of fcntl(2).
     ///
     /// # Cancel safety
     /// Dropping this future closes the connection.
@@ -237,7 +264,7 @@ impl<C: Connection> TcpStream<C> {
         Ok((stream, rest))
     }
 
-    /// What both halves share, without a word to the peer.
+    /// Returns the connection that both halves share. Sends nothing to the peer.
     fn take_apart(mut self) -> C {
         let connection = Rc::clone(&self.read.connection);
         self.write.is_closing = true;
@@ -253,7 +280,8 @@ impl<C: Connection> TcpStream<C> {
         }
     }
 
-    /// Ends one side or both. Ending the reading side lets a waiting `recv` see the end.
+    /// Ends one side or both. If the reading side ends, a waiting `recv` returns the end of the
+    /// stream.
     ///
     /// # Errors
     /// Those of shutdown(2).
@@ -263,7 +291,7 @@ impl<C: Connection> TcpStream<C> {
 }
 
 impl<C: Connection + AsFd> TcpStream<C> {
-    /// Sends small writes at once (`true`), or waits to gather them.
+    /// Sends small writes at once (`true`), or waits to gather them (`false`).
     ///
     /// # Errors
     /// Those of setsockopt(2).
@@ -271,7 +299,7 @@ impl<C: Connection + AsFd> TcpStream<C> {
         SockRef::from(self).set_tcp_nodelay(nodelay)
     }
 
-    /// Whether small writes are sent at once.
+    /// Returns true if small writes are sent at once.
     ///
     /// # Errors
     /// Those of getsockopt(2).
@@ -279,11 +307,12 @@ impl<C: Connection + AsFd> TcpStream<C> {
         SockRef::from(self).tcp_nodelay()
     }
 
-    /// Has the connection *reset* when it is closed (SO_LINGER with no time): what is not sent is dropped, the peer sees
-    /// an error, and the address does not linger in TIME_WAIT.
+    /// Makes the close *reset* the connection (SO_LINGER with no time). The kernel drops what is
+    /// not sent, the peer sees an error, and the address does not linger in TIME_WAIT.
     ///
-    /// There is no way to linger for a time: close(2) would wait for it, and the whole loop with it. Instead,
-    /// [`shutdown`](Writer::shutdown) the writing side, and await the peer's end of the stream.
+    /// A close cannot linger for a time: close(2) would block for that time, and the whole loop
+    /// with it. Instead, [`shutdown`](Writer::shutdown) the writing side, and await the peer's end
+    /// of the stream.
     ///
     /// # Errors
     /// Those of setsockopt(2).
@@ -389,19 +418,20 @@ impl<C: Connection> Drop for ReadHalf<C> {
     }
 }
 
-/// The writing side of a stream. Dropping it before the other half ends the writing side, so that the
-/// peer reads the end of the stream.
+/// The writing side of a stream. If it is dropped before the other half, it ends the writing side,
+/// and the peer reads the end of the stream.
 #[derive(Debug)]
 pub struct WriteHalf<C: Connection> {
     pub(crate) connection: Rc<C>,
-    /// A write was dropped while it was waited for: nothing may follow it, unless all of it went out.
+    /// A write was dropped while it waited. Nothing may follow it, unless all of it was sent.
     pub(crate) is_broken: bool,
-    /// The halves are dropped together, by `close`.
+    /// The halves are dropped together, by `close` or `into_std`.
     pub(crate) is_closing: bool,
 }
 
 impl<C: Connection> WriteHalf<C> {
-    /// Waits for what `send` makes of a buffer, unless nothing may follow what was sent before.
+    /// Waits for the future that `send` makes of a buffer. Refuses the buffer if nothing may follow
+    /// the writes before it.
     fn guard<'a, B: Unpin, T, F: Future<Output = T> + Unpin>(
         &'a mut self,
         buf: B,
@@ -413,7 +443,7 @@ impl<C: Connection> WriteHalf<C> {
         poll_fn(move |cx| match &mut sending {
             Ok(sending) => {
                 let polled = pin!(sending).poll(cx);
-                // It stays so if this future is dropped while it waits.
+                // Stays true if this future is dropped while it waits.
                 *is_broken = polled.is_pending();
                 polled
             }
@@ -448,7 +478,7 @@ impl<C: Connection> Writer for WriteHalf<C> {
 
 impl<C: Connection> Drop for WriteHalf<C> {
     fn drop(&mut self) {
-        // The last one closes, and that says it all.
+        // The last half to go closes the connection, which ends both sides.
         if Rc::strong_count(&self.connection) > 1 && !self.is_closing {
             let _ = self.connection.shutdown(Shutdown::Write);
         }
