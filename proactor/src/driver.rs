@@ -14,16 +14,16 @@ use crate::ring::wake::WakeFds;
 use crate::ring::{Entered, Ring};
 use crate::submit::{Operations, WAKE, count};
 
-/// How many enters in a row the kernel may refuse because it is short of something. After these, we
-/// pause between them.
+/// The number of enters in a row that the kernel may refuse because it is short of something. After
+/// these, we pause between them.
 const BUSY_AT_ONCE: u32 = 16;
 /// The length of that pause.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
-/// How many pauses we make before we give up. A kernel that takes nothing for a second won't
+/// The number of pauses we make before we give up. A kernel that takes nothing for a second won't
 /// recover by itself.
 const BUSY_LIMIT: u32 = 1000;
-/// How often one turn flushes an overflowed completion queue. Each flush fills the queue once; what
-/// is left comes with the next turn.
+/// The most flushes of an overflowed completion queue in one turn. Each flush fills the queue once;
+/// what is left comes with the next turn.
 const OVERFLOW_FLUSHES: u32 = 16;
 
 /// The driver over io_uring. It is public only because it names the type behind

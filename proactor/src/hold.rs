@@ -134,7 +134,8 @@ impl<T> Future for Arrival<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let Hold { context, .. } = self.hold;
         let socket = self.hold.socket();
-        // Check this first: at the end of the runtime, what arrives is "cancelled".
+        // Check this first: at the end of the runtime, the operation in flight ends with
+        // "cancelled".
         if context.is_closed.get() {
             return Poll::Ready(Some(Err(closed())));
         }

@@ -28,10 +28,10 @@
 //! * *Orphaned*: the future is gone, but the kernel still has the operation.
 //! * *Cancelled*: we asked the kernel to end the operation. It stays in flight until its final
 //!   completion.
-//! * *Released*: the program asks nothing more of a socket. What arrived, and what still arrives, is
-//!   dropped.
-//! * *Drained*: at the end of the runtime, all operations were cancelled, and all have had their final
-//!   completion.
+//! * *Released*: the program asks nothing more of a socket. What arrived, and what still arrives,
+//!   is dropped.
+//! * *Drained*: at the end of the runtime, all operations were cancelled, and all have had their
+//!   final completion.
 //! * *Abandoned*: the runtime ended without that. All slots are leaked, with their memory, and the
 //!   operations are counted.
 //!
@@ -46,9 +46,9 @@
 //! The rule must hold whatever happens elsewhere: a hook panics, the end of a runtime unwinds, a
 //! future leaks. So it does not rely on an orderly end, but on the [`Drop`] in this file: if
 //! [`Slots`] are dropped while the kernel holds any operation, they leak every slot and the receive
-//! buffers, and count the operations. Only [`Slots::complete`] and [`Slots::end_quietly`] take an operation
-//! out of the kernel's hands. `complete` believes only a [`Completion`], and only the ring can make
-//! one, once for each report of the kernel.
+//! buffers, and count the operations. Only [`Slots::complete`] and [`Slots::end_quietly`] take an
+//! operation out of the kernel's hands. `complete` believes only a [`Completion`], and only the
+//! ring can make one, once for each report of the kernel.
 //!
 //! # What a leaked future costs
 //!

@@ -47,7 +47,7 @@ struct GetEventsArg {
     timespec: u64,
 }
 
-/// How an enter ended, if the loop can continue.
+/// The result of an enter after which the loop can continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entered {
     /// Normally, or by time-out or signal. The last two say nothing about the queues either.

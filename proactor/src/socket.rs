@@ -19,23 +19,25 @@ use std::rc::Rc;
 use executor::{Fired, Key, WaitSlot};
 use io_uring::types;
 
-/// How many chunks may lie undelivered on a stream. At this number, its receive is stopped until
-/// they are taken: a client that sends more than the program reads must not take the whole pool.
+/// The most chunks that may lie undelivered on a stream. At this number, its receive is stopped
+/// until they are taken: a client that sends more than the program reads must not take the whole
+/// pool.
 pub(crate) const CHUNK_CAP: usize = 4;
-/// How many connections may lie unaccepted on a listener, in addition to those the kernel queues.
+/// The most connections that may lie unaccepted on a listener, in addition to those the kernel
+/// queues.
 pub(crate) const ACCEPT_CAP: usize = 64;
 
 /// A socket, and what has arrived on it: chunks on a stream, connections on a listener.
 pub(crate) struct Socket<T> {
     fd: OwnedFd,
     pub(crate) incoming: Incoming<T>,
-    /// How the last send of a stream went.
+    /// The result of the last send of a stream.
     pub(crate) sending: Cell<Sending>,
     /// Not a socket: a pipe's end, a terminal ...
     pub(crate) is_pipe: Cell<bool>,
 }
 
-/// How the last send of a stream went.
+/// The result of the last send of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sending {
     /// It sent the whole of its buffer.
@@ -56,7 +58,7 @@ pub(crate) enum Filler {
     Read(Key),
 }
 
-/// How much lies undelivered on a socket after one more item.
+/// The answer of a socket to one more item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Stock {
@@ -66,14 +68,14 @@ pub(crate) enum Stock {
     Enough,
 }
 
-/// What an operation brought before a program asked for it, and the task that waits for it.
+/// The items an operation brought before a program asked for them, and the task that waits for it.
 pub(crate) struct Incoming<T> {
     first: Cell<Option<T>>,
-    /// What came after the first item. Few streams ever have more than one at a time, so there is
+    /// The items after the first. Few streams ever have more than one at a time, so there is
     /// only room for a pointer here.
     #[allow(clippy::box_collection)]
     rest: RefCell<Option<Box<VecDeque<T>>>>,
-    /// How the last operation ended: 0 means end of stream and is reported every time; a negative
+    /// The end of the last operation: 0 means end of stream and is reported every time; a negative
     /// errno is reported once; `None` means nothing to report.
     pub(crate) end: Cell<Option<i32>>,
     pub(crate) filler: Cell<Filler>,

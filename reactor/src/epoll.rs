@@ -14,14 +14,15 @@ use executor::Key;
 use crate::calls::Call;
 use crate::sys::{Sys, check};
 
-/// What we can ask epoll about one descriptor. The bits are epoll's.
+/// A set of events to ask epoll about, or that it reports. The bits are epoll's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mask(u32);
 
 #[allow(clippy::cast_sign_loss)] // the kernel's flags are bits, whatever type libc gives them
 impl Mask {
-    /// What a reader waits for. RDHUP, the peer's end of stream, concerns reading. It always comes
-    /// with IN; we ask for it so that a short read can tell "no more for now" from "no more".
+    /// The events that a reader waits for. RDHUP, the peer's end of stream, concerns reading. It
+    /// always comes with IN; we ask for it so that a short read can tell "no more for now" from "no
+    /// more".
     pub(crate) const READ: Mask = Mask((libc::EPOLLIN | libc::EPOLLRDHUP) as u32);
     pub(crate) const WRITE: Mask = Mask(libc::EPOLLOUT as u32);
     /// Reports changes only. Also reports urgent data, because a read stops short at its mark.
@@ -56,13 +57,13 @@ impl Mask {
     }
 }
 
-/// How many events we take from the kernel in one call: as many as the number of tasks polled
+/// The number of events we take from the kernel in one call: as many as the number of tasks polled
 /// between two calls. The others stay ready and come with the next call. If we took more, the tasks
 /// of some would still be in the queue at the next call, and level-triggered epoll would report
 /// these events a second time, when no task waits for them.
 const EVENTS_PER_WAIT: usize = executor::POLL_BUDGET as usize;
 
-/// What one wait reported.
+/// The events that one wait reported.
 pub(crate) struct Events {
     memory: Box<[libc::epoll_event]>,
     count: usize,

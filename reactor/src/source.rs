@@ -47,11 +47,11 @@ use executor::{Fired, Key, WaitSlot, closed};
 use crate::epoll::{Epoll, Mask};
 use crate::sys::{Moved, Sys};
 
-/// How many calls may succeed on a source in a row before its task goes to the back of the queue. A
-/// client that sends faster than we read must not keep the others waiting.
+/// The most calls that may succeed on a source in a row before its task goes to the back of the
+/// queue. A client that sends faster than we read must not keep the others waiting.
 pub(crate) const DRAIN_CAP: u8 = 16;
 
-/// How epoll reports a descriptor. The table in `source.rs` shows what follows from it.
+/// The way epoll reports a descriptor. The table in `source.rs` shows what follows from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trigger {
     /// Reports it as long as it is ready.

@@ -13,16 +13,16 @@ use crate::ring::completion::Completion;
 use crate::ring::message::{Message, NAME_SIZE, sockaddr};
 use crate::socket::{Socket, Stock};
 
-/// How many datagrams may lie undelivered on a socket. At this number, its receive is stopped until
-/// a program takes them. Later ones, except those already on their way, stay with the kernel, which
-/// drops what exceeds the socket's buffer.
+/// The most datagrams that may lie undelivered on a socket. At this number, its receive is stopped
+/// until a program takes them. Later ones, except those already on their way, stay with the kernel,
+/// which drops what exceeds the socket's buffer.
 const DATAGRAM_CAP: usize = 16;
 /// Size of `struct io_uring_recvmsg_out`: four numbers.
 pub(crate) const LENGTHS: usize = 16;
 pub(crate) const HEAD: usize = LENGTHS + NAME_SIZE;
 const _: () = assert!(HEAD + LENT_DATAGRAM == BLOCK_SIZE);
 
-/// What arrives on a datagram socket.
+/// A datagram that has arrived on a socket.
 pub(crate) type Arrived = Datagram<Chunk, SockAddr>;
 
 /// Receives again and again into the pool's blocks, or once into its own memory.

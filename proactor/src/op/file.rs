@@ -7,7 +7,7 @@ use io_uring::{opcode, squeue, types};
 
 use crate::buffer::{Buffer, clamp};
 
-/// What the kernel is to do with a file, and everything that belongs to it meanwhile.
+/// A request about a file, and everything that belongs to it meanwhile.
 pub(crate) struct FileRequest {
     pub(crate) file: Rc<std::fs::File>,
     pub(crate) work: Work,

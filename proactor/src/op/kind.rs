@@ -17,7 +17,7 @@ use crate::ring::READABLE;
 use crate::ring::completion::Completion;
 use crate::socket::{Filler, Sending, Stock};
 
-/// What an operation does, and everything that belongs to it.
+/// The work of an operation, and everything that belongs to it.
 pub(crate) enum Kind {
     RecvMultishot(RecvMultishot),
     RecvOnce(RecvOnce),

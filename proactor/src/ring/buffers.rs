@@ -143,7 +143,7 @@ impl EntriesCell {
     }
 }
 
-/// How to register a ring with the kernel.
+/// The numbers that register a ring with the kernel.
 pub(super) struct Registered {
     pub(super) address: u64,
     pub(super) entries: u16,

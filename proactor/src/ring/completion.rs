@@ -1,4 +1,4 @@
-//! What the kernel reports.
+//! The reports of the kernel.
 
 use std::os::fd::{FromRawFd, OwnedFd};
 

@@ -18,7 +18,7 @@ use crate::features::{Feature, Features};
 /// The rings of receive buffers: for streams, and for datagrams.
 pub(crate) type Rings<H> = [BufferRing<H>; 2];
 
-/// How long to retry while the kernel takes down earlier rings. It charges their memory to the user
+/// The time to retry while the kernel takes down earlier rings. It charges their memory to the user
 /// for some 30 ms after they are closed.
 const MEMORY_RETRY: Duration = Duration::from_millis(100);
 
