@@ -201,10 +201,9 @@ impl Ring {
         seam.pass(Call::Register as usize)?;
         let Registered { address, entries, group, flags } = buffers.to_register();
         // SAFETY: the entries are page-aligned, and there are as many as `entries` says. The kernel
-        // pins their pages, and reads and writes them when a request picks a buffer. During set-up
-        // of the ring, it has been given no buffer, so it can pick none. After that, `buffers`
-        // belong to the pool, which outlives every request, or is leaked: see the barrier in
-        // `op.rs`.
+        // pins their pages, and reads and writes them when a request picks a buffer. During set-up,
+        // the kernel has been given no buffer, so it can pick none. After that, `buffers` belong to
+        // the pool, which outlives every request, or is leaked: see the barrier in `op.rs`.
         unsafe { self.uring.submitter().register_buf_ring_with_flags(address, entries, group, flags) }
     }
 

@@ -68,7 +68,8 @@ pub(crate) enum Stock {
     Enough,
 }
 
-/// The items an operation brought before a program asked for them, and the task that waits for it.
+/// The items an operation brought before a program asked for them, and the task that waits for
+/// them.
 pub(crate) struct Incoming<T> {
     first: Cell<Option<T>>,
     /// The items after the first. Few streams ever have more than one at a time, so there is

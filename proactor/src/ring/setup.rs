@@ -160,8 +160,8 @@ impl Drop for Ring {
         std::mem::forget(self.trial.take());
         if self.enter_flags & ENTER_REGISTERED_RING != 0 {
             let index = self.enter_fd.unsigned_abs();
-            // Otherwise the thread would run out of indices. If this fails, later rings do without
-            // one.
+            // Give the index back; otherwise the thread would run out of them. If this fails, later
+            // rings do without one.
             let _ = self.change_registration(UNREGISTER_RING_FDS, index);
         }
     }
