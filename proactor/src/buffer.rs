@@ -1,8 +1,9 @@
 //! Buffers in the kernel's hands: where their bytes lie, and how a program gets its buffer back.
 //!
-//! The table's slots move when it grows, so nothing the kernel points at lies in one. The bytes of a `Vec` and of a
-//! chunk do not move with it; any other buffer is put on the heap first. The pointer is taken after that, once, before
-//! the table is borrowed: `bytes()` is the program's code. From then on no code of the program runs with the buffer
+//! The table moves its slots when it grows, so the kernel's pointers never point into a slot. The
+//! bytes of a `Vec` and of a chunk stay where they are when the slot moves. Any other buffer is
+//! first put on the heap. Only then we take the pointer, once, and before we borrow the table,
+//! because `bytes()` is code of the program. After that, no code of the program touches the buffer
 //! until its operation is over.
 
 use std::any::Any;
@@ -14,18 +15,18 @@ use crate::pool::Chunk;
 use crate::ring::message::Gather;
 use crate::ring::message::MOST;
 
-/// The length that a submission names for what is left.
+/// Limits a length to what one submission can name.
 pub(crate) fn clamp(len: usize) -> u32 {
     // It fits: MOST is below 2^32.
     len.min(MOST) as u32
 }
 
-/// A buffer of the program's, where its bytes do not move until it is unstowed.
+/// A program's buffer. Its bytes do not move until it is unstowed.
 pub(crate) enum Buffer {
     Chunk(Chunk),
     Vec(Vec<u8>),
-    /// One that is put on the heap; or several, which `gather` knows.
-    /// `Rc`, because moving a `Box` would promise the compiler that nothing else uses its memory.
+    /// A buffer on the heap; or several, with their places in `gather`. In an `Rc`, because moving
+    /// a `Box` would promise the compiler that nothing else uses its memory.
     Other {
         owner: Rc<dyn Any>,
         start: *mut u8,
@@ -35,7 +36,7 @@ pub(crate) enum Buffer {
 }
 
 impl Buffer {
-    /// Stows a buffer to be sent.
+    /// Stows a buffer to send from.
     pub(crate) fn to_send<B: IoBuf>(buffer: B) -> Buffer {
         Buffer::sort(buffer).unwrap_or_else(|other| {
             let owner = Rc::new(other);
@@ -45,7 +46,7 @@ impl Buffer {
         })
     }
 
-    /// Stows several buffers, to be sent one after the other.
+    /// Stows several buffers, to send one after the other.
     pub(crate) fn to_gather<B: IoBuf>(buffers: Vec<B>) -> Buffer {
         let owner = Rc::new(buffers);
         let gather = Gather::new(owner.iter().map(IoBuf::bytes));
@@ -62,7 +63,7 @@ impl Buffer {
         })
     }
 
-    /// Stows chunks and vectors, whose bytes do not move; gives anything else back.
+    /// Stows chunks and vectors, whose bytes do not move. Gives any other buffer back.
     fn sort<B: IoBuf>(buffer: B) -> Result<Buffer, B> {
         let mut buffer = Some(buffer);
         let any: &mut dyn Any = &mut buffer;
@@ -75,7 +76,7 @@ impl Buffer {
         Err(buffer.expect("not taken"))
     }
 
-    /// Where its bytes are. Only what was stowed to receive may be written to.
+    /// Returns where the bytes are. Only a buffer that was stowed to receive may be written to.
     pub(crate) fn place(&mut self) -> (*mut u8, usize) {
         match self {
             Buffer::Chunk(chunk) => (chunk.as_ptr().cast_mut(), chunk.len()),
@@ -84,7 +85,7 @@ impl Buffer {
         }
     }
 
-    /// The program's buffer again.
+    /// Returns the program's buffer.
     pub(crate) fn unstow<B: 'static>(self) -> B {
         let mut buffer: Option<B> = None;
         let any: &mut dyn Any = &mut buffer;

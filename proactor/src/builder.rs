@@ -15,11 +15,11 @@ use crate::proactor::Proactor;
 use crate::ring::{probe, setup::Size};
 use crate::submit::Operations;
 
-/// Operations the kernel may hold at once, unless the builder is told otherwise: a receive and a send
-/// on 8,000 streams. Their completions take 256 KiB.
+/// The most operations that the kernel may hold at once by default: a receive and a send on 8,000
+/// streams. Their completions take 256 KiB.
 const OPERATIONS: u32 = 16 * 1024;
-/// Submissions that fit the queue; when it is full, the kernel takes them early. More would only spoil
-/// the cache: the queue is used all around.
+/// The number of submissions that fit in the queue. When it is full, the kernel takes them early. A
+/// longer queue would only use more of the cache, because all its places are used in turn.
 const SUBMISSIONS: u32 = 1024;
 
 /// Sets a runtime up.
@@ -38,50 +38,52 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The defaults: everything the kernel can do, and those of [`Config`].
+    /// Starts with the defaults: everything the kernel can do, and the defaults of [`Config`].
     pub fn new() -> Builder {
         Builder::default()
     }
 
-    /// Limits and hooks that every runtime has.
+    /// Sets the limits and hooks that every runtime has.
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;
         self
     }
 
-    /// Looks for work for so long before it sleeps: see [`Config::spin`].
+    /// Sets for how long the runtime looks for work before it sleeps: see [`Config::spin`].
     pub fn spin(mut self, spin: Duration) -> Builder {
         self.config.spin = spin;
         self
     }
 
-    /// How many operations the kernel may hold at once; further ones wait. Rounded up to a power of two,
-    /// and cut to what the kernel allows (65,536).
+    /// Sets how many operations the kernel may hold at once; further ones wait. Rounded up to a
+    /// power of two, and cut to what the kernel allows (65,536).
     pub fn operations(mut self, operations: u32) -> Builder {
         self.operations = operations.max(4);
         self
     }
 
-    /// Does without an ability of the kernel, as on one that hasn't it.
+    /// Does without a feature, as on a kernel that lacks it.
     pub fn without(mut self, feature: Feature) -> Builder {
         self.features.remove(feature);
         self
     }
 
-    /// Has the kernel refuse, for as long as the runtime lives, all requests but those of sockets, sleeps
-    /// and wakes: whoever takes the program over cannot have this ring open, read or write files. The
-    /// operations of a `File` and of pipes fail with `PermissionDenied`.
+    /// Restricts the ring, for as long as the runtime lives, to the requests of sockets, sleeps and
+    /// wakes. The kernel refuses all others, so an attacker who takes over the program cannot use
+    /// this ring to open, read or write files. The operations of a `File` and of pipes fail with
+    /// `PermissionDenied`.
     ///
-    /// This binds only the runtime's own ring. A program that is to make no other needs a seccomp filter.
+    /// This restricts only the runtime's own ring. To keep a program from making another ring, use
+    /// a seccomp filter.
     pub fn sockets_only(mut self) -> Builder {
         self.sockets_only = true;
         self
     }
 
-    /// Makes the runtime, on the thread that will run it.
+    /// Makes the runtime. Call it on the thread that will run it.
     ///
     /// # Errors
-    /// [`SetupError`], which names the gate that is closed and the remedy.
+    /// [`SetupError`], which names the obstacle and the remedy.
     pub fn build(self) -> Result<Proactor, SetupError> {
         let mut features = self.features;
         let size = Size { submissions: SUBMISSIONS.min(self.operations), completions: self.operations };
@@ -96,10 +98,10 @@ impl Builder {
 }
 
 impl Proactor {
-    /// A runtime with the defaults.
+    /// Makes a runtime with the defaults.
     ///
     /// # Errors
-    /// As [`Builder::build`].
+    /// The errors of [`Builder::build`].
     pub fn new() -> Result<Proactor, SetupError> {
         Builder::new().build()
     }

@@ -1,5 +1,5 @@
-//! What passes the [`Seam`](executor::Seam): the system calls, by the names that strace prints; and, for tests, each
-//! operation as it is handed to the kernel.
+//! Everything that passes the [`Seam`](executor::Seam): the system calls, by the names that strace
+//! prints, and, for tests, each operation on its way to the kernel.
 
 use io_uring::opcode;
 
@@ -18,7 +18,8 @@ pub(crate) enum Call {
     Read,
 }
 
-/// Operations: those of sockets, sleeps and wakes, then those of files. They pass only where tests are compiled in.
+/// The operations: first those of sockets, sleeps and wakes, then those of files. They pass the
+/// seam only in builds for tests.
 pub(crate) const OPERATIONS: [(u8, &str); 12] = [
     (opcode::Accept::CODE, "op_accept"),
     (opcode::Connect::CODE, "op_connect"),
@@ -33,9 +34,9 @@ pub(crate) const OPERATIONS: [(u8, &str); 12] = [
     (opcode::Writev::CODE, "op_writev"),
     (opcode::Fsync::CODE, "op_fsync"),
 ];
-/// How many of them are not for files.
+/// The number of operations that are not for files.
 pub(crate) const FOR_SOCKETS: usize = 8;
-/// The last are those of other threads, which can't reach the seam.
+/// The system calls. Other threads make the last ones; they can't reach the seam.
 const CALLS: [&str; 11] = [
     "io_uring_setup",
     "io_uring_register",
@@ -60,7 +61,7 @@ pub(crate) const NAMES: &[&str] = &{
     names
 };
 
-/// The place of an operation among the [`NAMES`].
+/// Returns the place of an operation among the [`NAMES`].
 #[cfg(feature = "faults")]
 pub(crate) fn place_of_operation(code: u32) -> Option<usize> {
     OPERATIONS.iter().position(|(known, _)| u32::from(*known) == code).map(|place| CALLS.len() + place)

@@ -1,4 +1,4 @@
-//! What the sockets of a runtime share.
+//! The part of a runtime that its sockets share.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::pool::Pool;
 use crate::socket::{Filler, Sending, Socket};
 use crate::submit::Operations;
 
-/// What the sockets of a runtime share, with or without its driver.
+/// The part of a runtime that its sockets share, with or without its driver.
 pub(crate) struct Context {
     pub(crate) operations: RefCell<Operations>,
     pub(crate) pool: Rc<Pool>,
@@ -36,15 +36,15 @@ impl Context {
         self.operations.borrow_mut().start(&self.seam, kind)
     }
 
-    /// The future of an operation is gone, or can't be polled any more.
+    /// Orphans an operation: its future is gone, or can't be polled any more.
     pub(crate) fn orphan(&self, key: Key) {
         let mut fired = Fired::default();
         self.operations.borrow_mut().orphan(key, &mut fired);
         fired.run();
     }
 
-    /// Drops what has arrived on a socket, cancels the operation that brings more, and keeps nothing that still comes:
-    /// no program will ask for it.
+    /// Releases a socket, because no program will ask for what it brings: drops what has arrived,
+    /// cancels the operation that brings more, and from now on drops what still arrives.
     pub(crate) fn release<T>(&self, socket: &Socket<T>) {
         if socket.incoming.release() {
             self.stop_filling(socket);
@@ -64,7 +64,8 @@ impl Context {
         }
     }
 
-    /// Gives up a send whose future was leaked. There is no other one left when the socket goes.
+    /// Orphans a send whose future was leaked. When the socket is dropped, no other send can be
+    /// left.
     pub(crate) fn give_up_sending<T>(&self, socket: &Socket<T>) {
         if let Sending::UnderWay(key) = socket.sending.get() {
             self.orphan(key);

@@ -1,9 +1,9 @@
-//! Datagrams over completion: what receives them goes on by itself, and sends are operations. What programs see of it
-//! is in `executor`'s `datagram.rs`.
+//! Datagrams over completion: receives continue by themselves, and each send is an operation. The
+//! part that programs see is in `executor`'s `datagram.rs`.
 //!
-//! All that is received arrives at the socket first ([`Incoming`](crate::socket::Incoming)), so a future that is dropped
-//! takes no datagram along. What the kernel writes has one shape, whether it picked the buffer or was given one: a
-//! head (lengths, then the sender's address), then the bytes.
+//! Everything received arrives at the socket first ([`Incoming`](crate::socket::Incoming)), so a
+//! dropped future loses no datagram. The kernel always writes the same layout, whether it picked
+//! the buffer or was given one: a head (lengths, then the sender's address), then the bytes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -45,7 +45,7 @@ use crate::ticket::give_back;
 /// ```
 pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 
-/// A Unix socket for datagrams: see [`Net`](executor::Net) for its names.
+/// A Unix socket for datagrams. See [`Net`](executor::Net) for its names.
 ///
 /// ```
 /// # use proactor::Net;
@@ -69,13 +69,13 @@ pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 /// ```
 pub type UnixDatagram = executor::UnixDatagram<DatagramPort>;
 
-/// What is behind a [`UdpSocket`] and a [`UnixDatagram`].
+/// The socket inside a [`UdpSocket`] or a [`UnixDatagram`].
 #[derive(Debug)]
 pub struct DatagramPort {
     hold: Hold<Arrived>,
-    /// The kernel must not wait for room at a Unix socket: see the text of `executor`'s `datagram.rs`.
+    /// For a Unix socket, the kernel must not wait for room: see `executor`'s `datagram.rs`.
     send_flags: u32,
-    /// No datagram is longer.
+    /// The longest datagram possible.
     longest: usize,
 }
 
@@ -83,10 +83,11 @@ impl Port for DatagramPort {
     type Runtime = Proactor;
     type Chunk = Chunk;
 
-    /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
+    /// Makes the socket blocking: on a non-blocking one, io_uring fails with "would block" instead
+    /// of waiting.
     fn from_fd(proactor: &Proactor, fd: OwnedFd) -> io::Result<DatagramPort> {
         SockRef::from(&fd).set_nonblocking(false)?;
-        // Of a Unix socket, what its sender's buffer holds; and that is an `int`.
+        // A Unix datagram can be as long as its sender's buffer, whose size is an `int`.
         let (wait, longest) = match SockRef::from(&fd).domain()? {
             Domain::UNIX => (libc::MSG_DONTWAIT, i32::MAX.unsigned_abs() as usize),
             _ => (0, usize::from(u16::MAX)),
@@ -99,7 +100,7 @@ impl Port for DatagramPort {
         self.hold.arrival(Some(fill_datagrams)).await.expect("filled").map(|arrived| arrived.expect("no end"))
     }
 
-    /// What does not fit a chunk is received into memory for it.
+    /// If a chunk is too small for `buf`, receives into memory made for this call.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<(usize, SockAddr), B> {
         let (room, incoming) = (buf.bytes().len(), &self.hold.socket().incoming);
         let is_idle = !incoming.has_arrived() && incoming.filler.get() == Filler::None;
@@ -137,15 +138,15 @@ impl AsFd for DatagramPort {
     }
 }
 
-/// Starts to receive on an idle socket: again and again where that is possible and the pool has something to
-/// receive into, else once.
+/// Starts to receive on an idle socket: again and again if the kernel can and the pool has a
+/// buffer, otherwise once.
 fn fill_datagrams(context: &Context, socket: &Rc<Socket<Arrived>>) {
     let again = context.features.has(Feature::MultishotRecv) && context.pool.has_room(Group::Datagrams);
     receive(context, socket, (!again).then_some(LENT_DATAGRAM));
 }
 
-/// Receives one datagram, for which there shall be so much room; or, if `None` is said, any number. For want of
-/// memory that has failed when this returns.
+/// Receives one datagram into memory with so much room, or, for `None`, any number. If there is no
+/// memory, this has failed when the function returns.
 fn receive(context: &Context, socket: &Rc<Socket<Arrived>>, room: Option<usize>) {
     let Ok(mut memory) = room.map(|room| allocate(HEAD + room)).transpose() else {
         return socket.incoming.end.set(Some(-libc::ENOMEM));

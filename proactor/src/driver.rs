@@ -1,4 +1,4 @@
-//! The proactor's turn: submit, sleep, and hand out what has completed.
+//! The proactor's turn: submits, sleeps, and passes on what has completed.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,18 +14,20 @@ use crate::ring::wake::WakeFds;
 use crate::ring::{Entered, Ring};
 use crate::submit::{Operations, WAKE, count};
 
-/// Enters in a row that the kernel refused for want of something, before we pause between them.
+/// The number of enters in a row that the kernel may refuse because it is short of something. After
+/// these, we pause between them.
 const BUSY_AT_ONCE: u32 = 16;
-/// That pause.
+/// The length of that pause.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
-/// Pauses after which we give up: a kernel that takes nothing for a second won't recover by itself.
+/// The number of pauses we make before we give up. A kernel that takes nothing for a second won't
+/// recover by itself.
 const BUSY_LIMIT: u32 = 1000;
-/// Flushes of an overflowed completion queue in one turn. Each brings a queue full; what is left comes
-/// with the next turn.
+/// The most flushes of an overflowed completion queue in one turn. Each flush fills the queue once;
+/// what is left comes with the next turn.
 const OVERFLOW_FLUSHES: u32 = 16;
 
-/// The driver over io_uring. It is public because it names the type behind
-/// [`Proactor`](crate::Proactor); all its doings are the runtime's.
+/// The driver over io_uring. It is public only because it names the type behind
+/// [`Proactor`](crate::Proactor). Only the runtime uses it.
 pub struct UringDriver {
     context: Rc<Context>,
     wake_fds: Arc<WakeFds>,
@@ -40,9 +42,10 @@ impl UringDriver {
         Ok(UringDriver { context, wake_fds, is_wake_armed: false, busy_streak: 0 })
     }
 
-    /// Has the ring complete at each write to the eventfd. One request, which stays, and nobody has to
-    /// read the eventfd, because each write is reported by itself. Without multishot polls, the eventfd
-    /// is read after each report, or the next request would complete at once.
+    /// Makes the ring complete at each write to the eventfd. One multishot request is enough, and
+    /// the eventfd need not be read, because the ring reports each write separately. Without
+    /// multishot polls, we read the eventfd after each report; otherwise the next request would
+    /// complete at once.
     fn arm_wake(&mut self, operations: &mut Operations) {
         let Some(ring) = operations.ring.as_mut().filter(|_| !self.is_wake_armed) else { return };
         let is_multishot = self.context.features.has(Feature::MultishotPoll);
@@ -50,7 +53,8 @@ impl UringDriver {
     }
 
     fn reap(&mut self, operations: &mut Operations, fired: &mut Fired) {
-        // As many as the queue holds, so that a turn ends even if more arrive meanwhile.
+        // At most as many as the queue holds, so that a turn ends even if more arrive in the
+        // meantime.
         let seam = &self.context.seam;
         let most = operations.ring.as_ref().map_or(0, Ring::completion_entries);
         #[cfg(feature = "faults")]
@@ -68,8 +72,8 @@ impl UringDriver {
         }
     }
 
-    /// A kernel that is short of memory or of room gets time, but not for ever.
-    fn bear_with(&mut self, entered: Entered) -> io::Result<()> {
+    /// Gives the kernel time if it is short of memory or room, but not forever.
+    fn tolerate_busy(&mut self, entered: Entered) -> io::Result<()> {
         if entered == Entered::Done {
             self.busy_streak = 0;
             return Ok(());
@@ -97,7 +101,7 @@ impl Driver for UringDriver {
         let timeout = if must_look { Some(Duration::ZERO) } else { timeout };
         if timeout != Some(Duration::ZERO) || ring.has_business() {
             let entered = ring.enter(seam, timeout)?;
-            self.bear_with(entered)?;
+            self.tolerate_busy(entered)?;
         }
         self.reap(operations, fired);
         for _ in 0..OVERFLOW_FLUSHES {
@@ -111,8 +115,9 @@ impl Driver for UringDriver {
         }
         operations.end_quiet(fired);
         context.pool.end_turn();
-        // What this turn has dealt with need not end a foreign loop's sleep. What came meanwhile must, and so must what a
-        // completion asked for: the rest of a send or a cancel makes no task ready.
+        // Clear the foreign loop's eventfd for the completions handled in this turn. Set it again
+        // if more arrived in the meantime, or if a completion asked for more work: the rest of a
+        // send or a cancel makes no task ready.
         if self.wake_fds.clear_outer(seam) && operations.has_business() {
             self.wake_fds.write_outer();
         }
@@ -123,8 +128,8 @@ impl Driver for UringDriver {
         self.context.is_closed.set(true);
     }
 
-    /// Closing the ring is no barrier, and a cancel that says Ok proves nothing: only final completions
-    /// do. So: cancel one by one, and reap until nothing is left.
+    /// Cancels every operation, one by one, and reaps until none is left. Only a final completion
+    /// proves anything: closing the ring is no barrier, and a successful cancel proves nothing.
     fn drain(&mut self, deadline: Option<Instant>, fired: &mut Fired) -> io::Result<()> {
         self.context.operations.borrow_mut().cancel_all(fired);
         let drained = loop {
@@ -132,7 +137,8 @@ impl Driver for UringDriver {
                 break Ok(());
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            // At least one turn: until then the kernel knows of no cancel, and most are answered at once.
+            // Make at least one turn: before it, the kernel knows of no cancel, and it answers most
+            // at once.
             if let Err(error) = self.turn(left, fired) {
                 break Err(error);
             }

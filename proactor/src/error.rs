@@ -1,16 +1,16 @@
-//! Why io_uring can't be used here, and what to do about it.
+//! The reasons why io_uring can't be used here, and the remedies.
 
 use std::fmt;
 use std::io;
 
-/// Why io_uring can't be used here. Its text names the remedy.
+/// The reason why io_uring can't be used here. Its text names the remedy.
 #[derive(Debug)]
 pub struct SetupError {
     gate: Gate,
     source: io::Error,
 }
 
-/// The gate that is closed.
+/// The obstacle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gate {
@@ -18,15 +18,15 @@ pub enum Gate {
     NoSyscall,
     /// `kernel.io_uring_disabled` forbids it.
     Sysctl,
-    /// A seccomp filter forbids it, as containers' default ones do.
+    /// A seccomp filter forbids it, as the default filters of containers do.
     Seccomp,
-    /// The limit of locked memory is too low.
+    /// The limit on locked memory is too low.
     Memlock,
-    /// No free descriptors.
+    /// There are no free descriptors.
     Descriptors,
-    /// The kernel's io_uring is too old: the text names what is missing.
+    /// The kernel's io_uring is too old. The text names the missing feature.
     Missing(&'static str),
-    /// Something else.
+    /// Another reason.
     Other,
 }
 
@@ -48,12 +48,12 @@ impl Gate {
 const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
 
 impl SetupError {
-    /// Which gate is closed.
+    /// Returns the obstacle.
     pub fn gate(&self) -> Gate {
         self.gate
     }
 
-    /// What is wrong, and what to do about it.
+    /// Returns the problem, and the remedy.
     fn text(&self) -> (&'static str, &'static str) {
         match self.gate {
             Gate::NoSyscall => (
@@ -80,7 +80,7 @@ impl SetupError {
         }
     }
 
-    /// What to do about it.
+    /// Returns the remedy.
     pub fn remedy(&self) -> &'static str {
         self.text().1
     }

@@ -1,25 +1,27 @@
-//! For tests: the runtime's handle to the [`Seam`](executor::Seam), and a look inside.
+//! For tests: access to the [`Seam`](executor::Seam) from the runtime's handle, and a dump of the
+//! runtime's state.
 
 use executor::{Editor, Judge};
 
 use crate::proactor::Proactor;
 
 impl Proactor {
-    /// Hands every further system call and operation to `judge`, which may fail, shorten or delay it; `None`
-    /// lets all pass again. For tests.
+    /// For tests. Passes every further system call and operation to `judge`, which may fail,
+    /// shorten or delay it. `None` lets all pass again.
     pub fn set_judge(&self, judge: Option<Judge>) {
         self.context.seam.set_judge(judge);
     }
 
-    /// Hands every further batch of completions to `editor` before the driver sees it; `None` leaves them as
-    /// they are again. The editor may leave completions out, put them off and reorder them. What it changes or adds
-    /// reaches the driver as a completion that names nothing: only the kernel can say that it has let go of memory.
-    /// For tests.
+    /// For tests. Passes every further batch of completions to `editor` before the driver sees it.
+    /// `None` stops this. The editor may leave out, delay and reorder completions. Whatever it
+    /// changes or adds reaches the driver as a completion that names nothing, because only the
+    /// kernel can report that it no longer uses memory.
     pub fn set_editor(&self, editor: Option<Editor>) {
         self.context.seam.set_editor(editor);
     }
 
-    /// What there is and what it waits for: the runtime's tasks and its operations, one a line. For reports of hangs.
+    /// Lists the runtime's tasks and operations, one per line, and what each waits for. For reports
+    /// of hangs.
     pub fn dump(&self) -> String {
         self.executor.dump() + &self.context.operations.borrow().dump()
     }

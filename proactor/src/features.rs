@@ -1,23 +1,24 @@
-//! What the kernel can do. Each ability is probed at run time, never guessed from a version number or chosen when
-//! compiling: the machine that builds is not the machine that runs, and distributions backport. Each has another path.
+//! The features of the kernel. Each feature is probed at run time. The version number of the
+//! kernel, or a choice at compile time, would prove nothing: the machine that builds is not the
+//! machine that runs, and distributions backport features. Each feature has a fallback.
 
 use std::fmt;
 
-/// An ability of the kernel that the runtime uses when it is there.
+/// A feature of the kernel that the runtime uses if it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Feature {
     /// Completions run when we enter the kernel, not as interrupts (6.1).
     DeferTaskrun,
-    /// One failing submission doesn't stop the rest of its batch (5.18).
+    /// A failing submission doesn't stop the rest of its batch (5.18).
     SubmitAll,
-    /// No index array between us and the submissions (6.6).
+    /// There is no index array between us and the submissions (6.6).
     NoSqArray,
-    /// The ring is entered by an index instead of a descriptor (5.18).
+    /// We enter the ring by an index instead of a descriptor (5.18).
     RegisteredRing,
-    /// Waiting isn't counted as waiting for a disk (6.15).
+    /// The kernel doesn't count our waits as waits for a disk (6.15).
     NoIowait,
-    /// A send that goes as usual needs no completion (5.17).
+    /// A successful send needs no completion (5.17).
     QuietSend,
     /// The kernel picks a receive buffer when bytes arrive (5.19).
     BufferRing,
@@ -25,13 +26,13 @@ pub enum Feature {
     MultishotRecv,
     /// One request accepts again and again (5.19).
     MultishotAccept,
-    /// One request watches the wake-up descriptor for ever (5.13).
+    /// One request watches the wake-up descriptor forever (5.13).
     MultishotPoll,
     /// The kernel fills a receive buffer piece by piece (6.12).
     IncrementalBuffers,
 }
 
-/// Name, kernel and fallback of each [`Feature`], in their order.
+/// The name, kernel and fallback of each [`Feature`], in the order of the enum.
 const TABLE: [(Feature, &str, &str, &str); 11] = [
     (Feature::DeferTaskrun, "single issuer, deferred task run", "6.1", "completions interrupt the thread"),
     (Feature::SubmitAll, "submit all", "5.18", "the rest of a batch goes with the next call"),
@@ -52,22 +53,22 @@ const TABLE: [(Feature, &str, &str, &str); 11] = [
 ];
 
 impl Feature {
-    /// All of them.
+    /// Returns all features.
     pub fn all() -> impl Iterator<Item = Feature> {
         TABLE.iter().map(|row| row.0)
     }
 
-    /// Its name in reports.
+    /// Returns the name of the feature in reports.
     pub fn name(self) -> &'static str {
         TABLE[self as usize].1
     }
 
-    /// The kernel that brought it.
+    /// Returns the kernel version that brought it.
     pub fn since(self) -> &'static str {
         TABLE[self as usize].2
     }
 
-    /// What happens without it.
+    /// Says what happens without it.
     pub fn fallback(self) -> &'static str {
         TABLE[self as usize].3
     }
@@ -84,7 +85,7 @@ pub struct Features(u16);
 impl Features {
     pub(crate) const ALL: Features = Features((1 << TABLE.len()) - 1);
 
-    /// Whether it is in the set.
+    /// Returns whether the feature is in the set.
     pub fn has(self, feature: Feature) -> bool {
         self.0 & feature.bit() != 0
     }

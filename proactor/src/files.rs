@@ -1,13 +1,14 @@
 //! Files over completion: reads and writes at an offset.
 //!
-//! Here the two worlds differ most. A regular file is always "ready", so readiness has nothing to say about
-//! it (epoll answers EPERM), and a read that finds nothing in the page cache blocks the thread. io_uring
-//! takes such a read like any other request; what would block, it hands to a worker thread of its own, inside the kernel.
-//! So no threads are needed here. On the reactor they are: its files take the pool for blocking calls, and a copy.
+//! Here the two runtimes differ most. A regular file is always "ready", so readiness says nothing
+//! about it (epoll answers EPERM), and a read that finds nothing in the page cache blocks the
+//! thread. io_uring takes such a read like any other request. If it would block, io_uring passes it
+//! to a worker thread inside the kernel. So the proactor needs no threads of its own for files. The
+//! reactor does: its files use the pool for blocking calls, and copy the bytes once.
 //!
-//! A worker that is copying can't be stopped: the cancel of a dropped read comes back without effect, and the
-//! kernel goes on writing to the buffer. Nothing in `op.rs` had to be changed for that, because what an
-//! operation owns is freed by its final completion only, whatever its cancel says.
+//! A worker that is copying can't be stopped: the cancel of a dropped read has no effect, and the
+//! kernel goes on writing to the buffer. `op.rs` needs no special case for this: only the final
+//! completion of an operation frees what it owns, whatever its cancel returns.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -23,12 +24,13 @@ use crate::context::Context;
 use crate::op::{FileRequest, Kind, Work};
 use crate::proactor::Proactor;
 
-/// A file, read and written at offsets, with the methods of [`RandomAccess`].
+/// A file, read and written at offsets with the methods of [`RandomAccess`].
 ///
-/// What a future was dropped for stays with the kernel until that has let go of it, the buffer included. ECANCELED is its
-/// answer if it could start no worker (a limit of processes). A future that is polled on after the runtime ended and had
-/// to abandon its operation at the deadline panics: the kernel may still write to the buffer, which then can't be given
-/// back.
+/// If a future is dropped, its operation and its buffer stay with the kernel until it completes.
+/// The operation fails with ECANCELED if the kernel cannot start a worker thread (process limit).
+/// At its end, the runtime abandons operations that are still in flight at the deadline. Polling
+/// the future of such an operation afterwards panics: the kernel may still write to the buffer, so
+/// it can't be given back.
 ///
 /// ```
 /// use proactor::{File, Proactor, RandomAccess};
@@ -54,37 +56,39 @@ use crate::proactor::Proactor;
 /// ```
 #[derive(Debug)]
 pub struct File {
-    /// Each operation has it too, so its number can't become another file's while the kernel may look at it.
+    /// Each operation holds a reference too, so that the number can't become another file's while
+    /// the kernel may use it.
     file: Rc<std::fs::File>,
     context: Rc<Context>,
 }
 
 impl File {
-    /// Opens a file. This looks the path up at once, and blocks for as long as the file system takes.
+    /// Opens a file. This looks the path up at once, and blocks as long as the file system takes.
     ///
     /// # Errors
-    /// Those of open(2); [`closed`] after the end of the runtime.
+    /// The errors of open(2); [`closed`] after the end of the runtime.
     pub fn open(proactor: &Proactor, path: impl AsRef<Path>, options: &OpenOptions) -> io::Result<File> {
         proactor.open_file(path, options)
     }
 
-    /// A file that was opened before: a regular one or a block device. (What can't be sought, such as a pipe,
-    /// ignores the offsets; what was opened to append ignores those of writes.)
+    /// Takes a file that is already open: a regular one or a block device. (An unseekable file,
+    /// such as a pipe, ignores the offsets. A file that was opened to append ignores the offsets of
+    /// writes.)
     ///
     /// # Errors
-    /// Those of fcntl(2); [`closed`] after the end of the runtime.
+    /// The errors of fcntl(2); [`closed`] after the end of the runtime.
     pub fn from_std(proactor: &Proactor, file: std::fs::File) -> io::Result<File> {
         if proactor.context.is_closed.get() {
             return Err(closed());
         }
-        // The flag belongs to any open file, and io_uring heeds it: instead of having a worker wait for the
-        // disk, it would report "would block".
+        // The flag belongs to the open file, so a duplicate may have set it. io_uring obeys it: it
+        // would fail with "would block" instead of letting a worker wait for the disk.
         SockRef::from(&file).set_nonblocking(false)?;
         Ok(File { file: Rc::new(file), context: Rc::clone(&proactor.context) })
     }
 
     async fn transfer<B: IoBuf>(&self, buf: B, offset: u64, work: fn(B, u64) -> Work) -> BufResult<usize, B> {
-        // -1 would mean the file's own position, which all its users would share.
+        // Offset -1 would mean "at the current position", which all users of the file share.
         if i64::try_from(offset).is_err() {
             return (Err(io::Error::new(io::ErrorKind::InvalidInput, "an offset beyond i64::MAX")), buf);
         }

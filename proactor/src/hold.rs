@@ -1,5 +1,5 @@
-//! The program's hold on a socket, and the future that waits for what arrives there. The pair of the reactor's
-//! `registration.rs`. When a hold is dropped, whatever is under way is given up.
+//! The program's hold on a socket, and the future that waits for what arrives there. The
+//! counterpart of the reactor's `registration.rs`. Dropping a hold cancels everything in flight.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -18,9 +18,9 @@ use crate::sys;
 /// Starts the operation that fills a socket.
 pub(crate) type Fill<T> = fn(&Context, &Rc<Socket<T>>);
 
-/// The program's hold on a socket; operations have others.
+/// The program's hold on a socket. Operations hold it too.
 pub(crate) struct Hold<T> {
-    /// `None` only while it is dropped or closed.
+    /// `None` only while this is dropped or closed.
     socket: Option<Rc<Socket<T>>>,
     pub(crate) context: Rc<Context>,
 }
@@ -33,8 +33,9 @@ impl<T> Hold<T> {
         Ok(Hold { socket: Some(Socket::new(fd)), context: Rc::clone(context) })
     }
 
-    /// Registers the task to be woken by the next arrival, and starts a receive if none is in flight. Returns false
-    /// if there is nothing to wait for: something has arrived, or the runtime is closed.
+    /// Registers the task to be woken by the next arrival, and starts a receive if none is in
+    /// flight. Returns false if there is nothing to wait for: something has arrived, or the runtime
+    /// is closed.
     pub(crate) fn await_arrival(&self, fill: Fill<T>, cx: &mut TaskContext<'_>) -> bool {
         let incoming = &self.socket().incoming;
         if self.context.is_closed.get() || incoming.has_arrived() {
@@ -51,8 +52,9 @@ impl<T> Hold<T> {
         true
     }
 
-    /// Returns whether an operation is under way to bring what arrives next. A read that is found here has no future
-    /// any more, or this one could not have been made: it was leaked, and what it brings is the socket's.
+    /// Returns whether an operation in flight brings what arrives next. If that is a read, its
+    /// future was leaked; otherwise the borrow rules forbid this call. So the read is orphaned, and
+    /// what it brings goes to the socket.
     fn is_filling(&self) -> bool {
         if let Filler::Read(key) = self.socket().incoming.filler.get() {
             self.context.orphan(key);
@@ -64,13 +66,14 @@ impl<T> Hold<T> {
         self.socket.as_ref().expect("taken only at the end")
     }
 
-    /// Waits for what arrives next. If nothing is under way to bring it, starts it with `fill`; without
-    /// one, says `None`.
+    /// Waits for what arrives next. If nothing in flight brings it, starts an operation with
+    /// `fill`; without `fill`, returns `None`.
     pub(crate) fn arrival(&self, fill: Option<Fill<T>>) -> Arrival<'_, T> {
         Arrival { hold: self, fill, is_waiting: false }
     }
 
-    /// Cancels what is in flight, drops what has arrived, and waits until the kernel has let go.
+    /// Releases the socket: cancels what is in flight, drops what has arrived, and waits until the
+    /// kernel holds none of it.
     pub(crate) async fn release(mut self) -> io::Result<Socket<T>> {
         self.context.release(self.socket());
         self.context.give_up_sending(self.socket());
@@ -101,8 +104,9 @@ impl<T> AsFd for Hold<T> {
 }
 
 impl<T> Drop for Hold<T> {
-    /// The kernel holds the file as long as an operation does, so closing the number would tell the peer
-    /// nothing: its end of stream is sent first.
+    /// Closes the socket, or shuts it down if an operation is in flight: then the kernel holds the
+    /// file, and closing the number would not tell the peer. The shutdown sends it the end of
+    /// stream.
     fn drop(&mut self) {
         let Some(socket) = self.socket.take() else { return };
         self.context.release(&socket);
@@ -124,13 +128,14 @@ pub(crate) struct Arrival<'a, T> {
 }
 
 impl<T> Future for Arrival<'_, T> {
-    /// `None`: nothing is under way, and nothing was to be started. Else an item, or the end.
+    /// An item or the end. `None` if nothing is in flight and nothing was to be started.
     type Output = Option<io::Result<Option<T>>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let Hold { context, .. } = self.hold;
         let socket = self.hold.socket();
-        // Before what has arrived: at the end of the runtime that is "cancelled".
+        // Check this first: at the end of the runtime, the operation in flight ends with
+        // "cancelled".
         if context.is_closed.get() {
             return Poll::Ready(Some(Err(closed())));
         }
@@ -143,7 +148,7 @@ impl<T> Future for Arrival<'_, T> {
                 let Some(fill) = self.fill else { return Poll::Ready(None) };
                 fill(context, socket);
             }
-            // It may have failed at once.
+            // The new operation may have failed at once.
             if let Some(arrived) = socket.incoming.take() {
                 return Poll::Ready(Some(arrived));
             }
@@ -155,7 +160,7 @@ impl<T> Future for Arrival<'_, T> {
 }
 
 impl<T> Drop for Arrival<'_, T> {
-    /// What is under way stays so: the next one who asks finds what it brings.
+    /// Leaves the operation in flight: the next call finds what it brings.
     fn drop(&mut self) {
         if self.is_waiting {
             self.hold.socket().incoming.waiting.clear();

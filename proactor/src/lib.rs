@@ -1,8 +1,8 @@
 //! A small single-threaded async runtime over io_uring: completion.
 //!
-//! We tell io_uring *what* to read or write; it tells us when that is done. Its sibling `reactor` is
-//! told by epoll *that* a socket can be read, and reads it. Both have the same names for the same
-//! things, so a program changes sides in one line.
+//! We tell io_uring *what* to read or write, and it reports when that is done. The sibling crate
+//! `reactor` learns from epoll *that* a socket can be read, and reads it. Both have the same names
+//! for the same things, so a program changes sides in one line.
 //!
 //! ```
 //! use proactor::{Builder, Listener, Reader, TcpListener, TcpStream, Writer};
@@ -33,26 +33,26 @@
 //! # }
 //! ```
 //!
-//! # Who is who
+//! # Words and files
 //!
-//! The Proactor pattern's words, and where they live here:
+//! The words of the Proactor pattern, and where they live here:
 //!
 //! | word | file |
 //! |---|---|
 //! | initiator: the first poll of a future | `tcp.rs`, `datagram.rs`, `files.rs`, `net.rs` |
-//! | asynchronous operation | `op.rs` says what owns the memory while the kernel works: start there. `op/` has one operation a file |
-//! | asynchronous operation processor: the kernel | behind `ring.rs`, which `submit.rs` feeds |
-//! | completion event: a CQE | `driver.rs` hands it out |
+//! | asynchronous operation | `op.rs`, which says what owns the memory while the kernel works: start there. `op/` has one file for each operation |
+//! | asynchronous operation processor: the kernel | behind `ring.rs`; `submit.rs` passes it the operations |
+//! | completion event: a CQE | `driver.rs` passes it on |
 //! | completion handler: the waker of the task that waits | `ticket.rs` for one operation, `hold.rs` for what arrives at a socket |
 //!
-//! `socket.rs` keeps what has arrived and knows what is under way, `buffer.rs` keeps a program's buffer where the kernel
-//! finds it, `pool.rs` is the memory that `recv` lends, `builder.rs` sets a runtime up, `ring/probe.rs` finds out what the
-//! kernel can do, `features.rs` names it.
+//! `socket.rs` keeps what has arrived and knows what is in flight. `buffer.rs` keeps a program's
+//! buffer where the kernel finds it. `pool.rs` is the memory that `recv` lends. `builder.rs` sets
+//! up a runtime. `ring/probe.rs` finds out what the kernel can do, and `features.rs` names it.
 //!
 //! # Threads
 //!
-//! A runtime stays on the thread that built it, with all that belongs to it; other threads have its
-//! [`RemoteHandle`]. For several cores: [`run_on_each_core`].
+//! A runtime stays on the thread that built it, with everything that belongs to it. Other threads
+//! use its [`RemoteHandle`]. For several cores, see [`run_on_each_core`].
 //!
 //! ```compile_fail
 //! fn crosses_threads<T: Send>() {}
@@ -66,15 +66,16 @@
 //!
 //! # Fairness
 //!
-//! The [contract](executor#fairness) is the executor's. What is this runtime's own: a receive that repeats itself is
-//! stopped when four chunks (of 32 KiB) lie unread on a stream, and an accept when 64 connections do; what was under
-//! way by then still arrives, up to some 70 chunks were seen. They are handed out without a turn in between, and no
-//! more come before the next one. All else is one operation, and so one turn, for each call. A turn takes at most as many
-//! completions as the queue holds.
+//! The executor defines the [contract](executor#fairness). This runtime adds its own limits. A
+//! multishot receive is stopped when four chunks (of 32 KiB) lie unread on a stream, and a
+//! multishot accept when 64 connections lie unaccepted. What is on its way by then still arrives;
+//! up to some 70 chunks were seen. A task can take them all without a turn in between, and no more
+//! come before the next turn. Every other call is one operation, and so takes one turn. A turn
+//! handles at most as many completions as the queue holds.
 //!
 //! # Kernel
 //!
-//! Linux 5.11 or later. What newer ones add is probed and used: see [`Feature`].
+//! Linux 5.11 or later. Features of newer kernels are probed and used: see [`Feature`].
 
 mod buffer;
 mod builder;

@@ -1,5 +1,5 @@
-//! What a program has to do with others than by TCP and UDP: pipes, signals, children, Unix sockets. What there is to say
-//! of them is said with [`Net`].
+//! The rest of what a program uses beside TCP and UDP: pipes, signals, children, Unix sockets.
+//! [`Net`] documents them.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,8 @@ use crate::op::Kind;
 use crate::proactor::Proactor;
 use crate::tcp::{ListenSocket, StreamSocket};
 
-/// A pipe's reading end, or what reads like one: see [`Net::pipe_reader`](executor::Net::pipe_reader).
+/// A pipe's reading end, or a descriptor that reads like one: see
+/// [`Net::pipe_reader`](executor::Net::pipe_reader).
 ///
 /// ```
 /// use std::process::{Command, Stdio};
@@ -40,7 +41,8 @@ use crate::tcp::{ListenSocket, StreamSocket};
 /// ```
 pub type PipeReader = crate::ReadHalf;
 
-/// A pipe's writing end, or what writes like one: see [`Net::pipe_writer`](executor::Net::pipe_writer).
+/// A pipe's writing end, or a descriptor that writes like one: see
+/// [`Net::pipe_writer`](executor::Net::pipe_writer).
 ///
 /// ```
 /// use proactor::{Net, PipeReader, PipeWriter, Proactor, Reader, Writer};
@@ -87,9 +89,10 @@ pub type PipeWriter = executor::PipeWriter<crate::WriteHalf>;
 /// ```
 pub type Signals = executor::Signals<crate::TcpStream>;
 
-/// For Unix streams, which [`listen_unix`](Net::listen_unix), [`connect_unix`](Net::connect_unix) and
-/// [`unix_pair`](Net::unix_pair) make. These are the types for TCP by other names: once it is connected, a Unix stream differs
-/// only in its addresses.
+/// The types for Unix streams. [`listen_unix`](Net::listen_unix),
+/// [`connect_unix`](Net::connect_unix) and [`unix_pair`](Net::unix_pair) make them. They are the
+/// types for TCP by other names: a connected Unix stream differs from a TCP stream only in its
+/// addresses.
 pub use crate::tcp::{TcpListener as UnixListener, TcpStream as UnixStream};
 
 impl Net for Proactor {
@@ -111,7 +114,8 @@ impl Net for Proactor {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            // An error or a hang-up that the call does not clear stays up, and ends every wait at once.
+            // An error or a hang-up that the call does not clear stays, and ends every wait at
+            // once.
             if ready & STAYS_UP != 0 {
                 self.sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -120,9 +124,9 @@ impl Net for Proactor {
     }
 }
 
-/// What a poll reports although it was not asked, as long as it is so.
+/// The states that a poll reports even if not asked, as long as they last.
 const STAYS_UP: usize = (libc::POLLERR | libc::POLLHUP).unsigned_abs() as usize;
-/// The first pause between waits that such a state ends, doubled with each.
+/// The first pause between waits that such a state ends. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// The longest.
+/// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);

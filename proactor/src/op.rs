@@ -1,11 +1,13 @@
-//! Operations: what the kernel was asked to do, and what owns the memory while it does. There is no ring in this file.
+//! Operations: what we asked the kernel to do, and the owner of the memory while it does it. There
+//! is no ring in this file.
 //!
 //! # The one rule
 //!
-//! Memory and descriptors that a submission names belong to its *slot* in the table, from before it is
-//! pushed until its **final completion** was reaped. Not until the ring is closed, not until a cancel
-//! says Ok, not until an enter fails: on all three the kernel was seen to write afterwards. A future
-//! holds a [`Ticket`](crate::ticket::Ticket), which is only the slot's name; dropping, leaking or moving it is harmless.
+//! Memory and descriptors that a submission names belong to its *slot* in the table, from before
+//! the push until its **final completion** is reaped. Closing the ring does not end this, nor does
+//! a successful cancel, nor a failed enter: after each of the three, the kernel was seen to write.
+//! A future holds a [`Ticket`](crate::ticket::Ticket), which is only the slot's name; dropping,
+//! leaking or moving it is harmless.
 //!
 //! ```text
 //!            launch                final CQE
@@ -17,26 +19,43 @@
 //!     ticket dropped       (or never pushed)
 //! ```
 //!
-//! *Settled* means that a result no future waits for goes where it belongs: received bytes to the stream,
-//! for the next `recv`; accepted connections to the listener, for the next `accept`; everything else
-//! is dropped.
+//! # Words for endings
 //!
-//! Operations that fill a socket (receive, accept; [`Filler`](crate::socket::Filler)) have no ticket at all: what they
-//! bring goes to the socket's [`Incoming`](crate::socket::Incoming), where `recv` and `accept` find it.
+//! * *Final*: the last completion of an operation. After it, the kernel touches none of its memory.
+//! * *Settled*: a result that no future waits for has gone where it belongs: received bytes to the
+//!   stream, for the next `recv`; accepted connections to the listener, for the next `accept`.
+//!   Everything else is dropped.
+//! * *Orphaned*: the future is gone, but the kernel still has the operation.
+//! * *Cancelled*: we asked the kernel to end the operation. It stays in flight until its final
+//!   completion.
+//! * *Released*: the program asks nothing more of a socket. What arrived, and what still arrives,
+//!   is dropped.
+//! * *Drained*: at the end of the runtime, all operations were cancelled, and all have had their
+//!   final completion.
+//! * *Abandoned*: the runtime ended without that. All slots are leaked, with their memory, and the
+//!   operations are counted.
+//!
+//! # Operations without a ticket
+//!
+//! Operations that fill a socket (receive, accept; [`Filler`](crate::socket::Filler)) have no
+//! ticket. What they bring goes to the socket's [`Incoming`](crate::socket::Incoming), where `recv`
+//! and `accept` find it.
 //!
 //! # The barrier
 //!
-//! The rule must hold whatever happens elsewhere: a hook that panics, a runtime's end that unwinds, a future that is
-//! leaked. So it does not rest on an orderly end, but on this file's [`Drop`]: [`Slots`] that go while the kernel holds
-//! any of them leak them all, with the receive buffers, and count them. Only [`Slots::complete`] and
-//! [`Slots::end_quietly`] take an operation out of the kernel's hands, and the first believes nothing but a
-//! [`Completion`], which only the ring can make, once for each report of the kernel's.
+//! The rule must hold whatever happens elsewhere: a hook panics, the end of a runtime unwinds, a
+//! future leaks. So it does not rely on an orderly end, but on the [`Drop`] in this file: if
+//! [`Slots`] are dropped while the kernel holds any operation, they leak every slot and the receive
+//! buffers, and count the operations. Only [`Slots::complete`] and [`Slots::end_quietly`] take an
+//! operation out of the kernel's hands. `complete` believes only a [`Completion`], and only the
+//! ring can make one, once for each report of the kernel.
 //!
 //! # What a leaked future costs
 //!
-//! Memory: its slot, and its buffer. Never a descriptor for longer than its stream lives, since an operation that is over
-//! lets go of its file, or is settled when the stream goes; and never the order of bytes, since a send that is not over
-//! is known to its socket ([`Sending`](crate::socket::Sending)).
+//! It costs memory: its slot and its buffer. It never keeps a descriptor for longer than its stream
+//! lives: an operation that is over drops its reference to the file, or is settled when the stream
+//! is dropped. It never changes the order of bytes: the socket knows its unfinished send
+//! ([`Sending`](crate::socket::Sending)).
 
 mod connect;
 mod datagram;
@@ -69,13 +88,14 @@ pub(crate) use self::send::Send;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Waits for room in the queues; the kernel has not seen it.
+    /// Waits for room in the queues. The kernel has not seen it.
     Queued,
     InFlight,
-    /// In flight, and its future is gone.
+    /// Still in flight, but its future is gone.
     Orphaned,
-    /// Ended with this result, for which its future has not come. It has let go of its file, unless it is a read or a
-    /// failed send: these have something to tell their stream if the future never comes.
+    /// Ended with this result; its future has not asked for it yet. The operation has dropped its
+    /// reference to the file, unless it is a read or a failed send: these must report to their
+    /// stream if the future never asks.
     Over(i32),
 }
 
@@ -93,7 +113,8 @@ struct Operation {
 }
 
 impl Operation {
-    /// The operation is over, and out of the kernel's hands. Returns whether its future comes for the result.
+    /// Ends the operation; the kernel no longer holds it. Returns whether to keep the slot for its
+    /// future.
     fn end(&mut self, result: i32, fired: &mut Fired) -> bool {
         let waker = self.waker.take();
         let is_awaited = waker.is_some();
@@ -108,29 +129,30 @@ impl Operation {
     }
 }
 
-/// What is left to do after a completion or a drop.
+/// What to do next after a completion or a drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Next {
     Nothing,
-    /// The operation is to be cancelled.
+    /// Cancel the operation.
     Cancel,
-    /// The operation is to be launched again, with what is left of it.
+    /// Launch the operation again, with the part that is left.
     Again,
-    /// The completion names nothing that is under way. It has touched nothing.
+    /// The completion names no operation in flight. It has changed nothing.
     Stray,
 }
 
-/// What a future finds that asks for its operation.
+/// The answer to a future that asks for its operation.
 pub(crate) enum Asked {
-    /// The result, as the kernel gave it, and the buffer, if it goes back.
+    /// The result, as the kernel returned it, and the buffer, if the program gets it back.
     Over(i32, Option<Buffer>),
-    /// It has left the table. A send whose buffer is not kept does when all is sent; nothing else does before its future
-    /// has come, unless everything was abandoned.
+    /// The operation has left the table. A send whose buffer is not kept leaves when everything is
+    /// sent. All others leave only when their future asks for the result, or when the runtime
+    /// abandons everything.
     Gone,
     UnderWay {
         is_quiet: bool,
-        /// The waker is the one that it has.
+        /// The operation already has this waker.
         is_known: bool,
     },
 }
@@ -138,27 +160,27 @@ pub(crate) enum Asked {
 /// A submission, and how it completes.
 pub(crate) struct Launched {
     pub(crate) entry: squeue::Entry,
-    /// It completes only if it does not send the whole of what it names.
+    /// It completes only if it does not send everything it names.
     pub(crate) is_quiet: bool,
-    /// A task waits for it alone.
+    /// A task waits only for this operation.
     pub(crate) is_awaited: bool,
 }
 
 /// All operations.
 pub(crate) struct Slots {
     table: Table<Operation>,
-    /// Operations that were launched and whose final completion has not come.
+    /// Operations that were launched and have had no final completion yet.
     in_kernel: usize,
-    /// Operations that were given up with their memory, because the kernel held them to the end.
+    /// Operations that were abandoned: the kernel held their memory when the runtime ended.
     abandoned: usize,
-    /// Everything is being cancelled: nothing is gone on with.
+    /// The runtime is cancelling everything, so no operation continues.
     is_ending: bool,
     pool: Rc<Pool>,
-    /// How receives that repeat themselves ended.
+    /// How multishot receives ended.
     pub(crate) endings: Endings,
 }
 
-/// Counts how receives that repeat themselves ended.
+/// Counts how multishot receives ended.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Endings {
     /// The kernel had no buffer.
@@ -200,7 +222,7 @@ impl Slots {
         self.abandoned
     }
 
-    /// Takes an operation that the kernel is to be asked for.
+    /// Adds an operation that the kernel is to do.
     pub(crate) fn insert(&mut self, kind: Kind) -> Key {
         self.table.insert_with(|key| {
             kind.tell_its_name(key);
@@ -208,9 +230,10 @@ impl Slots {
         })
     }
 
-    /// Makes the submission of an operation that waits for room. From here on the kernel may hold what the submission
-    /// points to: that belongs to the slot, lies where it does not move, and stays in the table, untouched, until the
-    /// final completion; also if the submission is never pushed. `None` if the operation was given up meanwhile.
+    /// Makes the submission of a queued operation. From here on, the kernel may hold pointers into
+    /// what the submission names. This memory belongs to the slot, does not move, and stays in the
+    /// table untouched until the final completion, even if the submission is never pushed. Returns
+    /// `None` if the operation was cancelled or dropped in the meantime.
     pub(crate) fn launch(&mut self, key: Key) -> Option<Launched> {
         let operation = self.table.get_mut(key).filter(|operation| operation.state == State::Queued)?;
         operation.state = State::InFlight;
@@ -219,7 +242,7 @@ impl Slots {
         Some(Launched { entry, is_quiet: operation.kind.is_quiet(), is_awaited: operation.waker.is_some() })
     }
 
-    /// Acts on a completion of the operation it names.
+    /// Handles a completion of the operation that it names.
     pub(crate) fn complete(&mut self, completion: Completion, fired: &mut Fired) -> Next {
         let key = Key::from_u64(completion.user_data);
         let is_final = !completion.is_more();
@@ -240,13 +263,13 @@ impl Slots {
             return if stock == Stock::Enough { Next::Cancel } else { Next::Nothing };
         }
         if !is_final {
-            // None of these repeats itself. If one did, its memory would still be the kernel's.
+            // None of these is multishot. If one were, its memory would still be the kernel's.
             return Next::Nothing;
         }
         self.in_kernel -= 1;
         let result = match operation.kind.advance(completion.result) {
             Some(result) => result,
-            // A cancelled send may still report that it sent a part. The rest stays where it is.
+            // A cancelled send may still report that it sent a part. The rest is not sent.
             None if self.is_ending => -libc::ECANCELED,
             None if operation.state == State::InFlight => {
                 operation.state = State::Queued;
@@ -260,11 +283,11 @@ impl Slots {
         Next::Nothing
     }
 
-    /// Ends a quiet send that did not complete. Its silence says that all it named was sent, and it named all that was
-    /// left: see [`Send`].
+    /// Ends a quiet send that did not complete. Its silence says that the kernel sent everything it
+    /// named, and it named everything that was left: see [`Send`].
     ///
-    /// The caller has seen that the kernel took the submission, and has dealt with all completions that it posted by
-    /// the time that call returned: `Operations::end_quiet` in `submit.rs`.
+    /// The caller must know that the kernel took the submission, and must have handled all
+    /// completions posted by the time that call returned: `Operations::end_quiet` in `submit.rs`.
     pub(crate) fn end_quietly(&mut self, key: Key, fired: &mut Fired) {
         let Some(operation) = self.table.get_mut(key) else { return };
         if operation.state.is_in_kernel() && operation.kind.is_quiet() {
@@ -275,7 +298,7 @@ impl Slots {
         }
     }
 
-    /// An operation that the kernel has not seen is over.
+    /// Ends an operation that the kernel has not seen.
     fn finish(&mut self, key: Key, result: i32, fired: &mut Fired) {
         if self.table.get_mut(key).is_some_and(|operation| !operation.end(result, fired)) {
             self.free(key, result, fired);
@@ -289,17 +312,17 @@ impl Slots {
         }
     }
 
-    /// Puts the result of an operation no future waits for where it belongs.
+    /// Settles a result: puts it where it belongs, because no future waits for it.
     fn settle(&self, kind: Kind, result: i32, fired: &mut Fired) {
         let buffer = kind.settle(result, &self.pool, fired);
-        // Anything else has no destructor of the program's.
+        // Only this kind of buffer can have a destructor of the program.
         if let Some(Buffer::Other { owner, .. }) = buffer {
             fired.discard(Box::new(owner));
         }
     }
 
-    /// The future of an operation is gone: its ticket was dropped; or it was leaked, and another one needs its place.
-    /// Does nothing the second time.
+    /// Orphans an operation: its ticket was dropped, or it was leaked and another future needs its
+    /// place. Does nothing the second time.
     pub(crate) fn orphan(&mut self, key: Key, fired: &mut Fired) -> Next {
         let Some(operation) = self.table.get_mut(key) else { return Next::Nothing };
         if let Some(waker) = operation.waker.take() {
@@ -323,7 +346,7 @@ impl Slots {
         Next::Nothing
     }
 
-    /// What a future finds that asks for its operation. If that is over, it leaves the table.
+    /// Answers a future that asks for its operation. If that is over, it leaves the table.
     pub(crate) fn ask(&mut self, key: Key, waker: &Waker) -> Asked {
         let Some(operation) = self.table.get(key) else { return Asked::Gone };
         if let State::Over(result) = operation.state {
@@ -333,17 +356,17 @@ impl Slots {
         Asked::UnderWay { is_quiet: operation.kind.is_quiet(), is_known }
     }
 
-    /// The waker of the future of an operation that is under way. Returns the one before.
+    /// Sets the waker of an operation in flight. Returns the previous one.
     pub(crate) fn set_waker(&mut self, key: Key, waker: Waker) -> Option<Waker> {
         self.table.get_mut(key).expect("it is under way").waker.replace(waker)
     }
 
-    /// Returns whether the operation has nothing to wait for: it is over, or out of the table.
+    /// Returns whether there is nothing to wait for: the operation is over, or has left the table.
     pub(crate) fn is_over(&self, key: Key) -> bool {
         self.table.get(key).is_none_or(|operation| matches!(operation.state, State::Over(_)))
     }
 
-    /// Gives the future of an operation that is over what it gets.
+    /// Takes an operation that is over out of the table. Returns its buffer, for its future.
     fn take(&mut self, key: Key) -> Option<Buffer> {
         let kind = self.table.remove(key)?.kind;
         match &kind {
@@ -354,7 +377,8 @@ impl Slots {
         kind.into_buffer()
     }
 
-    /// Gives up an operation that fills a socket: one that the kernel has not seen is gone at once.
+    /// Cancels an operation that fills a socket. One that the kernel has not seen is removed at
+    /// once.
     pub(crate) fn cancel(&mut self, key: Key) -> Next {
         match self.table.get(key).map(|operation| operation.state) {
             Some(State::Queued) => {
@@ -366,14 +390,14 @@ impl Slots {
         }
     }
 
-    /// Returns whether the kernel has the operation, so that a cancel has something to do.
+    /// Returns whether the kernel has the operation, so that a cancel has an effect.
     pub(crate) fn is_in_kernel(&self, key: Key) -> bool {
         self.table.get(key).is_some_and(|operation| operation.state.is_in_kernel())
     }
 
-    /// The runtime ends: nothing is gone on with. What the kernel has not seen is over at once; what it has is
-    /// returned, to be cancelled. The tasks are gone by now, so a ticket that is left was leaked, or is another
-    /// runtime's.
+    /// Starts the end of the runtime: no operation continues. Ends what the kernel has not seen.
+    /// Returns what it has, for the caller to cancel. All tasks are gone by now, so a ticket that
+    /// is left was leaked, or belongs to another runtime.
     pub(crate) fn end(&mut self, queued: impl Iterator<Item = Key>, fired: &mut Fired) -> Ending {
         self.is_ending = true;
         for key in queued {
@@ -393,7 +417,8 @@ impl Slots {
         ending
     }
 
-    /// Leaks everything that the kernel may still touch: it must never be freed.
+    /// Abandons everything: leaks all memory that the kernel may still touch, because it must never
+    /// be freed.
     pub(crate) fn abandon(&mut self) {
         self.abandoned = self.in_kernel;
         std::mem::forget(std::mem::take(&mut self.table));

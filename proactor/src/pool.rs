@@ -1,5 +1,5 @@
-//! The memory `recv` lends: pieces of blocks, most of which are with the kernel, which fills them as bytes arrive. A
-//! stream that waits holds none.
+//! The memory that `recv` lends: pieces of blocks. The kernel has most blocks, and fills them as
+//! bytes arrive. A waiting stream holds none.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,19 +11,20 @@ use executor::{IoBuf, allocate};
 use crate::ring::buffers::{Block, BufferRing, Group, Piece};
 use crate::ring::probe::Rings;
 
-/// Bytes in a block, and so in a chunk at most. The usual record-sized protocols (TLS, chunked HTTP) send 16 KiB at once,
-/// and a stream of bulk fills more.
+/// Bytes in a block, and so the most in a chunk. The usual record-sized protocols (TLS, chunked
+/// HTTP) send 16 KiB at once, and bulk data fills more.
 pub(crate) const BLOCK_SIZE: usize = 32 * 1024;
-/// Blocks to begin with (1 MiB). They are doubled whenever the kernel has few left, up to the ring's 1024 (32 MiB).
+/// Blocks at the start (1 MiB). Their number doubles whenever the kernel has few left, up to the
+/// ring's 1024 (32 MiB).
 const FIRST: usize = 32;
-/// The kernel is to have at least this part of all blocks, or there will soon be more of them.
+/// If the kernel has at most one block in this many, we make more.
 const LEAST_PART: usize = 4;
-/// Turns after which blocks that no turn needed begin to be freed.
+/// After this many turns, we begin to free blocks that no turn needed.
 const TURNS_PER_LOOK: u32 = 1024;
-/// Bytes of a receive that takes its own memory along because the pool is empty. It holds them while it
-/// waits, so they are few.
+/// Bytes of a receive that brings its own memory because the pool is empty. It holds them while it
+/// waits, so there are few.
 pub(crate) const MISS_SIZE: usize = 4 * 1024;
-/// The same where there is no pool for it at all, so that more is worth it.
+/// The same where the kernel has no pool at all. There, more bytes are worth it.
 pub(crate) const OWN_SIZE: usize = 16 * 1024;
 
 /// The blocks, and how many chunks are lent.
@@ -34,10 +35,10 @@ pub(crate) struct Pool {
     lent: Cell<u64>,
 }
 
-/// Where a chunk goes when it is dropped.
+/// The place that a chunk returns to when it is dropped.
 pub(crate) struct Home {
     pool: Rc<Pool>,
-    /// `None`: its memory is its own.
+    /// `None` if the chunk has its own memory.
     group: Option<Group>,
 }
 
@@ -48,11 +49,11 @@ type Ring = BufferRing<Home>;
 struct Stock {
     /// `None` on kernels without buffer rings, and after the end of the runtime.
     ring: RefCell<Option<Ring>>,
-    /// Blocks that exist, with the kernel or lent.
+    /// Blocks that exist: the kernel's and the lent ones.
     made: Cell<usize>,
-    /// The fewest that the kernel had since the last look.
+    /// The fewest blocks that the kernel had since the last look.
     least: Cell<usize>,
-    /// Blocks to free when they come home.
+    /// Blocks to free when they return.
     surplus: Cell<usize>,
     turns: Cell<u32>,
 }
@@ -62,8 +63,8 @@ impl Stock {
         Stock { ring: RefCell::new(ring), least: Cell::new(usize::MAX), ..Stock::default() }
     }
 
-    /// Makes more blocks if the kernel has few left, as far as there may be more and there is memory for them. Returns
-    /// how many it has.
+    /// Makes more blocks if the kernel has few left, as far as places and memory allow. Returns how
+    /// many the kernel has.
     fn provide(&self, make: impl Fn(Vec<u8>) -> Rc<Block<Home>>) -> usize {
         let mut ring = self.ring.borrow_mut();
         let Some(ring) = ring.as_mut() else { return 0 };
@@ -79,20 +80,21 @@ impl Stock {
         ring.given()
     }
 
-    /// A turn is over. Looks now and then whether there are more blocks than are needed.
+    /// Ends a turn. Every [`TURNS_PER_LOOK`] turns, checks whether there are more blocks than
+    /// needed.
     fn end_turn(&self, given: usize) {
         self.least.set(self.least.get().min(given));
         self.turns.update(|turns| turns + 1);
         if self.turns.get() >= TURNS_PER_LOOK {
             self.turns.set(0);
             let (least, made) = (self.least.replace(usize::MAX), self.made.get());
-            // Half of them were never needed: half of these go.
+            // Half of the blocks were never needed: free half of these.
             let is_idle = least > made / 2 && made > FIRST;
             self.surplus.set(if is_idle { made / 4 } else { 0 });
         }
     }
 
-    /// A block of which no piece is left.
+    /// Takes back a block of which no piece is left.
     fn take_home(&self, block: Rc<Block<Home>>) {
         let mut ring = self.ring.borrow_mut();
         let Some(ring) = ring.as_mut() else { return };
@@ -111,8 +113,8 @@ impl Stock {
 }
 
 impl Pool {
-    /// A pool that gives its blocks to the kernel through these rings, or none, and then every receive
-    /// takes its own memory.
+    /// Makes a pool that gives its blocks to the kernel through these rings. With no rings, every
+    /// receive brings its own memory.
     pub(crate) fn new(rings: Option<Rings<Home>>) -> Rc<Pool> {
         let [streams, datagrams] = rings.map_or([None, None], |rings| rings.map(Some)).map(Stock::new);
         Rc::new(Pool { streams, datagrams, lent: Cell::new(0) })
@@ -135,7 +137,7 @@ impl Pool {
         self.stock(group).provide(make)
     }
 
-    /// A turn is over: sees to it that the kernel does not run out of blocks in the next one.
+    /// Ends a turn: makes sure that the kernel does not run out of blocks in the next one.
     pub(crate) fn end_turn(self: &Rc<Self>) {
         for group in [Group::Streams, Group::Datagrams] {
             if self.stock(group).made.get() > 0 {
@@ -144,14 +146,14 @@ impl Pool {
         }
     }
 
-    /// What a completion brought: `len` bytes in the block it named. Every completion that names a block comes here, in
-    /// order.
+    /// Takes what a completion brought: `len` bytes in the block that it names. Every completion
+    /// that names a block comes here, in order.
     pub(crate) fn take(self: &Rc<Self>, group: Group, number: u16, len: usize) -> Option<Chunk> {
         let piece = self.stock(group).ring.borrow_mut().as_mut()?.take(number, len)?;
         Some(self.lend(piece))
     }
 
-    /// A chunk in memory of its own.
+    /// Makes a chunk that has its own memory.
     pub(crate) fn adopt(self: &Rc<Self>, bytes: Vec<u8>, len: usize) -> Chunk {
         self.lend(Piece::next(Block::new(bytes, Home { pool: Rc::clone(self), group: None }), len))
     }
@@ -165,34 +167,36 @@ impl Pool {
         self.lent.get()
     }
 
-    /// How many blocks the kernel has.
+    /// Returns how many blocks the kernel has.
     #[cfg(test)]
     pub(crate) fn given(&self, group: Group) -> usize {
         self.stock(group).ring.borrow().as_ref().map_or(0, Ring::given)
     }
 
-    /// A byte in some block that the kernel has, as if it had arrived.
+    /// Takes one byte of some block that the kernel has, as if it had arrived.
     #[cfg(test)]
     pub(crate) fn take_first(self: &Rc<Self>, group: Group) -> Option<Chunk> {
         (0..Ring::PLACES as u16).find_map(|number| self.take(group, number, 1))
     }
 
-    /// Bytes of the blocks, with the kernel or lent.
+    /// Returns the bytes of all blocks, the kernel's and the lent ones.
     pub(crate) fn bytes(&self) -> u64 {
         self.streams.bytes() + self.datagrams.bytes()
     }
 
-    /// The end of the runtime: chunks that come home from now on are freed.
+    /// Takes the rings away at the end of the runtime. From then on, chunks are freed when they are
+    /// dropped.
     pub(crate) fn retire(&self) -> [Option<Ring>; 2] {
         [&self.streams, &self.datagrams].map(|stock| stock.ring.borrow_mut().take())
     }
 }
 
-/// Bytes that were received, in memory the runtime lends. It goes home when this is dropped, also when
-/// the runtime is gone by then.
+/// Received bytes, in memory that the runtime lends. Dropping the chunk gives the memory back, even
+/// if the runtime is gone by then.
 ///
-/// The kernel may fill the rest of the same block for other streams meanwhile. So a program that keeps many chunks for
-/// long copies what it needs of them: each keeps its block from being filled anew.
+/// Meanwhile the kernel may fill the rest of the same block for other streams. A chunk keeps its
+/// whole block from being filled again. So a program that keeps many chunks for long should copy
+/// what it needs of them.
 pub struct Chunk(Option<Piece<Home>>);
 
 impl Chunk {
@@ -200,7 +204,7 @@ impl Chunk {
         self.0.as_ref().expect("taken only in drop")
     }
 
-    /// Copies as much as fits to `space`, and forgets it. Returns how much that was.
+    /// Moves as many bytes as fit to `space`, and removes them from the chunk. Returns how many.
     pub(crate) fn move_to(&mut self, space: &mut [u8]) -> usize {
         let count = space.len().min(self.len());
         space[..count].copy_from_slice(&self[..count]);
@@ -220,7 +224,7 @@ impl Drop for Chunk {
     }
 }
 
-/// The last piece of a block is gone.
+/// Gives back a block after its last piece is dropped.
 fn come_home(block: Rc<Block<Home>>) {
     if let Some(group) = block.home.group {
         let pool = Rc::clone(&block.home.pool);

@@ -9,8 +9,9 @@ use crate::context::Context;
 use crate::driver::UringDriver;
 use crate::features::Features;
 
-/// The runtime. What [`Builder::build`](crate::Builder::build) returns is its owner, and dropping that ends it; clones are
-/// handles, which keep nothing alive. Most of its methods are those of [`Executor`].
+/// The runtime. [`Builder::build`](crate::Builder::build) returns its owner, and dropping the owner
+/// ends the runtime. Clones are handles, and keep nothing alive. Most methods are those of
+/// [`Executor`].
 #[derive(Clone, Debug)]
 pub struct Proactor {
     pub(crate) executor: Executor<UringDriver>,
@@ -18,7 +19,7 @@ pub struct Proactor {
 }
 
 impl Proactor {
-    /// What was probed and is used.
+    /// Returns the features of the kernel that were probed and are in use.
     pub fn features(&self) -> Features {
         self.context.features
     }

@@ -1,7 +1,9 @@
-//! The ring: io_uring's queues, and the one system call that works them.
+//! The ring: io_uring's queues, and the one system call that drives them.
 //!
-//! Almost all unsafe code of the crate is here and in this module's files; the rest is in `op.rs` and its files, which
-//! own what the kernel is shown, and in `submit.rs`, which shows it. Every call passes the [`Seam`], which counts it and, under test, may fail or delay it.
+//! Almost all unsafe code of the crate is here and in this module's files. The rest is in `op.rs`
+//! and its files, which own the memory that the kernel sees, and in `submit.rs`, which passes it to
+//! the kernel. Every call passes the [`Seam`], which counts it and, under test, may fail or delay
+//! it.
 
 pub(crate) mod buffers;
 pub(crate) mod completion;
@@ -27,13 +29,13 @@ use self::buffers::{BufferRing, Registered};
 use self::completion::Completion;
 use crate::calls::Call;
 
-// From linux/io_uring.h; the io-uring crate keeps them to itself.
+// From linux/io_uring.h; the io-uring crate does not export them.
 const ENTER_GETEVENTS: u32 = 1 << 0;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
 
-/// What a poll waits for.
+/// The event that a poll waits for.
 pub(crate) const READABLE: u32 = libc::POLLIN.unsigned_abs() as u32;
 
 /// `struct io_uring_getevents_arg`.
@@ -45,10 +47,10 @@ struct GetEventsArg {
     timespec: u64,
 }
 
-/// How an enter ended, of the ways that let the loop go on.
+/// The result of an enter after which the loop can continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entered {
-    /// Normally; or by time-out or signal, which say nothing about the queues either.
+    /// Normally, or by time-out or signal. The last two say nothing about the queues either.
     Done,
     /// The kernel is short of something for now: reap, and try again.
     Busy,
@@ -57,12 +59,13 @@ pub(crate) enum Entered {
 /// An io_uring instance.
 pub(crate) struct Ring {
     uring: IoUring,
-    /// The descriptor to enter by: the ring's own, or its index among the thread's registered rings.
+    /// The descriptor for enter calls: the ring's own, or its index among the thread's registered
+    /// rings.
     enter_fd: RawFd,
     enter_flags: u32,
-    /// What the kernel may look at while an ability is tried.
+    /// The header that the kernel may read while we try a feature.
     trial: Option<Rc<message::Message>>,
-    /// What a test holds back or makes fail; nothing else.
+    /// Operations that a test makes fail, and completions that it holds back.
     #[cfg(feature = "faults")]
     faults: faults::Faults,
 }
@@ -75,27 +78,31 @@ impl Ring {
     /// Queues a submission, unless the queue is full. The kernel sees it at the next enter.
     ///
     /// # Safety
-    /// Whatever the entry points to stays valid and untouched until its final completion was reaped.
+    /// Everything that the entry points to must stay valid and untouched until its final completion
+    /// is reaped.
     pub(crate) unsafe fn push(&mut self, entry: &squeue::Entry) -> bool {
         let mut queue = self.uring.submission();
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller promises it.
         unsafe { queue.push(entry) }.is_ok()
     }
 
-    /// Queues a submission that points to nothing: it names a descriptor, another submission or the registered buffers.
+    /// Queues a submission that points to no memory: it names a descriptor, another submission or
+    /// the registered buffers.
     fn push_plain(&mut self, entry: squeue::Entry, name: u64) -> bool {
-        // SAFETY: there is nothing to stay valid. The kernel takes the file when it sees the entry; if
-        // the number means another one by then, that is a wrong answer, not a wrong access.
+        // SAFETY: the entry points to nothing that has to stay valid. The kernel takes the file
+        // when it sees the entry. If the number names another file by then, that gives a wrong
+        // answer, not a wrong access.
         unsafe { self.push(&entry.user_data(name)) }
     }
 
-    /// Watches until the descriptor is readable; again and again if `is_multishot`.
+    /// Waits until the descriptor is readable; again and again if `is_multishot`.
     pub(crate) fn poll(&mut self, fd: BorrowedFd<'_>, is_multishot: bool, name: u64) -> bool {
         let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), READABLE);
         self.push_plain(entry.multi(is_multishot).build(), name)
     }
 
-    /// Cancels what was queued as `target`. If `is_quiet`, it completes only when it finds nothing.
+    /// Cancels the submission that was queued as `target`. If `is_quiet`, the cancel completes only
+    /// if it finds nothing.
     pub(crate) fn cancel(&mut self, target: u64, name: u64, is_quiet: bool) -> bool {
         let is_quiet = is_quiet && self.uring.params().is_feature_skip_cqe_on_success();
         let flags = if is_quiet { squeue::Flags::SKIP_SUCCESS } else { squeue::Flags::empty() };
@@ -106,28 +113,30 @@ impl Ring {
         self.uring.submission().is_full()
     }
 
-    /// Whether an enter with no time to sleep would do anything: submit, or run completions the kernel
-    /// holds back until we come.
+    /// Returns whether an enter that does not sleep would do anything: submit, or run completions
+    /// that the kernel holds back until we enter.
     pub(crate) fn has_business(&mut self) -> bool {
         let queue = self.uring.submission();
         !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
     }
 
-    /// Whether the kernel has taken all submissions, and all completions posted until then were taken.
+    /// Returns whether the kernel has taken all submissions, and no completion waits in its
+    /// overflow list. Every completion posted until then has reached the queue.
     pub(crate) fn is_through(&mut self) -> bool {
         let queue = self.uring.submission();
         queue.is_empty() && !queue.cq_overflow()
     }
 
-    /// Whether completions lie in the kernel because the queue was full. Only an enter brings them.
+    /// Returns whether completions wait in the kernel because the queue was full. Only an enter
+    /// brings them.
     pub(crate) fn is_overflowed(&mut self) -> bool {
         self.uring.submission().cq_overflow()
     }
 
-    /// Submits what is queued, and waits at most `timeout` for a completion (`None`: for ever).
+    /// Submits what is queued, and waits at most `timeout` for a completion (`None`: forever).
     pub(crate) fn enter(&mut self, seam: &Seam, timeout: Option<Duration>) -> io::Result<Entered> {
         let to_submit = self.uring.submission().len();
-        // Clamped to what the kernel's clock can hold; the loop sleeps again if there is time left.
+        // Clamped to what the kernel's clock can hold. The loop sleeps again if there is time left.
         let timespec = timeout.map(|timeout| types::Timespec::from(timeout.min(Duration::from_secs(1 << 32))));
         let arg = GetEventsArg {
             sigmask: 0,
@@ -138,8 +147,8 @@ impl Ring {
         let wait_for = u32::from(timeout != Some(Duration::ZERO));
         let flags = ENTER_GETEVENTS | self.enter_flags;
         let entered = seam.pass(Call::Enter as usize).and_then(|_| {
-            // SAFETY: `arg` and the timespec it points to live through the call. What the queued
-            // entries point to is valid by the contract of `push`.
+            // SAFETY: `arg` and the timespec it points to live through the call. Everything that
+            // the queued entries point to is valid, by the contract of `push`.
             let done = unsafe {
                 libc::syscall(
                     libc::SYS_io_uring_enter,
@@ -177,13 +186,13 @@ impl Ring {
         !self.uring.completion().is_empty()
     }
 
-    /// Has the kernel write to this eventfd at each completion.
+    /// Makes the kernel write to this eventfd at each completion.
     pub(crate) fn register_eventfd(&self, seam: &Seam, fd: BorrowedFd<'_>) -> io::Result<()> {
         seam.pass(Call::Register as usize)?;
         self.uring.submitter().register_eventfd(fd.as_raw_fd())
     }
 
-    /// Ends that.
+    /// Ends what `register_eventfd` started.
     pub(crate) fn unregister_eventfd(&self) -> io::Result<()> {
         self.uring.submitter().unregister_eventfd()
     }
@@ -191,9 +200,10 @@ impl Ring {
     pub(crate) fn register_buffers<H>(&self, seam: &Seam, buffers: &BufferRing<H>) -> io::Result<()> {
         seam.pass(Call::Register as usize)?;
         let Registered { address, entries, group, flags } = buffers.to_register();
-        // SAFETY: the entries are page-aligned, and as many as said. The kernel pins their pages, and reads and writes
-        // them when a request picks a buffer. While the ring is set up none has been given, so there is nothing to pick.
-        // After that `buffers` belong to the pool, which outlives every request, or is leaked: see the barrier in `op.rs`.
+        // SAFETY: the entries are page-aligned, and there are as many as `entries` says. The kernel
+        // pins their pages, and reads and writes them when a request picks a buffer. During set-up,
+        // the kernel has been given no buffer, so it can pick none. After that, `buffers` belong to
+        // the pool, which outlives every request, or is leaked: see the barrier in `op.rs`.
         unsafe { self.uring.submitter().register_buf_ring_with_flags(address, entries, group, flags) }
     }
 
@@ -212,14 +222,14 @@ mod tests {
     use crate::calls::NAMES;
     use crate::features::{Feature, Features};
 
-    /// Completions for which the queue has no room lie in the kernel until an enter brings them. Until then a send that
-    /// did not complete may have failed.
+    /// Completions that find the queue full wait in the kernel until an enter brings them. Until
+    /// then, a send that did not complete may have failed.
     #[test]
     fn nothing_is_through_while_completions_lie_in_the_kernel() {
         const ROOM: u32 = 4;
         let seam = Seam::new(NAMES);
         let (size, mut features) = (setup::Size { submissions: ROOM, completions: ROOM }, Features::ALL);
-        // Where io_uring is closed there is no queue to fill.
+        // Where io_uring is closed, there is no queue to fill.
         let Ok(mut ring) = Ring::new(&seam, size, false, &mut features) else { return };
         assert_eq!(ring.completion_entries(), ROOM);
         for round in 0..2 {
@@ -240,7 +250,8 @@ mod tests {
         assert_eq!(reaped, [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 
-    /// The end of its target says it all. An answer of its own would be a second completion, for which no place is kept.
+    /// The end of its target says everything. An answer of the cancel would be a second completion,
+    /// and no place is kept for it.
     #[test]
     fn a_quiet_cancel_that_finds_its_target_does_not_answer() {
         const TARGET: u64 = 1;

@@ -1,11 +1,14 @@
-//! A socket: what has arrived on it, and what is under way. The pair of the reactor's `source.rs`.
+//! A socket: what has arrived on it, and what is in flight. The counterpart of the reactor's
+//! `source.rs`.
 //!
-//! An operation holds its socket as long as the kernel holds the operation, so a number in the submission queue never
-//! becomes another file's. The program has a [`Hold`](crate::hold::Hold).
+//! An operation holds its socket as long as the kernel holds the operation. So a descriptor number
+//! in the submission queue never becomes another file's. The program has a
+//! [`Hold`](crate::hold::Hold).
 //!
-//! At most one operation fills a socket ([`Filler`]) and at most one sends from a stream ([`Sending`]). Both are known
-//! by name here, and not only to the futures that wait for them: a future can be leaked, and must neither keep others
-//! from what arrives nor let a second send run beside the first.
+//! At most one operation fills a socket ([`Filler`]), and at most one sends from a stream
+//! ([`Sending`]). The socket knows both by name, because a future that waits for one can be leaked.
+//! A leaked future must not keep others from what arrives, nor let a second send run beside the
+//! first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,28 +19,30 @@ use std::rc::Rc;
 use executor::{Fired, Key, WaitSlot};
 use io_uring::types;
 
-/// Chunks that may lie undelivered on a stream. With as many, its receive is stopped until they are
-/// taken: one client that sends more than is read must not take the whole pool.
+/// The most chunks that may lie undelivered on a stream. At this number, its receive is stopped
+/// until they are taken: a client that sends more than the program reads must not take the whole
+/// pool.
 pub(crate) const CHUNK_CAP: usize = 4;
-/// Connections that may lie unaccepted on a listener, beside those the kernel queues.
+/// The most connections that may lie unaccepted on a listener, in addition to those the kernel
+/// queues.
 pub(crate) const ACCEPT_CAP: usize = 64;
 
 /// A socket, and what has arrived on it: chunks on a stream, connections on a listener.
 pub(crate) struct Socket<T> {
     fd: OwnedFd,
     pub(crate) incoming: Incoming<T>,
-    /// Of a stream: how its last send went.
+    /// The result of the last send of a stream.
     pub(crate) sending: Cell<Sending>,
-    /// It is no socket: a pipe's end, a terminal ...
+    /// Not a socket: a pipe's end, a terminal ...
     pub(crate) is_pipe: Cell<bool>,
 }
 
-/// How the last send of a stream went.
+/// The result of the last send of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sending {
-    /// The whole of its buffer was sent.
+    /// It sent the whole of its buffer.
     Whole,
-    /// It is not over, or has failed and its future has not been told; whether that is there or not.
+    /// It is not over, or its future has not got its failure yet; that future may be gone.
     UnderWay(Key),
     /// It failed, or sent only a part.
     Cut,
@@ -47,36 +52,37 @@ pub(crate) enum Sending {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filler {
     None,
-    /// It is the socket's: what it brings stays here until a program asks for it.
+    /// It belongs to the socket: what it brings stays here until a program asks for it.
     Own(Key),
-    /// A read, which is its future's as long as that is there.
+    /// A read. It belongs to its future as long as that exists.
     Read(Key),
 }
 
-/// How much lies undelivered on a socket after one more item.
+/// The answer of a socket to one more item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Stock {
-    /// There may be more.
+    /// There is room for more.
     Short,
-    /// There is enough: what brings it is to be stopped. Said once for each operation.
+    /// There is enough: stop the operation that brings it. Returned once for each operation.
     Enough,
 }
 
-/// What an operation brought before a program asked for it, and which task waits for it.
+/// The items an operation brought before a program asked for them, and the task that waits for
+/// them.
 pub(crate) struct Incoming<T> {
     first: Cell<Option<T>>,
-    /// What came after the first. Few streams ever have more than one item at a time, so the others have only
-    /// room for a pointer here.
+    /// The items after the first. Few streams ever have more than one at a time, so there is
+    /// only room for a pointer here.
     #[allow(clippy::box_collection)]
     rest: RefCell<Option<Box<VecDeque<T>>>>,
-    /// How the last operation ended: 0 means end of stream and is reported every time; a negative errno is reported
-    /// once; `None` means nothing to report.
+    /// The end of the last operation: 0 means end of stream and is reported every time; a negative
+    /// errno is reported once; `None` means nothing to report.
     pub(crate) end: Cell<Option<i32>>,
     pub(crate) filler: Cell<Filler>,
-    /// Its cancel is under way, because there is enough here.
+    /// Whether the filler is being cancelled because there is enough here.
     is_stopping: Cell<bool>,
-    /// No program will ask again: what still comes is dropped.
+    /// Whether the socket is released: no program will ask again, so what still arrives is dropped.
     is_released: Cell<bool>,
     pub(crate) waiting: WaitSlot,
 }
@@ -111,7 +117,7 @@ impl<T> AsFd for Socket<T> {
 }
 
 impl<T> Incoming<T> {
-    /// Takes the next item; or the end.
+    /// Takes the next item, or the end.
     pub(crate) fn take(&self) -> Option<io::Result<Option<T>>> {
         if let Some(item) = self.first.take() {
             self.first.set(self.rest.borrow_mut().as_mut().and_then(|rest| rest.pop_front()));
@@ -134,14 +140,15 @@ impl<T> Incoming<T> {
         has_first || self.end.get().is_some()
     }
 
-    /// No program will ask again: drops what has arrived, and what still comes. Returns whether it was not released before.
+    /// Releases the socket, because no program will ask again: drops what has arrived, and from now
+    /// on what still arrives. Returns false if it was released before.
     pub(crate) fn release(&self) -> bool {
         let is_new = !self.is_released.replace(true);
         drop((self.first.take(), self.rest.take()));
         is_new
     }
 
-    /// Puts an item back to the front, of which only a part was wanted.
+    /// Puts an item back at the front, because the program took only a part of it.
     pub(crate) fn put_back(&self, item: T) {
         if let Some(second) = self.first.replace(Some(item)) {
             self.rest.borrow_mut().get_or_insert_default().push_front(second);
@@ -154,14 +161,14 @@ impl<T> Incoming<T> {
         }
     }
 
-    /// Wakes the task that closes the socket, which waits until nothing is under way.
+    /// Wakes the task that closes the socket. It waits until nothing is in flight.
     pub(crate) fn wake_closer(&self, fired: &mut Fired) {
         if self.is_released.get() {
             self.wake(fired);
         }
     }
 
-    /// Takes one more item.
+    /// Adds an item.
     pub(crate) fn push(&self, item: T, cap: usize, fired: &mut Fired) -> Stock {
         if self.is_released.get() {
             return Stock::Short;
@@ -181,14 +188,14 @@ impl<T> Incoming<T> {
         if is_enough { Stock::Enough } else { Stock::Short }
     }
 
-    /// The operation ended, with 0, a negative errno, or something that needn't be known.
+    /// Notes that the operation ended: with 0, with a negative errno, or with nothing to report.
     pub(crate) fn ended(&self, result: Option<i32>, fired: &mut Fired) {
         self.filler.set(Filler::None);
         let was_stopping = self.is_stopping.replace(false);
         match result {
-            // We asked for it.
+            // We cancelled it ourselves.
             Some(errno) if errno == -libc::ECANCELED && was_stopping => {}
-            // Tried again by the task that waits.
+            // The waiting task tries again.
             Some(errno) if errno == -libc::EINTR => {}
             Some(end) => self.note_end(end),
             None => {}
@@ -196,7 +203,8 @@ impl<T> Incoming<T> {
         self.wake(fired);
     }
 
-    /// Remembers how the connection ended. An error that no program has been told of is not hidden by an orderly end.
+    /// Remembers how the connection ended. An orderly end does not hide an error that no program
+    /// has got yet.
     pub(crate) fn note_end(&self, end: i32) {
         if end < 0 || self.end.get().is_none() {
             self.end.set(Some(end));

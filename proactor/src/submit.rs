@@ -1,4 +1,5 @@
-//! How operations get to the kernel: the ring, and what waits for room in its queues. The only place that pushes.
+//! How operations get to the kernel: the ring, and the operations that wait for room in its queues.
+//! No other file pushes operations.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,12 +13,12 @@ use crate::pool::Pool;
 use crate::ring::Ring;
 use crate::ring::completion::Completion;
 
-/// The user data of what is no operation in the table.
+/// User data for what is not an operation in the table.
 pub(crate) const WAKE: Key = Key::reserved(1);
 const CANCEL: Key = Key::reserved(2);
 
-/// Places in the completion queue kept for what is no operation: wakes, failed cancels. A quarter of it
-/// if it is tiny.
+/// Places in the completion queue that are kept for what is not an operation: wakes, failed
+/// cancels. In a tiny queue, a quarter of it.
 const RESERVE: usize = 64;
 
 /// All operations, and the ring they go through.
@@ -25,22 +26,23 @@ pub(crate) struct Operations {
     /// `None` after the end of the runtime.
     pub(crate) ring: Option<Ring>,
     pub(crate) slots: Slots,
-    /// Operations that wait for room, first come, first served. Each stream and listener has at most
-    /// one per direction, and each future of a file one, which bounds it.
+    /// Operations that wait for room, first come, first served. Each stream and listener has at
+    /// most one per direction, and each future of a file has one, which bounds the number.
     backlog: VecDeque<Key>,
     /// Operations to cancel when there is room.
     cancels: Vec<Key>,
-    /// Quiet sends that were pushed and may not be over.
+    /// Quiet sends that were pushed and may still be in flight.
     quiet: Vec<Key>,
-    /// A task waits for one of these.
+    /// Whether a task waits for one of these.
     pub(crate) is_quiet_awaited: bool,
-    /// How many operations the kernel may hold: so many that their completions fit the queue.
+    /// The most operations that the kernel may hold, so that all their completions fit in the
+    /// queue.
     limit: usize,
-    /// What was counted here; the driver adds the rest.
+    /// The counters of this file; the driver adds the rest.
     pub(crate) stats: DriverStats,
 }
 
-/// The counters that exist on a proactor.
+/// Returns the counters that exist on a proactor.
 fn new_stats() -> DriverStats {
     DriverStats {
         operations: Some(0),
@@ -84,7 +86,7 @@ impl Operations {
         key
     }
 
-    /// Pushes what waits, as far as there is room.
+    /// Pushes what waits, while there is room.
     fn push_backlog(&mut self, seam: &Seam) {
         while let Some(key) = self.backlog.front() {
             if !self.push(seam, *key) {
@@ -101,12 +103,12 @@ impl Operations {
         if self.slots.in_kernel() >= self.limit || ring.is_full() {
             return false;
         }
-        // Given up while it waited: the kernel never sees it.
+        // If it was cancelled or dropped while it waited, the kernel never sees it.
         let Some(Launched { entry, is_quiet, is_awaited }) = self.slots.launch(key) else { return true };
         #[cfg(feature = "faults")]
         let entry = ring.judged(seam, entry);
-        // SAFETY: all that the entry points to belongs to the slot, from `launch` until the final completion. If
-        // the slots are dropped before that, they leak it.
+        // SAFETY: everything the entry points to belongs to the slot, from `launch` until the final
+        // completion. If the slots are dropped before that, they leak it.
         let pushed = unsafe { ring.push(&entry) };
         assert!(pushed, "the queue was not full");
         if is_quiet {
@@ -116,8 +118,8 @@ impl Operations {
         true
     }
 
-    /// Pushes cancels, then what waits. When the submission queue is full, has the kernel take it, which
-    /// is the one place where that happens.
+    /// Pushes cancels, then what waits. If the submission queue is full, enters the kernel to empty
+    /// it; no other place does that.
     pub(crate) fn flush(&mut self, seam: &Seam) -> io::Result<()> {
         loop {
             self.push_cancels();
@@ -147,14 +149,14 @@ impl Operations {
             if !self.slots.is_in_kernel(key) {
                 continue;
             }
-            // A cancel that finds its operation says nothing; one that comes too late completes with
-            // an error, which nothing needs.
+            // A cancel that finds its operation does not complete. One that comes too late
+            // completes with an error, which we ignore.
             let pushed = ring.cancel(key.to_u64(), CANCEL.to_u64(), true);
             assert!(pushed, "the queue was not full");
         }
     }
 
-    /// Acts on a completion, unless it is that of the wake-up descriptor.
+    /// Handles a completion, unless it is that of the wake-up descriptor.
     pub(crate) fn complete(&mut self, completion: Completion, fired: &mut Fired) {
         self.stats.events += 1;
         let key = Key::from_u64(completion.user_data);
@@ -169,9 +171,9 @@ impl Operations {
         }
     }
 
-    /// Ends the quiet sends that did not complete, if their silence says anything: the kernel has taken all
-    /// submissions, nothing lies in its overflow list, and the caller has dealt with every completion that was posted
-    /// by then.
+    /// Ends the quiet sends that did not complete, if their silence means anything: the kernel has
+    /// taken all submissions, its overflow list is empty, and the caller has handled every
+    /// completion that was posted by then.
     pub(crate) fn end_quiet(&mut self, fired: &mut Fired) {
         if !self.ring.as_mut().is_some_and(Ring::is_through) {
             return;
@@ -182,7 +184,7 @@ impl Operations {
         }
     }
 
-    /// The future of an operation is gone.
+    /// Orphans an operation: its future is gone.
     pub(crate) fn orphan(&mut self, key: Key, fired: &mut Fired) {
         if self.slots.orphan(key, fired) == Next::Cancel {
             self.is_quiet_awaited = true;
@@ -191,7 +193,8 @@ impl Operations {
         }
     }
 
-    /// Cancels an operation that fills a socket. Returns whether the kernel has it, and so will end it.
+    /// Cancels an operation that fills a socket. Returns whether the kernel has it; if so, its
+    /// final completion is still to come.
     pub(crate) fn cancel(&mut self, key: Key) -> bool {
         if self.slots.cancel(key) == Next::Cancel {
             self.cancels.push(key);
@@ -199,7 +202,7 @@ impl Operations {
         self.slots.is_in_kernel(key)
     }
 
-    /// The runtime ends: cancels everything. What the kernel has not seen is over at once.
+    /// Cancels everything, at the end of the runtime. What the kernel has not seen ends at once.
     pub(crate) fn cancel_all(&mut self, fired: &mut Fired) {
         self.is_quiet_awaited = true;
         let ending = self.slots.end(std::mem::take(&mut self.backlog).into_iter(), fired);
@@ -207,13 +210,14 @@ impl Operations {
         self.cancels = ending.under_way;
     }
 
-    /// The kernel did not give everything back in time: leaks what it may still touch, and the ring.
+    /// Abandons what the kernel did not give back in time: leaks the ring, and all memory that the
+    /// kernel may still touch.
     pub(crate) fn abandon(&mut self) {
         self.slots.abandon();
         std::mem::forget(self.ring.take());
     }
 
-    /// The counters.
+    /// Returns the counters.
     pub(crate) fn stats(&self) -> DriverStats {
         let mut stats = self.stats.clone();
         stats.operations_now = Some(self.slots.in_kernel() as u64);
@@ -223,7 +227,7 @@ impl Operations {
         stats
     }
 
-    /// The operations, and how many wait for room.
+    /// Lists the operations, and says how many wait for room.
     #[cfg(feature = "faults")]
     pub(crate) fn dump(&self) -> String {
         format!("{}to be pushed: {}\n", self.slots.dump(), self.backlog.len())

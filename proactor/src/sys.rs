@@ -1,4 +1,4 @@
-//! The calls that sockets still need beside the ring. Each passes the [`Seam`].
+//! The calls that sockets need in addition to the ring. Each passes the [`Seam`].
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -26,9 +26,10 @@ pub(crate) fn shutdown(seam: &Seam, fd: BorrowedFd<'_>, how: Shutdown) -> io::Re
     SockRef::from(&fd).shutdown(how)
 }
 
-/// Closes, and says how that went. On Linux the number is free again whatever the result.
+/// Closes the descriptor, and returns the result. On Linux the number is free again whatever the
+/// result.
 pub(crate) fn close(seam: &Seam, fd: OwnedFd) -> io::Result<()> {
-    // A close that a test fails still has to close.
+    // If a test makes this call fail, the descriptor must still be closed.
     let verdict = seam.pass(Call::Close as usize);
     // SAFETY: the number came out of an OwnedFd, so it was ours alone, and it is not used again.
     let closed = unsafe { libc::close(fd.into_raw_fd()) };

@@ -1,5 +1,5 @@
-//! TCP over completion: start an operation, and wait for what it brings. What programs see of it is in
-//! `executor`'s `tcp.rs`.
+//! TCP over completion: starts an operation, and waits for what it brings. The part that programs
+//! see is in `executor`'s `tcp.rs`.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -52,7 +52,7 @@ impl Runtime for Proactor {
     }
 }
 
-/// What is behind a [`TcpListener`].
+/// The socket inside a [`TcpListener`].
 pub struct ListenSocket {
     hold: Hold<OwnedFd>,
     proactor: Proactor,
@@ -73,7 +73,7 @@ impl Acceptor for ListenSocket {
         let socket = sys::socket(&proactor.context.seam, addr)?;
         socket.set_reuse_address(options.reuse_addr)?;
         socket.set_reuse_port(options.reuse_port)?;
-        // Accepted sockets inherit it: no system call for each.
+        // Accepted sockets inherit it, so it takes no system call for each.
         socket.set_tcp_nodelay(options.nodelay)?;
         sys::listen(&proactor.context.seam, &socket, addr, options.backlog)?;
         let mut listener = ListenSocket::from_std(proactor, socket.into())?;
@@ -83,7 +83,8 @@ impl Acceptor for ListenSocket {
         Ok(listener)
     }
 
-    /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
+    /// Makes the socket blocking: on a non-blocking one, io_uring fails with "would block" instead
+    /// of waiting.
     fn from_std(proactor: &Proactor, listener: std::net::TcpListener) -> io::Result<ListenSocket> {
         listener.set_nonblocking(false)?;
         let hold = Hold::new(&proactor.context, listener.into())?;
@@ -114,7 +115,7 @@ impl AsFd for ListenSocket {
     }
 }
 
-/// What is behind a [`TcpStream`].
+/// The socket inside a [`TcpStream`].
 #[derive(Debug)]
 pub struct StreamSocket {
     pub(crate) hold: Hold<Chunk>,
@@ -129,7 +130,7 @@ impl StreamSocket {
         Kind::Read(Read { socket: Rc::clone(self.hold.socket()), buffer: Buffer::to_receive(buf) })
     }
 
-    /// A send of the whole, or of some.
+    /// Makes a send of the whole buffer, or of a part.
     fn sending(&self, buffer: Buffer, is_whole: bool) -> Send {
         let socket = Rc::clone(self.hold.socket());
         let is_quiet = is_whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
@@ -151,7 +152,8 @@ impl Connection for StreamSocket {
         result.map(|_| stream)
     }
 
-    /// Blocking, for on a non-blocking socket io_uring reports "would block" instead of waiting.
+    /// Makes the socket blocking: on a non-blocking one, io_uring fails with "would block" instead
+    /// of waiting.
     fn from_std(proactor: &Proactor, stream: std::net::TcpStream) -> io::Result<StreamSocket> {
         stream.set_nonblocking(false)?;
         StreamSocket::new(proactor, stream.into())
@@ -165,7 +167,7 @@ impl Connection for StreamSocket {
         })
     }
 
-    /// Straight into the buffer, unless something has arrived before or is under way.
+    /// Reads straight into the buffer, unless something has arrived before or is in flight.
     async fn read<B: IoBufMut>(&self, mut buf: B) -> BufResult<usize, B> {
         match self.hold.arrival(None).await {
             None => self.hold.context.transfer(buf, |buf| buf.bytes().len(), |buf| self.reading(buf)).await,
@@ -191,7 +193,7 @@ impl Connection for StreamSocket {
         self.hold.context.transfer(bufs, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), kind)
     }
 
-    /// Waits for what is received, and looks at the send only then.
+    /// Waits for the receive, and checks the send only then.
     fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
         let (mut buf, mut ticket) = (Some(buf), None);
         poll_fn(move |cx| {
@@ -211,7 +213,7 @@ impl Connection for StreamSocket {
         self.hold.socket().sending.get() != Sending::Whole
     }
 
-    /// What arrives from now on is dropped, so that it takes nothing of the pool.
+    /// Drops what arrives from now on, so that it takes nothing from the pool.
     fn stop_receiving(&self) {
         self.hold.context.release(self.hold.socket());
     }
@@ -231,7 +233,7 @@ impl Connection for StreamSocket {
         loop {
             match self.hold.arrival(None).await {
                 Some(Ok(Some(chunk))) => rest.extend_from_slice(&chunk),
-                // The cancel's own answer is no news.
+                // The result of the cancel itself is not an error to report.
                 Some(Err(error)) if error.raw_os_error() != Some(libc::ECANCELED) => return Err(error),
                 _ => return Ok(rest),
             }
@@ -257,8 +259,8 @@ impl AsFd for StreamSocket {
     }
 }
 
-/// Starts to receive on an idle stream: again and again where that is possible and the pool has
-/// something to receive into, else once. For want of memory that has failed when this returns.
+/// Starts to receive on an idle stream: again and again if the kernel can and the pool has a
+/// buffer, otherwise once. If there is no memory, this has failed when the function returns.
 fn fill_stream(context: &Context, socket: &Rc<Socket<Chunk>>) {
     let mut operations = context.operations.borrow_mut();
     let can_repeat = context.features.has(Feature::MultishotRecv) && !socket.is_pipe.get();
@@ -278,12 +280,13 @@ fn fill_stream(context: &Context, socket: &Rc<Socket<Chunk>>) {
     operations.start(&context.seam, kind);
 }
 
-/// Starts to accept on an idle listener: one connection.
+/// Starts to accept one connection on an idle listener.
 fn accept_once(context: &Context, socket: &Rc<Socket<OwnedFd>>) {
     accept(context, socket, false);
 }
 
-/// Starts to accept on an idle listener: one connection after the other, whether a program asks for them or not.
+/// Starts to accept one connection after the other on an idle listener, before a program asks for
+/// them.
 fn accept_ahead(context: &Context, socket: &Rc<Socket<OwnedFd>>) {
     accept(context, socket, context.features.has(Feature::MultishotAccept));
 }

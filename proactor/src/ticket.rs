@@ -1,4 +1,4 @@
-//! A future's hold on an operation, and the futures that are made of one.
+//! A future's hold on an operation, and the futures made from it.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -12,14 +12,14 @@ use crate::buffer::Buffer;
 use crate::context::Context;
 use crate::op::{Asked, Kind};
 
-/// A future's hold on an operation: its name, and the promise to tell the table when the future is dropped.
+/// A future's hold on an operation: its name. Dropping it tells the table that the future is gone.
 pub(crate) struct Ticket {
     context: Rc<Context>,
     key: Option<Key>,
 }
 
 impl Ticket {
-    /// Returns whether there is nothing to wait for: the operation is over, or out of the table.
+    /// Returns whether there is nothing to wait for: the operation is over, or has left the table.
     pub(crate) fn is_over(&self) -> bool {
         let operations = self.context.operations.borrow();
         self.key.is_none_or(|key| operations.slots.is_over(key))
@@ -27,8 +27,9 @@ impl Ticket {
 }
 
 impl Future for Ticket {
-    /// The result, as the kernel gave it, and the buffer, if it goes back. [`closed`] without the buffer: the
-    /// operation was abandoned, and its memory is the kernel's for ever.
+    /// The result, as the kernel returned it, and the buffer, if the program gets it back.
+    /// [`closed`] without the buffer: the operation was abandoned, and its memory is the kernel's
+    /// forever.
     type Output = (io::Result<usize>, Option<Buffer>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
@@ -44,7 +45,8 @@ impl Future for Ticket {
             Asked::Over(result, buffer) => {
                 *name = None;
                 let result = usize::try_from(result).map_err(|_| match -result {
-                    // Only the end of the runtime cancels what a future waits for.
+                    // While a future waits for an operation, only the end of the runtime cancels
+                    // it.
                     libc::ECANCELED if context.is_closed.get() => closed(),
                     errno => io::Error::from_raw_os_error(errno),
                 });
@@ -58,7 +60,7 @@ impl Future for Ticket {
             }
         }
         drop(operations);
-        // Cloned and dropped outside of the borrow: a waker may be foreign code.
+        // Clone and drop wakers outside of the borrow, because they may be user code.
         let waker = cx.waker().clone();
         let mut operations = context.operations.borrow_mut();
         let replaced = operations.slots.set_waker(key, waker);
@@ -77,10 +79,10 @@ impl Drop for Ticket {
 }
 
 impl Context {
-    /// Starts an operation that a future waits for.
+    /// Starts an operation for a future that waits for it.
     ///
     /// # Errors
-    /// [`closed`], with the operation, if the runtime is closed.
+    /// Returns [`closed`], with the operation, if the runtime is closed.
     pub(crate) fn start(self: &Rc<Self>, kind: Kind) -> Result<Ticket, (io::Error, Kind)> {
         if self.is_closed.get() {
             return Err((closed(), kind));
@@ -89,11 +91,11 @@ impl Context {
         Ok(Ticket { context: Rc::clone(self), key: Some(key) })
     }
 
-    /// Starts the operation that `kind` makes of a buffer, at the first poll, and waits for it.
+    /// Waits for an operation on a buffer. The first poll makes it with `kind`, and starts it.
     ///
     /// # Panics
-    /// When it is polled after the end of the runtime, which had to abandon the operation: the buffer can't be given
-    /// back.
+    /// If it is polled after the runtime ended and abandoned the operation: the buffer can't be
+    /// given back.
     pub(crate) fn transfer<B: Unpin + 'static>(
         self: &Rc<Self>,
         buf: B,
@@ -117,7 +119,7 @@ impl Context {
     }
 }
 
-/// The buffer of an operation that has not been abandoned.
+/// Returns the buffer of an operation that was not abandoned.
 pub(crate) fn give_back<B: 'static>(buffer: Option<Buffer>) -> B {
     let buffer = buffer.expect(
         "the operation was abandoned: the kernel still held its buffer when the runtime ended, so it can't be given back",

@@ -9,7 +9,7 @@ use crate::reactor::Reactor;
 use crate::registration::Registration;
 use crate::source::Direction;
 
-/// A descriptor the runtime watches, for calls of the program's own.
+/// A descriptor that the runtime watches, for the program's own calls.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -32,12 +32,12 @@ pub struct AsyncFd {
 }
 
 impl AsyncFd {
-    /// Takes the descriptor and makes it non-blocking.
+    /// Takes the descriptor, and makes it non-blocking.
     ///
     /// # Errors
-    /// `PermissionDenied` for what cannot be watched, such as regular files and directories;
-    /// `AlreadyExists` where unsafe code has given one number two owners, and the other is watched; those of fcntl(2) and
-    /// epoll_ctl(2); [`executor::closed`].
+    /// `PermissionDenied` if epoll cannot watch it, such as regular files and directories.
+    /// `AlreadyExists` if unsafe code gave one number two owners, and the other is watched. The
+    /// errors of fcntl(2) and epoll_ctl(2); [`executor::closed`].
     pub fn new(reactor: &Reactor, fd: impl Into<OwnedFd>) -> io::Result<AsyncFd> {
         let fd = fd.into();
         SockRef::from(&fd).set_nonblocking(true)?;
@@ -45,11 +45,12 @@ impl AsyncFd {
         Ok(AsyncFd { registration: Registration::new(&reactor.context, fd)? })
     }
 
-    /// Makes `call` as soon as it no longer would block: the only way to wait, so readiness can't be
-    /// mistaken for a promise. `call` must report `WouldBlock` when there is nothing to do.
+    /// Makes `call` until it would no longer block. This is the only way to wait, so readiness
+    /// can't be mistaken for a promise. `call` must return `WouldBlock` when there is nothing to
+    /// do.
     ///
     /// # Errors
-    /// Those of `call`; [`executor::closed`].
+    /// The errors of `call`; [`executor::closed`].
     ///
     /// # Cancel safety
     /// Dropping this future loses nothing: when `call` succeeds, the future is over.
@@ -61,7 +62,7 @@ impl AsyncFd {
         self.registration.io(direction, || call(self.registration.fd())).await
     }
 
-    /// Gives the descriptor back, no longer watched, still non-blocking.
+    /// Returns the descriptor. It is no longer watched, but still non-blocking.
     pub fn into_inner(self) -> OwnedFd {
         self.registration.into_fd()
     }

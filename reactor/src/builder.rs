@@ -23,7 +23,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The defaults: edge-triggered, and those of [`Config`].
+    /// Starts with the defaults: edge-triggered, and the defaults of [`Config`].
     pub fn new() -> Builder {
         Builder::default()
     }
@@ -34,13 +34,13 @@ impl Builder {
         self
     }
 
-    /// Limits and hooks that every runtime has.
+    /// Sets the limits and hooks that every runtime has.
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;
         self
     }
 
-    /// Looks for work for so long before it sleeps: see [`Config::spin`].
+    /// Sets for how long the runtime looks for work before it sleeps: see [`Config::spin`].
     pub fn spin(mut self, spin: Duration) -> Builder {
         self.config.spin = spin;
         self
@@ -52,10 +52,10 @@ impl Builder {
         self
     }
 
-    /// Makes the runtime, on the thread that will run it.
+    /// Makes the runtime. Call it on the thread that will run it.
     ///
     /// # Errors
-    /// Those of epoll_create1(2) and eventfd(2): no free descriptors, no memory.
+    /// The errors of epoll_create1(2) and eventfd(2): no free descriptors, no memory.
     pub fn build(self) -> io::Result<Reactor> {
         let sys = Sys::new();
         let sources = Sources::new(Epoll::new(&sys, !self.without_pwait2)?);
@@ -72,10 +72,10 @@ impl Builder {
 }
 
 impl Reactor {
-    /// A runtime with the defaults: edge-triggered.
+    /// Makes a runtime with the defaults: edge-triggered.
     ///
     /// # Errors
-    /// As [`Builder::build`].
+    /// The errors of [`Builder::build`].
     pub fn new() -> io::Result<Reactor> {
         Builder::new().build()
     }

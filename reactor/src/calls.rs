@@ -19,7 +19,7 @@ pub(crate) enum Call {
     Shutdown,
     Close,
     Read,
-    /// Other threads, which can't reach the seam, make it, too.
+    /// Other threads make this call too; they can't reach the seam.
     Write,
     Writev,
 }

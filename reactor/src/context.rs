@@ -1,4 +1,5 @@
-//! What driver, sources and streams of a runtime share: the calls, the memory, and what epoll watches.
+//! The part of a runtime that its driver, sources and streams share: the calls, the memory, and
+//! what epoll watches.
 
 #[cfg(feature = "faults")]
 mod dump;
@@ -19,12 +20,12 @@ use crate::sys::Sys;
 /// The name of the wake-up event among the sources' keys.
 pub(crate) const WAKE: Key = Key::reserved(1);
 
-/// What epoll watches. The driver shares it with the sources' owners, by the [`Context`], and takes it from there at the
-/// end of the runtime.
+/// The sources that epoll watches. The driver shares it with the owners of the sources, through the
+/// [`Context`], and takes it out at the end of the runtime.
 pub(crate) struct Sources {
     pub(crate) epoll: Rc<Epoll>,
     pub(crate) table: Table<Rc<Source>>,
-    /// Level: sources with a question to put to epoll before the next sleep.
+    /// Level mode: the sources whose interests to update before the next sleep.
     dirty: Vec<Key>,
 }
 
@@ -48,18 +49,18 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// All of that.
+/// Everything that the parts of a runtime share.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) sys: Sys,
     pub(crate) pool: Rc<Pool>,
     pub(crate) trigger: Trigger,
     pub(crate) closed: Cell<bool>,
-    /// `None` once the runtime has ended. No foreign code runs while this is borrowed.
+    /// `None` after the end of the runtime. No user code runs while this is borrowed.
     pub(crate) sources: RefCell<Option<Sources>>,
 }
 
-/// What sources ask of the driver.
+/// The requests of sources to the driver.
 impl Context {
     pub(crate) fn register(&self, fd: OwnedFd) -> io::Result<Rc<Source>> {
         let mut sources = self.sources.borrow_mut();
@@ -73,7 +74,8 @@ impl Context {
         Ok(source)
     }
 
-    /// Does nothing after the end: the driver has forgotten the source by then.
+    /// Takes a source out of epoll and the table. Does nothing after the end of the runtime: the
+    /// driver has dropped the source by then.
     pub(crate) fn deregister(&self, source: &Source) {
         if let Some(sources) = self.sources.borrow_mut().as_mut() {
             source.deregister(&sources.epoll, &self.sys);
@@ -81,8 +83,8 @@ impl Context {
         }
     }
 
-    /// Asks epoll, now, whether it can watch this at all. (Level mode asks nothing before somebody
-    /// waits.)
+    /// Asks epoll at once whether it can watch this descriptor. (Level mode otherwise asks nothing
+    /// before a task waits.)
     pub(crate) fn probe(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let sources = self.sources.borrow();
         let epoll = &sources.as_ref().ok_or_else(closed)?.epoll;

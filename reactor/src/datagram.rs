@@ -1,5 +1,5 @@
-//! Datagrams over readiness: try, and wait while it would block. What programs see of it is in `executor`'s
-//! `datagram.rs`.
+//! Datagrams over readiness: tries a call, and waits while it would block. The part that programs
+//! see is in `executor`'s `datagram.rs`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,7 +29,7 @@ use crate::source::Direction;
 /// ```
 pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 
-/// A Unix socket for datagrams: see [`Net`](executor::Net) for its names.
+/// A Unix socket for datagrams. See [`Net`](executor::Net) for its names.
 ///
 /// ```
 /// # use reactor::Net;
@@ -49,7 +49,7 @@ pub type UdpSocket = executor::UdpSocket<DatagramPort>;
 /// ```
 pub type UnixDatagram = executor::UnixDatagram<DatagramPort>;
 
-/// What is behind a [`UdpSocket`] and a [`UnixDatagram`].
+/// The socket inside a [`UdpSocket`] or a [`UnixDatagram`].
 #[derive(Debug)]
 pub struct DatagramPort {
     registration: Registration,
@@ -84,7 +84,7 @@ impl Port for DatagramPort {
         let sys = &self.registration.context().sys;
         let is_unix = to.as_ref().is_some_and(SockAddr::is_unix);
         let send = || match sys.send_to(self.as_fd(), buf.bytes(), to.as_ref()) {
-            // epoll would say at once that it is ready: see the text of `executor`'s `datagram.rs`.
+            // epoll would report at once that it is ready: see `executor`'s `datagram.rs`.
             Err(error) if is_unix && error.kind() == io::ErrorKind::WouldBlock => Ok(Err(error)),
             result => result.map(|_| Ok(())),
         };

@@ -12,8 +12,8 @@ use crate::calls::Call;
 use crate::context::{Context, WAKE};
 use crate::epoll::{Epoll, Events, Mask};
 
-/// The driver over epoll. It is public because it names the type behind
-/// [`Reactor`](crate::Reactor); all its doings are the runtime's.
+/// The driver over epoll. It is public only because it names the type behind
+/// [`Reactor`](crate::Reactor). Only the runtime uses it.
 pub struct EpollDriver {
     epoll: Rc<Epoll>,
     batch: Events,
@@ -28,7 +28,8 @@ impl EpollDriver {
         context.sys.seam().pass(Call::Eventfd2 as usize)?;
         let wake_fd = Arc::new(WakeFd::new()?);
         let epoll = Rc::clone(&context.sources.borrow().as_ref().ok_or_else(closed)?.epoll);
-        // Edge-triggered, so nobody has to read it: each write is a new edge. (Its counter would be full after 2^64.)
+        // Edge-triggered: each write is a new edge, so no read is needed. (The counter would be
+        // full after 2^64 writes.)
         epoll.add(&context.sys, wake_fd.as_fd(), WAKE, Mask::READ.and(Mask::EDGE))?;
         Ok(EpollDriver { epoll, batch: Events::new(), wake_fd, context, events: 0, stale_events: 0 })
     }
@@ -41,7 +42,7 @@ impl Driver for EpollDriver {
         let mut sources = context.sources.borrow_mut();
         let sources = sources.as_mut().ok_or_else(closed)?;
         sources.flush(sys, fired);
-        // A question that could not be put woke its task: no time to sleep.
+        // A failed `epoll_ctl` woke its task: do not sleep.
         let timeout = if fired.is_empty() { timeout } else { Some(Duration::ZERO) };
         #[cfg(debug_assertions)]
         sources.table.iter().for_each(|(_, source)| source.assert_ready_to_sleep());
@@ -63,8 +64,8 @@ impl Driver for EpollDriver {
         self.context.closed.set(true);
     }
 
-    /// Readiness leaves nothing with the kernel but the questions, and these end with the epoll
-    /// instance. Streams that outlive the runtime are told.
+    /// Takes every source out of epoll, and wakes its tasks; streams that outlive the runtime then
+    /// return [`closed`]. With readiness, the kernel holds nothing else of ours.
     fn drain(&mut self, _deadline: Option<Instant>, fired: &mut Fired) -> io::Result<()> {
         let sources = self.context.sources.take();
         for source in sources.into_iter().flat_map(|sources| sources.table.into_values()) {

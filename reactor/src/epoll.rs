@@ -1,4 +1,5 @@
-//! epoll: what is asked of it, what it reports, and the calls for both, which pass the [`Seam`](executor::Seam).
+//! epoll: what we ask it, what it reports, and the calls for both. Each call passes the
+//! [`Seam`](executor::Seam).
 
 #[cfg(feature = "faults")]
 mod faults;
@@ -13,18 +14,20 @@ use executor::Key;
 use crate::calls::Call;
 use crate::sys::{Sys, check};
 
-/// What can be asked of epoll for one descriptor; the bits are epoll's.
+/// A set of events to ask epoll about, or that it reports. The bits are epoll's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mask(u32);
 
 #[allow(clippy::cast_sign_loss)] // the kernel's flags are bits, whatever type libc gives them
 impl Mask {
-    /// What a reader waits for. RDHUP, the peer's end of stream, belongs to reading; it comes with IN,
-    /// but is asked for so that a short read can tell "no more for now" from "no more".
+    /// The events that a reader waits for. RDHUP, the peer's end of stream, concerns reading. It
+    /// always comes with IN; we ask for it so that a short read can tell "no more for now" from "no
+    /// more".
     pub(crate) const READ: Mask = Mask((libc::EPOLLIN | libc::EPOLLRDHUP) as u32);
     pub(crate) const WRITE: Mask = Mask(libc::EPOLLOUT as u32);
-    /// Report changes only; urgent data, too, for a read stops short at its mark. (Not asked for in level
-    /// mode: it would be reported until the program reads it out of band, which ours never does.)
+    /// Reports changes only. Also reports urgent data, because a read stops short at its mark.
+    /// (Level mode does not ask for it: epoll would report it until the program reads it out of
+    /// band, and ours never does.)
     pub(crate) const EDGE: Mask = Mask((libc::EPOLLET | libc::EPOLLPRI) as u32);
     const BOTH_WAYS: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
     const ENDING: u32 = Self::BOTH_WAYS | (libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
@@ -33,7 +36,7 @@ impl Mask {
         Mask(self.0 | other.0)
     }
 
-    /// The event concerns a reader. HUP and ERR concern both sides.
+    /// Returns whether the event concerns a reader. HUP and ERR concern both sides.
     pub(crate) fn readable(self) -> bool {
         self.0 & (Self::READ.0 | Self::BOTH_WAYS) != 0
     }
@@ -42,24 +45,25 @@ impl Mask {
         self.0 & (Self::WRITE.0 | Self::BOTH_WAYS) != 0
     }
 
-    /// HUP or ERR, which epoll reports whether it was asked about them or not.
+    /// Returns whether the event has HUP or ERR. epoll reports these even if not asked.
     pub(crate) fn failed(self) -> bool {
         self.0 & Self::BOTH_WAYS != 0
     }
 
-    /// Something came that no later event need announce again: an end, an error, urgent data (at whose
-    /// mark a read stops short). From here on a short read proves nothing.
+    /// Returns whether the event reports an end, an error or urgent data (a read stops short at its
+    /// mark). Later events need not report it again, so from here on a short read proves nothing.
     pub(crate) fn ending(self) -> bool {
         self.0 & Self::ENDING != 0
     }
 }
 
-/// Events taken from the kernel in one call: as many as tasks are polled until the next. More stay ready, and
-/// come with the next. If they were taken at once, the tasks of some would still be in the queue when epoll is
-/// asked again, and level-triggered it would report these a second time, to nobody.
+/// The number of events we take from the kernel in one call: as many as the number of tasks polled
+/// between two calls. The others stay ready and come with the next call. If we took more, the tasks
+/// of some would still be in the queue at the next call, and level-triggered epoll would report
+/// these events a second time, when no task waits for them.
 const EVENTS_PER_WAIT: usize = executor::POLL_BUDGET as usize;
 
-/// What one wait reported.
+/// The events that one wait reported.
 pub(crate) struct Events {
     memory: Box<[libc::epoll_event]>,
     count: usize,
@@ -78,16 +82,16 @@ impl Events {
 /// An epoll instance.
 pub(crate) struct Epoll {
     pub(crate) fd: OwnedFd,
-    /// epoll_pwait2 (Linux 5.11) takes nanoseconds. Without it: milliseconds, rounded up.
+    /// epoll_pwait2 (Linux 5.11) takes nanoseconds. Without it, we use milliseconds, rounded up.
     has_pwait2: Cell<bool>,
 }
 
 impl Epoll {
     pub(crate) fn new(sys: &Sys, allow_pwait2: bool) -> io::Result<Epoll> {
         sys.seam().pass(Call::EpollCreate1 as usize)?;
-        // SAFETY: no memory of ours is involved.
+        // SAFETY: the call uses no memory of ours.
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the kernel just made this descriptor, and nobody else knows it.
+        // SAFETY: the kernel just made this descriptor, and nothing else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Epoll { fd, has_pwait2: Cell::new(allow_pwait2) })
     }
@@ -112,8 +116,8 @@ impl Epoll {
         Ok(())
     }
 
-    /// Sleeps until something is ready or the time is over, and replaces `events`. A signal ends the
-    /// sleep early, with nothing.
+    /// Sleeps until a descriptor is ready or the time is over, and replaces `events`. A signal ends
+    /// the sleep early, with no events.
     pub(crate) fn wait(&self, sys: &Sys, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         let waited = if self.has_pwait2.get() {
             match self.wait_nanoseconds(sys, timeout, events) {
@@ -144,8 +148,8 @@ impl Epoll {
         });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         let (memory, room) = (events.memory.as_mut_ptr(), EVENTS_PER_WAIT as libc::c_int);
-        // SAFETY: `memory` has room for that many, `timeout` is null or lives through the call, and a
-        // null signal mask is allowed.
+        // SAFETY: `memory` has room for `room` events, `timeout` is null or lives through the call,
+        // and a null signal mask is allowed.
         check(unsafe { libc::epoll_pwait2(self.fd.as_raw_fd(), memory, room, timeout, std::ptr::null()) })
     }
 
@@ -155,7 +159,7 @@ impl Epoll {
         let timeout =
             timeout.map_or(-1, |timeout| timeout.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX));
         let (memory, room) = (events.memory.as_mut_ptr(), EVENTS_PER_WAIT as libc::c_int);
-        // SAFETY: `memory` has room for that many.
+        // SAFETY: `memory` has room for `room` events.
         check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), memory, room, timeout) })
     }
 }

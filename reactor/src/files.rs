@@ -1,12 +1,14 @@
-//! Files beside readiness: reads and writes at an offset, on threads that may block.
+//! Files without readiness: reads and writes at an offset, on threads that may block.
 //!
-//! epoll answers EPERM to a regular file: it is always "ready", and a read that finds nothing in the page cache blocks
-//! all the same. There is nothing to wait for, so the wait itself has to go elsewhere: to the runtime's pool
-//! ([`Reactor::unblock`](executor::Executor::unblock)), which bounds how many reads and writes are under way. The proactor
-//! needs no such thing.
+//! For a regular file, epoll answers EPERM: the file is always "ready", but a read that finds
+//! nothing in the page cache blocks all the same. So there is no event to wait for, and the wait
+//! must happen on another thread: in the runtime's pool
+//! ([`Reactor::unblock`](executor::Executor::unblock)), which bounds how many reads and writes run
+//! at once. The proactor needs no such pool.
 //!
-//! A thread that reads can't be stopped, and so it must not have the program's buffer, which need not be `Send` and which
-//! its future may drop at any moment. It has one of its own, of 1 MiB at most, which is copied once; that is the price.
+//! A thread that reads can't be stopped. So it must not use the program's buffer, which need not be
+//! `Send` and which its future may drop at any moment. It uses its own buffer, of 1 MiB at most,
+//! and the price is one copy.
 
 use std::fs::OpenOptions;
 use std::future::Future;
@@ -20,14 +22,16 @@ use executor::{BufResult, Files, IoBuf, IoBufMut, RandomAccess, allocate, closed
 
 use crate::reactor::Reactor;
 
-/// Bytes that one read or write moves at most.
+/// The most bytes that one read or write moves.
 const MOST: usize = 1 << 20;
 
-/// A file, read and written at offsets, with the methods of [`RandomAccess`].
+/// A file, read and written at offsets with the methods of [`RandomAccess`].
 ///
-/// More reads and writes than [`BlockingConfig::max_threads`](executor::BlockingConfig::max_threads) wait for each other;
-/// more than its `max_jobs` are refused with `ResourceBusy`. Dropping the future of one that has not begun, because all
-/// threads are busy, takes it back. The last of the file's futures to end closes it, on the pool if need be.
+/// If there are more reads and writes than
+/// [`BlockingConfig::max_threads`](executor::BlockingConfig::max_threads), they wait for each
+/// other. Beyond its `max_jobs`, they fail with `ResourceBusy`. Dropping the future of a job that
+/// has not begun, because all threads are busy, removes the job. The last job or handle to end
+/// closes the file, on the pool if need be.
 ///
 /// ```
 /// use reactor::{File, RandomAccess, Reactor};
@@ -49,22 +53,23 @@ const MOST: usize = 1 << 20;
 /// ```
 #[derive(Debug)]
 pub struct File {
-    /// Each job has it too, so its number can't become another file's meanwhile.
+    /// Each job holds a reference too, so that the number can't become another file's in the
+    /// meantime.
     file: Arc<std::fs::File>,
     reactor: Reactor,
 }
 
 impl File {
-    /// Opens a file. This looks the path up at once, and blocks for as long as the file system takes.
+    /// Opens a file. This looks the path up at once, and blocks as long as the file system takes.
     ///
     /// # Errors
-    /// Those of open(2); [`closed`] after the end of the runtime.
+    /// The errors of open(2); [`closed`] after the end of the runtime.
     pub fn open(reactor: &Reactor, path: impl AsRef<Path>, options: &OpenOptions) -> io::Result<File> {
         reactor.open_file(path, options)
     }
 
-    /// A file that was opened before: a regular one or a block device. (What was opened to append ignores the offsets of
-    /// writes.)
+    /// Takes a file that is already open: a regular one or a block device. (A file that was opened
+    /// to append ignores the offsets of writes.)
     ///
     /// # Errors
     /// [`closed`] after the end of the runtime.
@@ -75,7 +80,7 @@ impl File {
         Ok(File { file: Arc::new(file), reactor: reactor.clone() })
     }
 
-    /// Has a thread of the pool do it.
+    /// Runs `act` on a thread of the pool.
     fn elsewhere<T, F>(&self, act: F) -> impl Future<Output = io::Result<T>>
     where
         T: Send + 'static,

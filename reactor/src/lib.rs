@@ -1,8 +1,8 @@
 //! A small single-threaded async runtime over epoll: readiness.
 //!
-//! epoll tells us *that* a socket can be read; we read it. Its sibling `proactor` tells io_uring
-//! *what* to read, and is told when that is done. Both have the same names for the same things, so a
-//! program changes sides in one line.
+//! epoll tells us *that* a socket can be read, and we read it. The sibling crate `proactor` tells
+//! io_uring *what* to read, and io_uring reports when that is done. Both have the same names for
+//! the same things, so a program changes sides in one line.
 //!
 //! ```
 //! use reactor::{Builder, Listener, Reader, TcpListener, TcpStream, Writer};
@@ -29,21 +29,27 @@
 //! # }
 //! ```
 //!
-//! # Who is who
+//! # Words and files
 //!
-//! The Reactor pattern's words, and where they live here. Event demultiplexer: epoll, `epoll.rs`.
-//! Dispatcher: `driver.rs`. Handle: the source, `source.rs`, which also holds everything that differs
-//! between [`Trigger::Level`] and [`Trigger::Edge`]. Event handler: the waker of the task that waits.
+//! The words of the Reactor pattern, and where they live here:
 //!
-//! The files from below: `sys.rs` (the socket calls), `epoll.rs`, `source.rs`, `context.rs` (what a runtime's parts share),
-//! `driver.rs`, `registration.rs` (a source in use, and a task's place there). On these stand `tcp.rs`, `datagram.rs`,
-//! `net.rs` (Unix sockets, pipes, signals, children), `async_fd.rs` (any pollable descriptor) and `files.rs`, which epoll
-//! can't watch. `pool.rs` has the memory that `recv` lends.
+//! | word | file |
+//! |---|---|
+//! | event demultiplexer: epoll | `epoll.rs` |
+//! | dispatcher | `driver.rs` |
+//! | handle: the source | `source.rs`, with all differences between [`Trigger::Level`] and [`Trigger::Edge`] |
+//! | event handler: the waker of the task that waits | `registration.rs` |
+//!
+//! The files, from the lowest layer up: `sys.rs` (the socket calls), `epoll.rs`, `source.rs`,
+//! `context.rs` (what the parts of a runtime share), `driver.rs`, `registration.rs` (a source in
+//! use, and a task's place there). These carry `tcp.rs`, `datagram.rs`, `net.rs` (Unix sockets,
+//! pipes, signals, children), `async_fd.rs` (any pollable descriptor) and `files.rs` (epoll can't
+//! watch files). `pool.rs` holds the memory that `recv` lends.
 //!
 //! # Threads
 //!
-//! A runtime stays on the thread that built it, with all that belongs to it; other threads have its
-//! [`RemoteHandle`]. For several cores: [`run_on_each_core`].
+//! A runtime stays on the thread that built it, with everything that belongs to it. Other threads
+//! use its [`RemoteHandle`]. For several cores, see [`run_on_each_core`].
 //!
 //! ```compile_fail
 //! fn crosses_threads<T: Send>() {}
@@ -57,14 +63,15 @@
 //!
 //! # Fairness
 //!
-//! The [contract](executor#fairness) is the executor's. What is this runtime's own: 16 calls that succeed in a row on
-//! one source and direction are its drain cap, then the task goes to the back of the queue; a call moves at most
-//! one chunk (32 KiB) or what the program's buffer holds. A turn takes at most 64 events.
+//! The executor defines the [contract](executor#fairness). This runtime adds its own limits. After
+//! 16 calls that succeed in a row on one source and direction (the drain cap), the task goes to the
+//! back of the queue. A call moves at most one chunk (32 KiB), or what the program's buffer holds.
+//! A turn takes at most 64 events.
 //!
 //! # Kernel
 //!
-//! Linux 3.9 or later; from 5.11 on, sleeps are as fine as the clock (`epoll_pwait2`), before that they
-//! are rounded up to milliseconds.
+//! Linux 3.9 or later. From 5.11 on, sleeps are as fine as the clock (`epoll_pwait2`). Before that,
+//! they are rounded up to milliseconds.
 
 mod async_fd;
 mod builder;

@@ -1,5 +1,5 @@
-//! What a runtime has beyond TCP: Unix sockets, pipes, signals, children. What there is to say of them is said with
-//! [`Net`].
+//! The rest of what a program uses beside TCP and UDP: Unix sockets, pipes, signals, children.
+//! [`Net`] documents them.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,12 +12,14 @@ use crate::reactor::Reactor;
 use crate::source::Direction;
 use crate::tcp::{ListenSocket, ReadHalf, StreamSocket, TcpStream, WriteHalf};
 
-/// For Unix streams, which [`listen_unix`](Net::listen_unix), [`connect_unix`](Net::connect_unix) and
-/// [`unix_pair`](Net::unix_pair) make. These are the types for TCP by other names: once it is connected, a Unix stream differs
-/// only in its addresses.
+/// The types for Unix streams. [`listen_unix`](Net::listen_unix),
+/// [`connect_unix`](Net::connect_unix) and [`unix_pair`](Net::unix_pair) make them. They are the
+/// types for TCP by other names: a connected Unix stream differs from a TCP stream only in its
+/// addresses.
 pub use crate::tcp::{TcpListener as UnixListener, TcpStream as UnixStream};
 
-/// A pipe's reading end, or what reads like one: see [`Net::pipe_reader`](Net::pipe_reader).
+/// A pipe's reading end, or a descriptor that reads like one: see
+/// [`Net::pipe_reader`](Net::pipe_reader).
 ///
 /// ```
 /// use std::process::{Command, Stdio};
@@ -40,7 +42,8 @@ pub use crate::tcp::{TcpListener as UnixListener, TcpStream as UnixStream};
 /// ```
 pub type PipeReader = ReadHalf;
 
-/// A pipe's writing end, or what writes like one: see [`Net::pipe_writer`](Net::pipe_writer).
+/// A pipe's writing end, or a descriptor that writes like one: see
+/// [`Net::pipe_writer`](Net::pipe_writer).
 ///
 /// ```
 /// use reactor::{Net, PipeReader, PipeWriter, Reactor, Reader, Writer};

@@ -1,4 +1,4 @@
-//! The memory `recv` lends: buffers of one size, kept for reuse.
+//! The memory that `recv` lends: buffers of one size, kept for reuse.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -8,15 +8,16 @@ use std::rc::Rc;
 
 use executor::{IoBuf, allocate};
 
-/// Bytes in a chunk. The usual record-sized protocols (TLS, chunked HTTP) send 16 KiB at once; with room for
-/// more, the read of such a record is short, which spares the read that would only find nothing. (Measured
-/// on 16 KiB echoes: one system call and some 5 % of the server's CPU per message.)
+/// Bytes in a chunk. The usual record-sized protocols (TLS, chunked HTTP) send 16 KiB at once. With
+/// room for more, the read of such a record is short, which saves another read that would find
+/// nothing. (Measured on 16 KiB echoes: this saves one system call and some 5 % of the server's CPU
+/// per message.)
 pub(crate) const CHUNK_SIZE: usize = 32 * 1024;
-/// Buffers kept when nobody needs them (2 MiB). A stream lends one only while it holds bytes, so few
-/// are in use at a time however many streams there are.
+/// The most unused buffers that are kept (2 MiB). A stream lends a buffer only while it holds
+/// bytes, so few are in use at a time, however many streams there are.
 const KEPT: usize = 64;
 
-/// Buffers that are free, and how many are lent.
+/// The free buffers, and the number of lent ones.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     free: RefCell<Vec<Box<Memory>>>,
@@ -24,7 +25,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A chunk to receive into, if there is memory for one.
+    /// Lends a chunk to receive into. Fails if there is no memory for it.
     pub(crate) fn lend(self: &Rc<Self>) -> io::Result<Chunk> {
         let free = self.free.borrow_mut().pop();
         let mut memory = free.map_or_else(Memory::new, Ok)?;
@@ -37,24 +38,24 @@ impl Pool {
         self.lent.get()
     }
 
-    /// Bytes of the buffers that are free.
+    /// Returns the number of bytes in the free buffers.
     pub(crate) fn bytes(&self) -> u64 {
         (self.free.borrow().len() * CHUNK_SIZE) as u64
     }
 }
 
-/// Bytes that were received, in memory the runtime lends. It goes home when this is dropped, also when
-/// the runtime is gone by then.
+/// Received bytes, in memory that the runtime lends. Dropping the chunk gives the memory back, even
+/// if the runtime is gone by then.
 ///
-/// It is one pointer, so that it is cheap to move.
+/// The chunk is one pointer, so that moving it is cheap.
 pub struct Chunk(Option<Box<Memory>>);
 
-/// A buffer of the pool, and how much of it is filled.
+/// A buffer of the pool. The first `len` bytes are filled.
 #[derive(Debug)]
 struct Memory {
     bytes: Box<[u8]>,
     len: usize,
-    /// While it is lent.
+    /// Set while the buffer is lent.
     pool: Option<Rc<Pool>>,
 }
 

@@ -1,4 +1,4 @@
-//! The type that programs call the runtime.
+//! The runtime.
 
 use std::ops::Deref;
 use std::rc::Rc;
@@ -8,8 +8,9 @@ use executor::Executor;
 use crate::context::Context;
 use crate::driver::EpollDriver;
 
-/// The runtime. What [`Builder::build`](crate::Builder::build) returns is its owner, and dropping that ends it; clones are
-/// handles, which keep nothing alive. Most of its methods are those of [`Executor`].
+/// The runtime. [`Builder::build`](crate::Builder::build) returns its owner, and dropping the owner
+/// ends the runtime. Clones are handles, and keep nothing alive. Most methods are those of
+/// [`Executor`].
 #[derive(Clone, Debug)]
 pub struct Reactor {
     pub(crate) executor: Executor<EpollDriver>,

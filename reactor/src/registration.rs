@@ -1,4 +1,4 @@
-//! A source that is registered, and the place of a task that waits for it.
+//! A registered source, and the place where a task waits for it.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -9,11 +9,11 @@ use std::task::{self, Poll};
 use crate::context::Context;
 use crate::source::{Direction, Source};
 
-/// A source and its place with the driver. Dropping it takes the descriptor out of epoll, then closes
-/// it: in this order, or events could outlive it.
+/// A source that is registered with the driver. Dropping it first takes the descriptor out of epoll
+/// and then closes it. In the other order, events could arrive after the close.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    /// `None` only while it is dropped or taken apart.
+    /// `None` only while this is dropped or taken apart.
     source: Option<Rc<Source>>,
     context: Rc<Context>,
 }
@@ -36,9 +36,9 @@ impl Registration {
         self.source().fd.as_fd()
     }
 
-    /// Makes `call` until it no longer would block: see [`Source::attempt`].
+    /// Makes `call` until it would no longer block: see [`Source::attempt`].
     ///
-    /// One waiter per direction: callers are `&mut` above this.
+    /// Allows one waiting task per direction: the callers take `&mut self`.
     pub(crate) fn io<T>(
         &self,
         direction: Direction,
@@ -48,16 +48,17 @@ impl Registration {
         poll_fn(move |cx| place.poll(cx, &mut call))
     }
 
-    /// The same, for those who write the future around it themselves.
+    /// Returns the place alone, for callers that write their own future around it.
     pub(crate) fn place(&self, direction: Direction) -> Place<'_> {
         Place { registration: self, direction, is_parked: false }
     }
 
-    /// Takes the source from the driver. What it held is dropped by the caller, outside of the borrow.
+    /// Takes the source from the driver. Returns the descriptor, which the caller drops outside of
+    /// the borrow.
     fn leave(&mut self) -> Option<OwnedFd> {
         let source = self.source.take()?;
         self.context.deregister(&source);
-        // Left by a future that was leaked.
+        // Wakers of leaked futures.
         source.unpark_all();
         let source = Rc::into_inner(source).expect("the driver's reference is gone");
         Some(source.fd.into())
@@ -76,7 +77,7 @@ impl Drop for Registration {
     }
 }
 
-/// The place of whoever does I/O in one direction, given up on drop.
+/// The place of a task that does I/O in one direction. Dropping it clears the task's waker.
 pub(crate) struct Place<'a> {
     registration: &'a Registration,
     direction: Direction,
@@ -84,7 +85,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// See [`Registration::io`].
+    /// Polls once: see [`Registration::io`].
     pub(crate) fn poll<T>(
         &mut self,
         cx: &mut task::Context<'_>,

@@ -1,37 +1,40 @@
-//! A source: one descriptor that epoll watches, and who waits for it.
+//! A source: one descriptor that epoll watches, and the tasks that wait for it.
 //!
 //! # The readiness idea
 //!
-//! Try the call. If it would block, wait until epoll says that the descriptor is ready, then try
-//! again: [`Source::attempt`]. epoll never moves a byte; it only says when trying is worthwhile.
+//! Try the call. If it would block, wait until epoll reports that the descriptor is ready, then try
+//! again: [`Source::attempt`]. epoll never moves a byte; it only says when a try is worthwhile.
 //!
 //! # Level and edge
 //!
-//! *Level*: epoll reports a descriptor as long as it is ready. So we ask only while somebody waits, and
-//! take the question back when nobody does, or it would be answered in every turn. *Edge*: epoll
-//! reports a descriptor when it becomes ready. So we ask once, for everything, and remember the answer
-//! until a call would block. All that differs is in this table, and in this file:
+//! *Level*: epoll reports a descriptor as long as it is ready. So we ask only while a task waits,
+//! and stop asking when no task does; otherwise epoll would report it in every turn. *Edge*: epoll
+//! reports a descriptor when it becomes ready. So we ask once, for both directions, and remember
+//! the answer until a call would block. This table, and this file, hold all the differences:
 //!
 //! | moment | Level | Edge |
 //! |---|---|---|
 //! | register | nothing | ADD once: IN, OUT, RDHUP, ET; `ready` starts full |
 //! | try | while `ready`; it starts full | while `ready` |
 //! | would block, or short | clear `ready`, park; if that direction is not armed, queue one ADD or MOD | clear `ready`, park |
-//! | event, somebody waits | set `ready`, wake, stay armed | set `ready`, wake |
+//! | event, a task waits | set `ready`, wake, stay armed | set `ready`, wake |
 //! | event, only the other direction waits | set `ready`, MOD to that one | set `ready` |
-//! | event, nobody waits | set `ready`, DEL (HUP and ERR cannot be masked: an empty mask spins) | set `ready` |
+//! | event, no task waits | set `ready`, DEL (HUP and ERR cannot be masked: an empty mask spins) | set `ready` |
 //! | HUP or ERR again, a task waits | also MOD to what edge asks; from here on the source is in edge mode | as any event |
 //! | asserted before sleeping | parked implies armed | parked implies not ready |
 //!
-//! *Short*: a read or write that moved fewer bytes than it could has drained the socket, so the next
-//! try is spared: one system call per request. In level mode that is always right, because the kernel
-//! reports again what is still there. In edge mode it holds until an end, an error or urgent data was
-//! reported, for these may lie behind the short read and will not be reported again. Of what is no socket it never
-//! holds.
+//! *Short*: a read or write that moved fewer bytes than it could has drained the socket. So we skip
+//! the next try, which saves one system call per request. In level mode this is always right,
+//! because the kernel reports again what is still there. In edge mode it is right until an end, an
+//! error or urgent data is reported: these may lie behind the short read, and the kernel does not
+//! report them again. It never holds for descriptors that are not sockets: a terminal returns one
+//! line per read, however much follows.
 //!
-//! *HUP or ERR again*: most errors are over when a call has told them. Some stay, because the program alone can take them
-//! away, such as an entry in the error queue of a socket with IP_RECVERR. Then each turn would report it, wake the task,
-//! and find that its call would block. A level that nothing here lowers can be waited for by its edges only.
+//! *HUP or ERR again*: most errors are over once a call has returned them. Some stay, because only
+//! the program can clear them: for example, an entry in the error queue of a socket with
+//! IP_RECVERR. Level-triggered, epoll would report such an error in every turn, and the task would
+//! wake each time to find that its call would block. Nothing here can clear this level, so the
+//! source waits for its edges from then on.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -44,21 +47,21 @@ use executor::{Fired, Key, WaitSlot, closed};
 use crate::epoll::{Epoll, Mask};
 use crate::sys::{Moved, Sys};
 
-/// Calls that may succeed on a source in a row before its task goes to the back of the queue: a client
-/// that sends faster than we read must not keep the others waiting.
+/// The most calls that may succeed on a source in a row before its task goes to the back of the
+/// queue. A client that sends faster than we read must not keep the others waiting.
 pub(crate) const DRAIN_CAP: u8 = 16;
 
-/// How epoll is asked to report a descriptor. See the table above for what follows from it.
+/// The way epoll reports a descriptor. The table in `source.rs` shows what follows from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trigger {
-    /// As long as it is ready.
+    /// Reports it as long as it is ready.
     Level,
-    /// When it becomes ready.
+    /// Reports it when it becomes ready.
     #[default]
     Edge,
 }
 
-/// Which way bytes go.
+/// The direction in which bytes move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Towards us: readable, acceptable.
@@ -81,29 +84,31 @@ fn mask(directions: Directions) -> Mask {
     }
 }
 
-/// One watched descriptor. The driver's table has a reference, and its `Registration` the other.
+/// One watched descriptor. The driver's table holds one reference, its `Registration` the other.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// Of any kind: a `File` reads and writes them all.
+    /// A descriptor of any kind: a `File` can read and write them all.
     pub(crate) fd: File,
     key: Key,
-    /// Edge, or level until HUP or ERR has been reported twice.
+    /// Edge, or level until HUP or ERR is reported a second time.
     trigger: Cell<Trigger>,
-    /// Level: whether HUP or ERR has been reported.
+    /// Level mode: whether HUP or ERR has been reported.
     has_failed: Cell<bool>,
-    /// Directions in which a try is worthwhile.
+    /// The directions in which a try is worthwhile.
     ready: Cell<Directions>,
-    /// Level: directions epoll has been asked about.
+    /// Level mode: the directions we have asked epoll about.
     armed: Cell<Directions>,
-    /// Level: whether it stands in the driver's list of sources whose question must be put.
+    /// Level mode: whether this source is already in the driver's list of interests to update
+    /// before the next wait.
     dirty: Cell<bool>,
-    /// Edge: an end, an error or urgent data was reported; short reads prove nothing any more.
+    /// Edge mode: an end, an error or urgent data was reported, so a short read proves nothing any
+    /// more.
     ending: Cell<bool>,
-    /// It is no socket, and a short read never proves anything: a terminal gives a line at a time, whatever follows.
+    /// Not a socket, so a short read never proves anything: see "Short" above.
     pub(crate) is_pipe: Cell<bool>,
-    /// Successes in a row, per direction: see [`DRAIN_CAP`].
+    /// Successful calls in a row, per direction: see [`DRAIN_CAP`].
     streak: [Cell<u8>; 2],
-    /// The error of an epoll_ctl made in the background, for whoever waits.
+    /// The error of an `epoll_ctl` call made in the background. The next call of a task returns it.
     failure: Cell<Option<i32>>,
     waiting: [WaitSlot; 2],
 }
@@ -130,7 +135,7 @@ impl Source {
         self.key
     }
 
-    /// Table, row "register".
+    /// Registers the source with epoll. Table, row "register".
     pub(crate) fn register(&self, epoll: &Epoll, sys: &Sys) -> io::Result<()> {
         match self.trigger.get() {
             Trigger::Level => Ok(()),
@@ -142,15 +147,17 @@ impl Source {
         }
     }
 
-    /// Before the descriptor is closed: epoll would go on reporting it if a duplicate were open.
+    /// Takes the descriptor out of epoll, before it is closed. Otherwise epoll would go on
+    /// reporting it if a duplicate were open.
     pub(crate) fn deregister(&self, epoll: &Epoll, sys: &Sys) {
         if self.armed.replace(NONE) != NONE {
-            // It can fail only if epoll has lost the descriptor already.
+            // This fails only if epoll has lost the descriptor already.
             let _ = epoll.delete(sys, self.fd.as_fd());
         }
     }
 
-    /// Table, rows "event". Called with the driver borrowed, so wakers are only collected.
+    /// Handles an event: table, rows "event". The driver is borrowed here, so this only collects
+    /// wakers.
     pub(crate) fn event(&self, mask: Mask, epoll: &Epoll, sys: &Sys, fired: &mut Fired) {
         let mut ready = self.ready.get();
         let mut still_asked = self.armed.get();
@@ -177,7 +184,8 @@ impl Source {
         }
     }
 
-    /// Something came that no later event need announce again. Table, row "HUP or ERR again".
+    /// Notes an end, an error or urgent data: later events need not report it again. Table, row
+    /// "HUP or ERR again".
     #[cold]
     fn end(&self, is_failure_awaited: bool, epoll: &Epoll, sys: &Sys, fired: &mut Fired) {
         self.ending.set(true);
@@ -193,8 +201,9 @@ impl Source {
         }
     }
 
-    /// Level: asks epoll about what is parked and has not been asked about. Called for the sources in
-    /// the driver's dirty list, just before the driver sleeps.
+    /// Level mode: asks epoll about the directions in which a task is parked and about which we
+    /// have not asked yet. The driver calls this for the sources in its dirty list, just before it
+    /// sleeps.
     pub(crate) fn flush(&self, epoll: &Epoll, sys: &Sys, fired: &mut Fired) {
         self.dirty.set(false);
         let mut wanted = self.armed.get();
@@ -217,7 +226,8 @@ impl Source {
         }
     }
 
-    /// The question could not be put: whoever waits gets the error, instead of waiting for ever.
+    /// `epoll_ctl` failed. Reports the error to the waiting tasks; otherwise they would wait
+    /// forever.
     fn fail(&self, error: &io::Error, fired: &mut Fired) {
         self.failure.set(error.raw_os_error().or(Some(libc::EIO)));
         self.wake_all(fired);
@@ -227,7 +237,7 @@ impl Source {
         self.waiting.iter().filter_map(WaitSlot::take).for_each(|waker| fired.wake(waker));
     }
 
-    /// Table, last row.
+    /// Checks the last row of the table.
     #[cfg(debug_assertions)]
     pub(crate) fn assert_ready_to_sleep(&self) {
         for direction in [Direction::Read, Direction::Write] {
@@ -246,15 +256,17 @@ impl Source {
         self.ready.set(ready);
     }
 
-    /// A call moved fewer bytes than it had room for: the next one would block. See "Short" above.
+    /// Notes that a call moved fewer bytes than it had room for, so the next one would block. See
+    /// "Short" above.
     pub(crate) fn was_short(&self, direction: Direction) {
         if self.trigger.get() == Trigger::Level || !(self.ending.get() || self.is_pipe.get()) {
             self.set_ready(direction, false);
         }
     }
 
-    /// Table, rows "try" and "would block": makes `call` until it no longer would block. The only way to wait for a
-    /// source: there is no "wait until readable" to misuse. `None`: the task has to park.
+    /// Makes `call` until it would no longer block: table, rows "try" and "would block". Returns
+    /// `None` if the task has to park. There is no other way to wait for a source, so no "wait
+    /// until readable" can be misused.
     pub(crate) fn attempt<T>(
         &self,
         direction: Direction,
@@ -292,34 +304,37 @@ impl Source {
         }
     }
 
-    /// Parks a task. Level: returns whether the source belongs into the driver's dirty list, where it isn't yet.
+    /// Parks a task. Level mode: returns true if the driver has to add the source to its dirty
+    /// list.
     pub(crate) fn park(&self, direction: Direction, waker: &Waker) -> bool {
         self.waiting[direction as usize].set(waker);
         let unasked = self.trigger.get() == Trigger::Level && !self.armed.get()[direction as usize];
         unasked && !self.dirty.replace(true)
     }
 
-    /// Nobody waits any longer. What epoll was asked stays; an event that finds nobody takes it back.
+    /// Clears the waker: the task waits no longer. epoll is not asked again here; an event for
+    /// which no task waits does that.
     pub(crate) fn unpark(&self, direction: Direction) {
         self.waiting[direction as usize].clear();
     }
 
-    /// Drops the wakers that futures have left that were leaked.
+    /// Drops the wakers that leaked futures left behind.
     pub(crate) fn unpark_all(&self) {
         self.waiting.iter().for_each(WaitSlot::clear);
     }
 
-    /// recv(2), or read(2) where there is no socket.
+    /// Calls recv(2), or read(2) if this is not a socket.
     pub(crate) fn recv(&self, sys: &Sys, buffer: &mut [u8]) -> io::Result<Moved> {
         if self.is_pipe.get() { sys.read(&self.fd, buffer) } else { sys.recv(self.fd.as_fd(), buffer) }
     }
 
-    /// send(2), or write(2) where there is no socket.
+    /// Calls send(2), or write(2) if this is not a socket.
     pub(crate) fn send(&self, sys: &Sys, bytes: &[u8]) -> io::Result<Moved> {
         if self.is_pipe.get() { sys.write(&self.fd, bytes) } else { sys.send(self.fd.as_fd(), bytes) }
     }
 
-    /// sendmsg(2), or writev(2) where there is no socket: several buffers, one after the other.
+    /// Calls sendmsg(2), or writev(2) if this is not a socket: sends several buffers, one after the
+    /// other.
     pub(crate) fn send_all(&self, sys: &Sys, bufs: &[IoSlice<'_>]) -> io::Result<Moved> {
         if self.is_pipe.get() { sys.write_all(&self.fd, bufs) } else { sys.send_all(self.fd.as_fd(), bufs) }
     }

@@ -1,5 +1,5 @@
-//! TCP over readiness: try, and wait while it would block. What programs see of it is in `executor`'s
-//! `tcp.rs`.
+//! TCP over readiness: tries a call, and waits while it would block. The part that programs see is
+//! in `executor`'s `tcp.rs`.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -50,7 +50,7 @@ impl Runtime for Reactor {
     }
 }
 
-/// What is behind a [`TcpListener`].
+/// The socket inside a [`TcpListener`].
 #[derive(Debug)]
 pub struct ListenSocket {
     registration: Registration,
@@ -65,7 +65,7 @@ impl Acceptor for ListenSocket {
         let socket = reactor.context.sys.socket(addr, Type::STREAM)?;
         socket.set_reuse_address(options.reuse_addr)?;
         socket.set_reuse_port(options.reuse_port)?;
-        // Accepted sockets inherit it: no system call for each.
+        // Accepted sockets inherit it, so it takes no system call for each.
         socket.set_tcp_nodelay(options.nodelay)?;
         reactor.context.sys.listen(&socket, addr, options.backlog)?;
         ListenSocket::from_std(reactor, socket.into())
@@ -102,7 +102,7 @@ impl AsFd for ListenSocket {
     }
 }
 
-/// What is behind a [`TcpStream`].
+/// The socket inside a [`TcpStream`].
 #[derive(Debug)]
 pub struct StreamSocket {
     pub(crate) registration: Registration,
@@ -125,7 +125,8 @@ impl StreamSocket {
         Ok(received.count)
     }
 
-    /// Sends some of `bufs`, or the `whole`, by calls of `send`, which is told how much was sent before.
+    /// Sends a part of `bufs`, or the `whole`, by calls of `send`. Passes `send` the number of
+    /// bytes sent before.
     fn sending<T: Unpin>(
         &self,
         bufs: T,
@@ -155,7 +156,8 @@ impl StreamSocket {
         })
     }
 
-    /// Whether the attempt to connect is decided. SO_ERROR says how; no error and no peer: not yet.
+    /// Returns an error if the attempt to connect failed, and `WouldBlock` while it is undecided.
+    /// SO_ERROR holds its error. If there is no error and no peer, it is undecided.
     fn try_connected(&self) -> io::Result<()> {
         let socket = SockRef::from(self);
         if let Some(error) = socket.take_error()? {
@@ -177,7 +179,7 @@ impl Connection for StreamSocket {
         socket.set_tcp_nodelay(true)?;
         reactor.context.sys.connect(socket.as_fd(), &addr.into())?;
         let stream = StreamSocket::new(&reactor.context, socket.into())?;
-        // Writable means decided.
+        // Writable means that the attempt is decided.
         stream.registration.io(Direction::Write, || stream.try_connected()).await?;
         Ok(stream)
     }
@@ -222,12 +224,12 @@ impl Connection for StreamSocket {
         poll_fn(move |cx| Pin::new(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
     }
 
-    /// What was waited for was never sent.
+    /// Returns true: a send that was dropped while it waited had bytes left to send.
     fn is_cut(&self) -> bool {
         true
     }
 
-    /// Nothing is under way unless somebody asked.
+    /// Does nothing: with readiness, nothing is in flight unless a task asks.
     fn stop_receiving(&self) {}
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {

@@ -28,7 +28,7 @@ impl Accept {
 
     pub(super) fn fill(&mut self, completion: Completion, fired: &mut Fired) -> Stock {
         let (result, is_final) = (completion.result, !completion.is_more());
-        // SAFETY: it is a completion of this accept, which completes once for each connection.
+        // SAFETY: this is a completion of this accept, which completes once for each connection.
         let connection = unsafe { completion.into_descriptor() };
         let incoming = &self.socket.incoming;
         let stock = connection.map_or(Stock::Short, |connection| incoming.push(connection, ACCEPT_CAP, fired));
@@ -42,7 +42,7 @@ impl Accept {
 /// Connects a stream.
 pub(crate) struct Connect {
     pub(super) socket: Rc<Socket<Chunk>>,
-    /// On the heap, where the kernel finds it however often this is moved.
+    /// On the heap, so that the kernel finds it even if this value moves.
     addr: Box<SockAddr>,
 }
 

@@ -1,4 +1,4 @@
-//! Datagrams: an operation that receives them, and one that sends one.
+//! Datagrams: one operation receives them, another sends one.
 
 use std::rc::Rc;
 
@@ -13,22 +13,23 @@ use crate::ring::completion::Completion;
 use crate::ring::message::{Message, NAME_SIZE, sockaddr};
 use crate::socket::{Socket, Stock};
 
-/// Datagrams that may lie undelivered on a socket. With as many, its receive is stopped until they are taken; what
-/// comes after those under way stays with the kernel, which drops what exceeds the socket's buffer.
+/// The most datagrams that may lie undelivered on a socket. At this number, its receive is stopped
+/// until a program takes them. Later ones, except those already on their way, stay with the kernel,
+/// which drops what exceeds the socket's buffer.
 const DATAGRAM_CAP: usize = 16;
-/// struct io_uring_recvmsg_out: four numbers.
+/// Size of `struct io_uring_recvmsg_out`: four numbers.
 pub(crate) const LENGTHS: usize = 16;
 pub(crate) const HEAD: usize = LENGTHS + NAME_SIZE;
 const _: () = assert!(HEAD + LENT_DATAGRAM == BLOCK_SIZE);
 
-/// What arrives at a socket for datagrams.
+/// A datagram that has arrived on a socket.
 pub(crate) type Arrived = Datagram<Chunk, SockAddr>;
 
-/// Receives, again and again or once, into memory of its own.
+/// Receives again and again into the pool's blocks, or once into its own memory.
 pub(crate) struct Receive {
     pub(crate) socket: Rc<Socket<Arrived>>,
     pub(crate) message: Rc<Message>,
-    /// `None` where the kernel picks the buffer, or when this has been filled.
+    /// `None` if the kernel picks the buffer, or once the memory is filled.
     pub(crate) memory: Option<Vec<u8>>,
 }
 
@@ -37,13 +38,13 @@ pub(crate) struct SendMessage {
     pub(crate) socket: Rc<Socket<Arrived>>,
     pub(crate) message: Rc<Message>,
     pub(crate) buffer: Buffer,
-    /// The message points to it.
+    /// The message points to this address.
     pub(crate) _to: Option<Box<SockAddr>>,
     pub(crate) flags: u32,
 }
 
 impl Receive {
-    /// The submission.
+    /// Makes the submission.
     pub(crate) fn entry(&self) -> squeue::Entry {
         let (fd, message, flags) = (self.socket.entry_fd(), self.message.as_ptr(), libc::MSG_TRUNC.unsigned_abs());
         match self.memory {
@@ -52,9 +53,9 @@ impl Receive {
         }
     }
 
-    /// Puts what it brought to the socket.
+    /// Gives what arrived to the socket.
     pub(crate) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Stock {
-        // One that does not repeat itself completes once. Before that the memory is the kernel's.
+        // A receive that is not multishot completes once. Before that, the memory is the kernel's.
         if self.memory.is_some() && completion.is_more() {
             return Stock::Short;
         }
@@ -71,7 +72,8 @@ impl Receive {
         let push = |chunk| self.socket.incoming.push(behead(chunk), DATAGRAM_CAP, fired);
         let stock = chunk.map_or(Stock::Short, push);
         if !completion.is_more() {
-            // ENOBUFS: tried again by whoever waits, with a bigger pool, or without one.
+            // ENOBUFS is not reported: the waiting task tries again, with a bigger pool or without
+            // one.
             let end = completion.result;
             self.socket.incoming.ended((end < 0 && end != -libc::ENOBUFS).then_some(end), fired);
         }
@@ -79,7 +81,7 @@ impl Receive {
     }
 }
 
-/// The datagram behind its head.
+/// Splits the head from the datagram behind it.
 fn behead(mut chunk: Chunk) -> Arrived {
     let mut head = [0; HEAD];
     chunk.move_to(&mut head);
@@ -88,7 +90,7 @@ fn behead(mut chunk: Chunk) -> Arrived {
 }
 
 impl SendMessage {
-    /// The submission.
+    /// Makes the submission.
     pub(crate) fn entry(&self) -> squeue::Entry {
         opcode::SendMsg::new(self.socket.entry_fd(), self.message.as_ptr()).flags(self.flags).build()
     }

@@ -1,4 +1,4 @@
-//! For tests: what the kernel was asked to do, in words.
+//! For tests: what we asked the kernel to do, in words.
 
 use std::fmt::Write;
 use std::os::fd::{AsFd, AsRawFd};
@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use super::{Accept, Connect, Kind, Operation, Read, RecvMultishot, RecvOnce, Send, Slots, State};
 
 impl Slots {
-    /// Each operation: what it is, on which descriptor, its state, and whether a task waits for it.
+    /// Lists each operation: what it is, its descriptor, its state, and whether a task waits for
+    /// it.
     pub(crate) fn dump(&self) -> String {
         let mut text = String::new();
         for (key, Operation { state, kind, waker }) in self.table.iter() {

@@ -1,4 +1,4 @@
-//! Files: an operation that reads, writes or brings to the disk.
+//! Files: an operation that reads, writes or syncs.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
@@ -7,13 +7,13 @@ use io_uring::{opcode, squeue, types};
 
 use crate::buffer::{Buffer, clamp};
 
-/// What the kernel is to do with a file, and all that belongs to it while it does.
+/// A request about a file, and everything that belongs to it meanwhile.
 pub(crate) struct FileRequest {
     pub(crate) file: Rc<std::fs::File>,
     pub(crate) work: Work,
 }
 
-/// A buffer with its offset in the file.
+/// The work. A buffer comes with its offset in the file.
 pub(crate) enum Work {
     Read(Buffer, u64),
     Write(Buffer, u64),
@@ -21,7 +21,7 @@ pub(crate) enum Work {
 }
 
 impl FileRequest {
-    /// The submission.
+    /// Makes the submission.
     pub(crate) fn entry(&mut self) -> squeue::Entry {
         let fd = types::Fd(self.fd());
         match &mut self.work {
@@ -41,7 +41,7 @@ impl FileRequest {
         self.file.as_raw_fd()
     }
 
-    /// What it does, for a dump.
+    /// Says what it does, for a dump.
     #[cfg(feature = "faults")]
     pub(crate) fn name(&self) -> &'static str {
         match self.work {
@@ -51,7 +51,7 @@ impl FileRequest {
         }
     }
 
-    /// The buffer, of a read or a write.
+    /// Returns the buffer of a read or a write.
     pub(crate) fn into_buffer(self) -> Option<Buffer> {
         match self.work {
             Work::Read(buffer, _) | Work::Write(buffer, _) => Some(buffer),

@@ -1,4 +1,4 @@
-//! The kinds of operations. Each has a file of its own; here is only which one it is.
+//! The kinds of operations. Each kind has its own file; this one only chooses among them.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use crate::ring::READABLE;
 use crate::ring::completion::Completion;
 use crate::socket::{Filler, Sending, Stock};
 
-/// What an operation does, and all that belongs to it.
+/// The work of an operation, and everything that belongs to it.
 pub(crate) enum Kind {
     RecvMultishot(RecvMultishot),
     RecvOnce(RecvOnce),
@@ -30,12 +30,12 @@ pub(crate) enum Kind {
     /// Waits until a descriptor is readable.
     Poll(Rc<OwnedFd>),
     File(FileRequest),
-    /// One of the others, when it is over: what is left of it.
+    /// What is left of an operation that is over.
     Spent(Option<Buffer>),
 }
 
 impl Kind {
-    /// The submission.
+    /// Makes the submission.
     pub(super) fn entry(&mut self) -> squeue::Entry {
         match self {
             Kind::RecvMultishot(receive) => receive.entry(),
@@ -65,7 +65,7 @@ impl Kind {
         }
     }
 
-    /// The program's buffer again, of an operation that had one.
+    /// Returns the program's buffer, if the operation had one.
     pub(crate) fn into_buffer(self) -> Option<Buffer> {
         match self {
             Kind::Read(Read { buffer, .. }) | Kind::Send(Send { buffer, .. }) => Some(buffer),
@@ -85,15 +85,17 @@ impl Kind {
         }
     }
 
-    /// Returns whether its silence is success: see [`Send`].
+    /// Returns whether silence means success: see [`Send`].
     pub(super) fn is_quiet(&self) -> bool {
         matches!(self, Kind::Send(send) if send.is_quiet())
     }
 
-    /// Goes on with a ticketed operation after a completion. `None` if there is more to do, else its result.
+    /// Handles a completion of a ticketed operation. Returns `None` if there is more to do,
+    /// otherwise its result.
     pub(super) fn advance(&mut self, result: i32) -> Option<i32> {
         match self {
-            // An interrupted connect goes on in the background, and trying again would be an error.
+            // An interrupted connect continues in the background, and a second try would be an
+            // error.
             Kind::Connect(_) => Some(result),
             _ if result == -libc::EINTR => None,
             Kind::Send(send) => send.advance(result),
@@ -101,12 +103,12 @@ impl Kind {
         }
     }
 
-    /// The operation is over: tells its socket, and lets go of everything but what its future gets. Returns whether that
-    /// is anything.
+    /// Reports the end of the operation to its socket, and drops everything except what its future
+    /// gets. Returns whether its slot must stay.
     pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, fired: &mut Fired) -> bool {
         match self {
             Kind::Send(send) => return send.let_go(result, is_awaited, fired),
-            // It may have to give its bytes to the stream.
+            // A read may still have to give its bytes to the stream.
             Kind::Read(_) => return true,
             Kind::SendMessage(send) => send.socket.incoming.wake_closer(fired),
             _ => {}
@@ -116,7 +118,7 @@ impl Kind {
         true
     }
 
-    /// Puts what an operation without a ticket brought to its socket.
+    /// Gives what an operation without a ticket brought to its socket.
     pub(super) fn fill(&mut self, completion: Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Stock {
         match self {
             Kind::RecvMultishot(receive) => receive.fill(&completion, pool, fired),
@@ -130,7 +132,8 @@ impl Kind {
         }
     }
 
-    /// Puts the result of an operation no future waits for where it belongs. Returns the buffer that is left.
+    /// Settles a result: puts it where it belongs, because no future waits for it. Returns the
+    /// buffer that is left.
     pub(super) fn settle(self, result: i32, pool: &Rc<Pool>, fired: &mut Fired) -> Option<Buffer> {
         match self {
             Kind::Read(read) => Some(read.settle(result, pool, fired)),

@@ -1,4 +1,5 @@
-//! Receives on a stream: again and again into the pool's blocks, once into memory of its own, or into a program's buffer.
+//! Receives on a stream: again and again into the pool's blocks, once into its own memory, or into
+//! a program's buffer.
 
 use std::rc::Rc;
 
@@ -24,23 +25,24 @@ impl RecvMultishot {
 
     pub(super) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Stock {
         let result = completion.result;
-        // A block that was picked is counted, whether bytes came or not.
+        // Tells the pool of each block that the kernel picked, even if no bytes came.
         let len = usize::try_from(result).unwrap_or(0);
         let chunk = completion.buffer().and_then(|number| pool.take(Group::Streams, number, len));
         let chunk = chunk.filter(|chunk| !chunk.is_empty());
         let stock = chunk.map_or(Stock::Short, |chunk| self.socket.incoming.push(chunk, CHUNK_CAP, fired));
         if !completion.is_more() {
-            // ENOBUFS: the task that waits tries again, with more blocks, or without the pool.
+            // ENOBUFS is not reported: the waiting task tries again, with more blocks or without
+            // the pool.
             self.socket.incoming.ended((result <= 0 && result != -libc::ENOBUFS).then_some(result), fired);
         }
         stock
     }
 }
 
-/// Receives once, into memory of its own.
+/// Receives once, into its own memory.
 pub(crate) struct RecvOnce {
     pub(crate) socket: Rc<Socket<Chunk>>,
-    /// `None` when it has been filled.
+    /// `None` once it is filled.
     memory: Option<Vec<u8>>,
 }
 
@@ -55,13 +57,13 @@ impl RecvOnce {
     }
 
     pub(super) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) {
-        // It does not repeat itself: before its final completion the memory is the kernel's.
+        // This is not multishot: before its final completion, the memory is the kernel's.
         if completion.is_more() {
             return;
         }
         let (result, incoming) = (completion.result, &self.socket.incoming);
         if let Some((count @ 1.., memory)) = usize::try_from(result).ok().zip(self.memory.take()) {
-            // One at a time, so there is never too much.
+            // There is only one at a time, so there is never too much.
             let _ = incoming.push(pool.adopt(memory, count), usize::MAX, fired);
         }
         incoming.ended((result <= 0).then_some(result), fired);
@@ -79,19 +81,19 @@ impl Read {
         receive(&self.socket, self.buffer.place())
     }
 
-    /// Its future is gone: what it brought is the stream's.
+    /// Gives what the read brought to the stream, because its future is gone.
     pub(super) fn settle(mut self, result: i32, pool: &Rc<Pool>, fired: &mut Fired) -> Buffer {
         let incoming = &self.socket.incoming;
         if let Ok(count @ 1..) = usize::try_from(result) {
             let _ = incoming.push(salvage(&mut self.buffer, count, pool), usize::MAX, fired);
         }
-        // An error is told to the next one that asks: a reset must not look like an orderly end.
+        // Report an error to the next caller: a reset must not look like an orderly end.
         incoming.ended((result <= 0 && result != -libc::ECANCELED).then_some(result), fired);
         self.buffer
     }
 }
 
-/// The submission that receives: recv(2), or read(2) where there is no socket.
+/// Makes the submission that receives: recv(2), or read(2) if this is not a socket.
 fn receive(socket: &Socket<Chunk>, (start, len): (*mut u8, usize)) -> squeue::Entry {
     match socket.is_pipe.get() {
         true => opcode::Read::new(socket.entry_fd(), start, clamp(len)).offset(OWN_POSITION).build(),
@@ -99,14 +101,14 @@ fn receive(socket: &Socket<Chunk>, (start, len): (*mut u8, usize)) -> squeue::En
     }
 }
 
-/// The bytes that a receive brought after its future was gone.
+/// Saves the bytes that a receive brought after its future was gone.
 fn salvage(buffer: &mut Buffer, count: usize, pool: &Rc<Pool>) -> Chunk {
     if let Buffer::Vec(vec) = buffer {
         return pool.adopt(std::mem::take(vec), count);
     }
     let (start, _) = buffer.place();
-    // SAFETY: the receive is over, and wrote `count` bytes from `start` on, into memory that `buffer` owns and
-    // nothing else refers to.
+    // SAFETY: the receive is over, and wrote `count` bytes from `start` on, into memory that
+    // `buffer` owns and nothing else refers to.
     let bytes = unsafe { std::slice::from_raw_parts(start, count) };
     pool.adopt(bytes.to_vec(), count)
 }

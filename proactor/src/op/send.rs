@@ -2,21 +2,23 @@
 //!
 //! # Quiet sends
 //!
-//! A socket mostly has room for what is sent. Such a send is over before `io_uring_enter` begins to wait,
-//! and its completion would end that wait: two calls for each message. So a whole buffer is first sent
-//! *quietly*: with MSG_DONTWAIT, which the kernel executes while it takes the submission and never keeps, and
-//! with SKIP_SUCCESS, so that it completes only if it failed or sent a part (then it is sent again, as usual).
+//! A socket mostly has room for what we send. Then the send is over before `io_uring_enter` begins
+//! to wait, and its completion ends that wait: two system calls for each message. So a whole buffer
+//! is first sent *quietly*, with two flags. MSG_DONTWAIT: the kernel sends while it takes the
+//! submission, and never keeps it. SKIP_SUCCESS: it completes only if it failed or sent a part.
+//! Then we send again, without these flags.
 //!
-//! Silence is a completion only inside its precondition. It says that the kernel sent all that *this submission* named,
-//! so it may stand for the buffer only if the submission named all that was left of it. A gather of more than 1,024
-//! parts, or a buffer longer than [`MOST`], is named in pieces, and all but the last piece complete aloud.
-//! And it is silence only when the kernel has taken the submission, nothing lies in its overflow list, and all
-//! completions posted by then are dealt with: see `Operations::end_quiet` in `submit.rs`. Then, for a quiet send, it is the final
-//! completion of the one rule.
+//! Silence counts as a completion only under two conditions. First, silence says that the kernel
+//! sent everything that *this submission* named, so the submission must name everything left of the
+//! buffer. A gather of more than 1,024 parts, or a buffer longer than [`MOST`], is sent in pieces,
+//! and all but the last piece complete visibly. Second, the kernel must have taken the submission,
+//! its overflow list must be empty, and we must have handled all completions posted by then: see
+//! `Operations::end_quiet` in `submit.rs`. If both hold, silence is the final completion of a quiet
+//! send, in the sense of the one rule.
 //!
-//! If a task waits only for the send, the next enter must not sleep, so that the task learns the result at once.
-//! `exchange` sends and then receives; its send needs no wake of its own, which saves one system call and one wake for
-//! each message.
+//! If a task waits only for the send, the next enter must not sleep, so that the task learns the
+//! result at once. `exchange` sends and then receives; its send needs no wake of its own, which
+//! saves one system call and one wake per message.
 
 use std::rc::Rc;
 
@@ -28,18 +30,19 @@ use crate::pool::Chunk;
 use crate::ring::message::MOST;
 use crate::socket::{Sending, Socket};
 
-/// A send, and all that belongs to it.
+/// A send, and everything that belongs to it.
 pub(crate) struct Send {
-    /// `None` when it is over.
+    /// `None` when the send is over.
     pub(super) socket: Option<Rc<Socket<Chunk>>>,
     pub(super) buffer: Buffer,
-    /// Bytes that earlier submissions have sent.
+    /// Bytes that earlier submissions sent.
     sent: usize,
-    /// It goes on until all is sent.
+    /// Continues until everything is sent.
     is_whole: bool,
-    /// Silence is success: see the module's text. The submission that is under way then names all that is left.
+    /// Silence means success: see the module's text. The submission in flight then names everything
+    /// that is left.
     is_quiet: bool,
-    /// The buffer goes back to the program. Else it is dropped when all is sent.
+    /// The program gets the buffer back. Otherwise it is dropped when everything is sent.
     is_kept: bool,
 }
 
@@ -48,7 +51,7 @@ impl Send {
         Send { socket: Some(socket), buffer, sent: 0, is_whole, is_quiet, is_kept: true }
     }
 
-    /// The same, with a buffer that is dropped when all is sent.
+    /// Changes the send to drop its buffer when everything is sent.
     pub(crate) fn unkept(self) -> Send {
         Send { is_kept: false, ..self }
     }
@@ -57,7 +60,7 @@ impl Send {
         self.is_quiet
     }
 
-    /// The submission of what is left, as much of it as one can name.
+    /// Makes the submission of what is left, or of as much as one submission can name.
     pub(super) fn entry(&mut self) -> squeue::Entry {
         let Send { socket, buffer, sent, is_whole, is_quiet, .. } = self;
         let socket = socket.as_ref().expect("it is not over");
@@ -81,8 +84,8 @@ impl Send {
         opcode::Send::new(fd, start, clamp(left)).flags(flags).build().flags(quiet)
     }
 
-    /// Goes on after a completion. `None` if there is more to do, else the result: 0 for the whole, the number of bytes
-    /// for some, or a negative errno.
+    /// Handles a completion. Returns `None` if there is more to do. Otherwise returns the result: 0
+    /// for a whole buffer, the number of bytes for a part, or a negative errno.
     pub(super) fn advance(&mut self, result: i32) -> Option<i32> {
         let was_quiet = std::mem::take(&mut self.is_quiet);
         if !self.is_whole {
@@ -91,7 +94,8 @@ impl Send {
         match usize::try_from(result) {
             Err(_) if was_quiet && result == -libc::EAGAIN => None,
             Err(_) => Some(result),
-            // Asked to send something, the kernel never takes nothing. If it did, it would do so for ever.
+            // The kernel never sends 0 bytes of a non-empty buffer. If it did, we would try again
+            // forever.
             Ok(0) => Some(-libc::EPIPE),
             Ok(count) => {
                 self.sent += count;
@@ -100,19 +104,21 @@ impl Send {
         }
     }
 
-    /// Tells the socket how it went, and lets go of it. Returns whether the program gets anything back: if all is sent
-    /// and the buffer is not kept, the slot goes at once, so a connection that waits for its answer holds none.
+    /// Reports the result to the socket, and drops the reference to it. Returns whether the program
+    /// gets anything back. If everything is sent and the buffer is not kept, the slot is freed at
+    /// once, so a connection that waits for its answer holds no slot.
     ///
-    /// A failure stays with the socket's name for it until its future is told, or until it is settled.
+    /// After a failure, the socket keeps the name of this send until its future gets the error, or
+    /// until it is settled.
     pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, fired: &mut Fired) -> bool {
         if result < 0 {
             if let Some(socket) = self.socket.as_ref().filter(|_| !is_awaited) {
-                // An exchange waits only for what is received, and may wait for ever now.
+                // An exchange waits only for the receive, and might now wait forever.
                 socket.incoming.wake(fired);
             }
             return true;
         }
-        // What stands for "all of it": see `advance`.
+        // The results that mean "everything": see `advance`.
         let is_complete =
             if self.is_whole { result == 0 } else { usize::try_from(result) == Ok(self.buffer.place().1) };
         if let Some(socket) = self.socket.take() {
@@ -124,15 +130,15 @@ impl Send {
         self.is_kept
     }
 
-    /// Its future is told of the failure.
+    /// Notes that the future has got the error.
     pub(super) fn told(&self) {
         if let Some(socket) = &self.socket {
             socket.sending.set(Sending::Cut);
         }
     }
 
-    /// No future is told of the failure. It has taken the connection's error, so the next receive tells that: a reset must
-    /// not look like an orderly end.
+    /// Settles a failure that no future gets. The send has taken the connection's error, so the
+    /// next receive reports it: a reset must not look like an orderly end.
     pub(super) fn settle(self, result: i32, fired: &mut Fired) -> Buffer {
         self.told();
         if let Some(socket) = self.socket {
@@ -145,7 +151,7 @@ impl Send {
     }
 }
 
-/// -1 is the file's own position, the only one that an unseekable file has.
+/// Offset -1 means "at the current position", the only one an unseekable file has.
 pub(super) const OWN_POSITION: u64 = u64::MAX;
 
 fn flags(is_whole: bool, is_quiet: bool) -> (i32, squeue::Flags) {

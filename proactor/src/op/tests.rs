@@ -1,8 +1,9 @@
-//! Goal: the one rule holds whatever order completions, drops and leaks come in, and however the table ends.
+//! Goal: the one rule holds for every order of completions, drops and leaks, and for every end of
+//! the table.
 //!
-//! Method: no kernel. Completions are fed by hand, in scripts for the states that have a name, and in random order
-//! against a model that knows what the kernel holds. Buffers tell when they are dropped, which must never be while the
-//! model's kernel holds them.
+//! Method: no kernel. The tests feed completions by hand: in scripts for the states that have a
+//! name, and in random order against a model that knows what the kernel holds. Buffers report when
+//! they are dropped, which must never happen while the model's kernel holds them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use crate::socket::{Filler, Sending, Socket};
 const MORE: u32 = 1 << 1;
 const BUFFER: u32 = 1 << 0;
 
-/// Says when it is dropped, and must not be while it is `held`.
+/// Counts its drops, and panics if it is dropped while it is `held`.
 struct Watched {
     bytes: Vec<u8>,
     held: Rc<Cell<bool>>,
@@ -53,7 +54,7 @@ impl Drop for Watched {
     }
 }
 
-/// A buffer's state as its test sees it.
+/// The state of a buffer, for the test to watch.
 #[derive(Clone, Default)]
 struct Watch {
     held: Rc<Cell<bool>>,
@@ -170,7 +171,8 @@ fn a_multishot_goes_on_after_more_and_ends_once() {
     assert_eq!(socket.incoming.take().unwrap().unwrap_err().raw_os_error(), Some(libc::EMFILE));
 }
 
-/// No operation with a ticket repeats itself. If the kernel said that one goes on, it would still hold the memory.
+/// No operation with a ticket is multishot. If the kernel said that one continues, it would still
+/// hold the memory.
 #[test]
 fn nothing_is_freed_by_a_completion_that_is_not_final() {
     let (mut slots, socket, watch, mut fired) = (slots(), socket(), Watch::default(), Fired::default());
@@ -254,7 +256,8 @@ fn silence_ends_only_a_quiet_send_that_was_pushed() {
     assert_eq!(slots.complete(done(aloud, 100), &mut fired), Next::Nothing);
 }
 
-/// Silence says that all was sent that the submission named. So what it can't name whole is sent aloud.
+/// Silence says that everything the submission named was sent. So if it can't name the whole
+/// buffer, it must complete visibly.
 #[test]
 fn only_a_submission_that_names_all_is_quiet() {
     let socket = socket();
@@ -270,7 +273,7 @@ fn only_a_submission_that_names_all_is_quiet() {
         let with_empty_ones: Vec<Vec<u8>> = (0..2 * parts).map(|n| vec![7; n % 2]).collect();
         assert_eq!(is_quiet(Buffer::to_gather(with_empty_ones)), expected, "{parts} parts among empty ones");
     }
-    // Reserved, never touched.
+    // This memory is reserved, but never touched.
     let huge = Rc::new(vec![0; MOST + 1]);
     let part = |range: Range<usize>| Part(Rc::clone(&huge), range);
     assert!(is_quiet(Buffer::to_send(part(0..MOST))));
@@ -279,7 +282,7 @@ fn only_a_submission_that_names_all_is_quiet() {
     assert!(!is_quiet(Buffer::to_gather(vec![part(0..1), part(1..MOST + 1)])));
 }
 
-/// A part of memory that is shared.
+/// A part of shared memory.
 struct Part(Rc<Vec<u8>>, Range<usize>);
 
 impl IoBuf for Part {
@@ -288,7 +291,7 @@ impl IoBuf for Part {
     }
 }
 
-/// The kernel counts in an `int`, and cuts what is longer without a word.
+/// The kernel counts in an `int`, and cuts longer lengths without an error.
 #[test]
 fn a_submission_names_what_an_int_can_count() {
     let int = i32::MAX.unsigned_abs() as usize;
@@ -298,7 +301,7 @@ fn a_submission_names_what_an_int_can_count() {
     }
 }
 
-/// A leaked future costs memory, and no descriptor.
+/// A leaked future costs memory, but no descriptor.
 #[test]
 fn what_is_over_lets_go_of_its_file() {
     let (mut slots, mut fired) = (slots(), Fired::default());
@@ -334,7 +337,7 @@ fn a_gather_goes_on_where_it_stopped() {
     assert!(pieces >= 2);
 }
 
-/// What is not kept leaves no slot behind when it is sent, and one when it failed.
+/// A send whose buffer is not kept leaves no slot behind if it succeeds, and one if it fails.
 #[test]
 fn a_send_that_is_not_kept_leaves_nothing_behind() {
     for (result, left) in [(0, 0), (-libc::EPIPE, 1usize)] {
@@ -350,9 +353,10 @@ fn a_send_that_is_not_kept_leaves_nothing_behind() {
         }
         fired.run();
         assert_eq!((slots.table.len(), slots.in_kernel()), (left, 0));
-        // The exchange waits for what is received, and would wait for ever.
+        // The exchange waits for the receive, and would wait forever.
         assert_eq!(wakes.0.load(Ordering::Relaxed), u32::from(result < 0));
-        // One that went well has let go of its file; a failure does when it is told, or when the socket goes.
+        // A successful send has dropped its reference to the file. A failed one does so when its
+        // future gets the error, or when the socket is dropped.
         assert_eq!(Rc::strong_count(&socket), 1 + left);
         assert_eq!(slots.orphan(key, &mut Fired::default()), Next::Nothing);
         assert_eq!(Rc::strong_count(&socket), 1);
@@ -377,14 +381,14 @@ fn the_end_leaves_only_what_the_kernel_holds() {
         assert_eq!(slots.complete(done(key, -libc::ECANCELED), &mut fired), Next::Nothing);
     }
     assert_eq!(slots.in_kernel(), 0);
-    // A write that was cut short is not gone on with.
+    // A send that was cut short does not continue.
     let key = slots.insert(send(&sockets[0], &watches[0], 100, false));
     slots.launch(key).unwrap();
     assert_eq!(slots.complete(done(key, 10), &mut fired), Next::Nothing);
     assert_eq!(state(&slots, key), Some(State::Over(-libc::ECANCELED)));
 }
 
-/// The barrier: whatever drops the table, what the kernel holds is leaked and counted.
+/// The barrier: whatever drops the table, it leaks and counts what the kernel holds.
 #[test]
 fn a_table_that_goes_while_the_kernel_holds_it_leaks_it() {
     let (held, free) = (Watch::default(), Watch::default());
@@ -403,7 +407,7 @@ fn a_table_that_goes_while_the_kernel_holds_it_leaks_it() {
     assert!(ended.is_err());
     assert_eq!(held.drops.get(), 0, "the kernel may still write there");
     assert!(pool.retire().iter().all(Option::is_none), "the receive buffers went the same way");
-    // It is leaked with the rest; the price of a table that is dropped in one piece.
+    // This one is leaked with the rest, because the table is leaked as a whole.
     assert_eq!((free.drops.get(), queued == in_kernel), (0, false));
     assert_eq!(Rc::strong_count(&socket), 3);
 }
@@ -421,7 +425,7 @@ fn abandoning_counts_what_the_kernel_holds() {
     assert_eq!(watch.drops.get(), 0);
 }
 
-/// A buffer that the kernel picked comes home once.
+/// A buffer that the kernel picked is taken once.
 #[test]
 fn a_picked_buffer_is_taken_once() {
     let pool = pool(false);
@@ -438,7 +442,8 @@ fn a_picked_buffer_is_taken_once() {
     assert_eq!(slots.complete(done(key, -libc::ECANCELED), &mut fired), Next::Nothing);
 }
 
-/// A block that is filled piece by piece is the kernel's until it is full, and goes back when no piece of it is left.
+/// A block that is filled piece by piece is the kernel's until it is full. It goes back when no
+/// piece of it is left.
 #[test]
 fn a_block_is_shared_by_the_receives_that_fill_it() {
     let pool = pool(true);
@@ -467,8 +472,8 @@ fn a_block_is_shared_by_the_receives_that_fill_it() {
     assert_eq!((pool.lent(), pool.given(Group::Streams), pool.bytes()), (0, 32, stock));
 }
 
-/// The kernel never runs dry in a steady load: there are more blocks before it has none. What no turn needs for long
-/// goes.
+/// The kernel never runs out of blocks under a steady load: more are made before it has none.
+/// Blocks that no turn needs for long are freed.
 #[test]
 fn blocks_grow_before_they_run_out_and_shrink_when_they_are_not_needed() {
     let pool = pool(false);
@@ -489,7 +494,7 @@ fn blocks_grow_before_they_run_out_and_shrink_when_they_are_not_needed() {
     assert_eq!(pool.bytes(), first + first / 2, "a quarter of them goes at each look");
 }
 
-/// One step of a random script. Numbers pick among what there is.
+/// One step of a random script. The numbers choose among the operations that exist.
 #[derive(Clone, Debug)]
 enum Step {
     Read { len: usize },
@@ -520,27 +525,27 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// An operation as the model sees it.
+/// An operation in the model.
 struct Modelled {
     socket: Rc<Socket<Chunk>>,
     watch: Watch,
     is_read: bool,
-    /// Bytes that are left to move.
+    /// Bytes left to move.
     left: usize,
     is_pushed: bool,
     is_quiet: bool,
-    /// Its ticket is still there.
+    /// Whether its ticket still exists.
     has_ticket: bool,
     is_over: bool,
     has_failed: bool,
 }
 
-/// The table beside a model of what the kernel holds.
+/// The table, beside a model of what the kernel holds.
 struct Model {
     slots: Slots,
     fired: Fired,
     operations: BTreeMap<u64, Modelled>,
-    /// Names of operations that have ended.
+    /// The names of operations that have ended.
     ended: RefCell<Vec<u64>>,
 }
 
@@ -640,13 +645,13 @@ impl Model {
         if !it.is_read && result > 0 {
             it.left -= usize::try_from(result).unwrap();
         }
-        // Aloud from now on, unless it was only interrupted.
+        // It completes visibly from now on, unless it was only interrupted.
         it.is_quiet &= result == -libc::EINTR;
         if goes_on {
             it.is_pushed = false;
             it.watch.held.set(false);
         } else {
-            // Asked to send something, the kernel never takes nothing: that counts as a broken pipe.
+            // The kernel never sends 0 bytes of a non-empty buffer: that counts as a broken pipe.
             it.has_failed = result < 0 || (!it.is_read && result == 0);
             self.end(key);
         }
@@ -654,7 +659,7 @@ impl Model {
         assert_eq!(next, if goes_on { Next::Again } else { Next::Nothing });
     }
 
-    /// What holds after every step.
+    /// Checks what must be true after every step.
     fn check(&self) {
         let pushed = self.operations.values().filter(|it| it.is_pushed).count();
         assert_eq!(self.slots.in_kernel(), pushed);
@@ -691,7 +696,7 @@ proptest! {
             model.take(step);
             model.check();
         }
-        // The barrier leaks, sockets too, so most scripts end in order.
+        // The barrier leaks sockets too, so most scripts end in order.
         while let Some(key) = model.pick(0, |it| it.is_pushed).filter(|_| steps.len() % 16 != 0) {
             model.complete(key, -libc::ECANCELED);
             model.check();
@@ -701,7 +706,8 @@ proptest! {
         let in_kernel = slots.in_kernel();
         drop(slots);
         for it in operations.values() {
-            // Not one is freed under the kernel. If the kernel holds nothing, not one is left.
+            // No buffer is freed while the kernel holds it. If the kernel holds nothing, no buffer
+            // is left.
             prop_assert!(!it.is_pushed || it.watch.drops.get() == 0);
             prop_assert!(in_kernel > 0 || it.watch.drops.get() == 1);
             it.watch.held.set(false);

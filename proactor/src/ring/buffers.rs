@@ -1,7 +1,8 @@
 //! Receive buffers that the kernel picks from, and the pieces of them that it has filled.
 //!
-//! A [`Block`] is given to the kernel through a [`BufferRing`]. When bytes arrive, the kernel writes them into a block it
-//! has, and its completion names the block and the number of bytes. What is filled is a [`Piece`].
+//! A [`BufferRing`] gives a [`Block`] to the kernel. When bytes arrive, the kernel writes them into
+//! one of its blocks, and the completion names the block and the number of bytes. The filled part
+//! is a [`Piece`].
 //!
 //! ```text
 //!            given                     filled, piece by piece                all pieces dropped
@@ -9,13 +10,14 @@
 //!                                        (used == its length)
 //! ```
 //!
-//! *Incremental* (Linux 6.12): the kernel fills a block from its start to its end, each receive behind the one before. So
-//! a thousand small messages share one block, and a block takes as much memory as bytes have arrived. Without it, each
-//! receive takes a whole block.
+//! *Incremental* (Linux 6.12): the kernel fills a block from start to end, each receive behind the
+//! one before. So a thousand small messages share one block, and use only as much memory as bytes
+//! have arrived. Without it, each receive takes a whole block.
 //!
-//! The kernel counts in its copy of the ring where the next piece begins, and we count in [`Block::used`]. Both add the
-//! lengths of the completions in the order in which they were posted, so they agree: each completion that names a block
-//! must be told to [`BufferRing::take`], in that order, whatever becomes of its bytes.
+//! The kernel counts, in its copy of the ring, where the next piece begins; we count it in
+//! [`Block::used`]. Both add the lengths of the completions in the order in which they were posted,
+//! so they agree. For this, each completion that names a block must go to [`BufferRing::take`], in
+//! that order, even if its bytes are not needed.
 
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
@@ -25,33 +27,34 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-/// Places in a ring: as many blocks as may be given at a time. A power of two.
+/// Places in a ring: how many blocks the kernel can have at a time. A power of two.
 const ENTRIES: u16 = 1024;
-/// From linux/io_uring.h; the io-uring crate keeps it to itself.
+/// From linux/io_uring.h; the io-uring crate does not export it.
 const INCREMENTAL: u16 = 2;
 
-/// What a ring of buffers is for. The kernel knows it by this number.
+/// The use of a ring of buffers. The kernel knows it by this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
     Streams,
-    /// A datagram needs a whole block, whatever the kernel can do: its head and its bytes must lie together.
+    /// A datagram needs a whole block, whatever the kernel can do, because its head and its bytes
+    /// must lie together.
     Datagrams,
 }
 
-/// Memory that the kernel fills. What it has filled never changes again while a [`Piece`] names it; the rest is the
-/// kernel's as long as the block is in a ring.
+/// Memory that the kernel fills. The filled part never changes while a [`Piece`] names it. The rest
+/// is the kernel's as long as the block is in a ring.
 pub(crate) struct Block<H> {
-    /// Where it goes when no piece of it is left.
+    /// The place it returns to when no piece of it is left.
     pub(crate) home: H,
     start: *mut u8,
     len: usize,
     capacity: usize,
-    /// Bytes from the start that are filled.
+    /// Filled bytes, from the start.
     used: Cell<usize>,
 }
 
 impl<H> Block<H> {
-    /// The memory of a vector, none of it filled.
+    /// Makes a block of the memory of a vector. Nothing of it is filled.
     pub(crate) fn new(memory: Vec<u8>, home: H) -> Rc<Block<H>> {
         let mut memory = ManuallyDrop::new(memory);
         let (start, len, capacity) = (memory.as_mut_ptr(), memory.len(), memory.capacity());
@@ -61,13 +64,14 @@ impl<H> Block<H> {
 
 impl<H> Drop for Block<H> {
     fn drop(&mut self) {
-        // SAFETY: these are the parts of the vector that `new` took apart, and nothing else has put it together again.
-        // The kernel does not write there any more: a block it has is in a `BufferRing`, and so not dropped.
+        // SAFETY: these are the parts of the vector that `new` took apart, and nothing else has put
+        // it together again. The kernel no longer writes there: a block that the kernel has is in a
+        // `BufferRing`, and so is not dropped.
         drop(unsafe { Vec::from_raw_parts(self.start, self.len, self.capacity) });
     }
 }
 
-/// A part of a block that is filled.
+/// A filled part of a block.
 pub(crate) struct Piece<H> {
     block: Rc<Block<H>>,
     start: u32,
@@ -75,10 +79,10 @@ pub(crate) struct Piece<H> {
 }
 
 impl<H> Piece<H> {
-    /// Takes the next `len` bytes of a block, which are filled.
+    /// Takes the next `len` bytes of a block. The kernel has filled them.
     ///
     /// # Panics
-    /// If the block has not so many left.
+    /// If fewer bytes are left in the block.
     pub(crate) fn next(block: Rc<Block<H>>, len: usize) -> Piece<H> {
         let start = block.used.get();
         let end = start + len;
@@ -96,31 +100,32 @@ impl<H> Piece<H> {
     pub(crate) fn bytes(&self) -> &[u8] {
         let len = (self.end - self.start) as usize;
         let start = self.block.start.wrapping_add(self.start as usize);
-        // SAFETY: `next` has checked that the piece lies in the block, which it keeps alive. The bytes are initialised:
-        // they were a vector's. Nothing writes there while the piece lives: the kernel only writes behind `used`, and
-        // a block is given to it again only when no piece refers to it.
+        // SAFETY: `next` checked that the piece lies in the block, and the piece keeps the block
+        // alive. The bytes are initialised, because they were a vector's. Nothing writes there
+        // while the piece lives: the kernel only writes behind `used`, and a block is given to it
+        // again only when no piece refers to it.
         unsafe { slice::from_raw_parts(start, len) }
     }
 
-    /// Forgets the first bytes.
+    /// Drops the first `count` bytes from the piece.
     pub(crate) fn advance(&mut self, count: usize) {
         assert!(count <= self.bytes().len(), "there are not so many");
         self.start += count as u32; // it fits, as `end` does
     }
 
-    /// The block, if this is all that refers to it.
+    /// Returns the block, if nothing else refers to it.
     pub(crate) fn into_block(self) -> Option<Rc<Block<H>>> {
         (Rc::strong_count(&self.block) == 1).then_some(self.block)
     }
 }
 
-/// The ring through which blocks are given to the kernel. It owns those that are given.
+/// The ring that gives blocks to the kernel. It owns the blocks that the kernel has.
 pub(crate) struct BufferRing<H> {
     group: Group,
     is_incremental: bool,
     entries: Box<EntriesCell>,
     tail: u16,
-    /// By buffer number: the blocks that the kernel has.
+    /// The blocks that the kernel has, by buffer number.
     given: Vec<Option<Rc<Block<H>>>>,
     /// Buffer numbers that are not in use.
     unused: Vec<u16>,
@@ -129,7 +134,7 @@ pub(crate) struct BufferRing<H> {
 #[repr(C, align(4096))]
 struct Entries([BufRingEntry; ENTRIES as usize]);
 
-/// The kernel reads and writes the entries while we write others.
+/// The entries. The kernel reads and writes some while we write others.
 struct EntriesCell(UnsafeCell<Entries>);
 
 impl EntriesCell {
@@ -138,7 +143,7 @@ impl EntriesCell {
     }
 }
 
-/// What the kernel is told of a ring.
+/// The numbers that register a ring with the kernel.
 pub(super) struct Registered {
     pub(super) address: u64,
     pub(super) entries: u16,
@@ -150,7 +155,7 @@ impl<H> BufferRing<H> {
     pub(crate) const PLACES: usize = ENTRIES as usize;
 
     pub(crate) fn new(group: Group, is_incremental: bool) -> BufferRing<H> {
-        // SAFETY: a BufRingEntry is plain numbers, for which all zeros are valid.
+        // SAFETY: a BufRingEntry consists of plain numbers, for which all zeros are valid.
         let entries: Entries = unsafe { std::mem::zeroed() };
         BufferRing {
             group,
@@ -171,17 +176,17 @@ impl<H> BufferRing<H> {
         Registered { address: self.entries.as_ptr() as u64, entries: ENTRIES, group: self.group as u16, flags }
     }
 
-    /// Gives a block to the kernel, all of it to be filled.
+    /// Gives a whole block to the kernel to fill.
     ///
     /// # Panics
-    /// If all [`PLACES`](Self::PLACES) are taken, or a piece of the block still exists.
+    /// If all [`PLACES`](Self::PLACES) are taken, or if a piece of the block still exists.
     pub(crate) fn give(&mut self, mut block: Rc<Block<H>>) {
         Rc::get_mut(&mut block).expect("no piece of it is left").used.set(0);
         let number = self.unused.pop().expect("there are no more blocks than places");
         let len = u32::try_from(block.len).expect("a block is shorter than 4 GiB");
         let place = usize::from(self.tail % ENTRIES);
-        // SAFETY: `place` is below ENTRIES, and free: there are no more places in use than numbers. The
-        // kernel looks at it only after the store below.
+        // SAFETY: `place` is below ENTRIES. It is free, because no more places than numbers are in
+        // use. The kernel reads it only after the store below.
         let entry = unsafe { &mut *self.entries.as_ptr().wrapping_add(place) };
         entry.set_addr(block.start as u64);
         entry.set_len(len);
@@ -190,14 +195,14 @@ impl<H> BufferRing<H> {
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: this is the ring's first entry, page-aligned and initialised.
         let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
-        // SAFETY: the tail is a u16 inside of that entry, aligned, and `entry` is no longer used.
+        // SAFETY: the tail is a u16 inside that entry, aligned, and `entry` is no longer used.
         let tail = unsafe { &*tail.cast::<AtomicU16>() };
         // Release: the entry is written before the kernel sees the new tail.
         tail.store(self.tail, Ordering::Release);
     }
 
-    /// Takes what a completion brought: `len` bytes in the block it named. The block stays with the kernel until it is
-    /// full, if the kernel fills it piece by piece.
+    /// Takes what a completion brought: `len` bytes in the block that it names. If the kernel fills
+    /// the block piece by piece, it keeps the block until it is full.
     pub(crate) fn take(&mut self, number: u16, len: usize) -> Option<Piece<H>> {
         let given = self.given.get_mut(usize::from(number))?;
         let block = given.as_ref()?;
@@ -209,7 +214,7 @@ impl<H> BufferRing<H> {
         Some(Piece::next(block, len))
     }
 
-    /// How many blocks the kernel has.
+    /// Returns how many blocks the kernel has.
     pub(crate) fn given(&self) -> usize {
         usize::from(ENTRIES) - self.unused.len()
     }

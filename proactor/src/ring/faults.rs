@@ -1,4 +1,4 @@
-//! For tests: what lies between the kernel and the driver.
+//! For tests: a layer between the kernel and the driver.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,17 +6,18 @@ use executor::{Key, Report};
 
 use super::completion::Completion;
 
-/// The user data of a report that an editor made up: it names nothing.
+/// The user data of a report that an editor made up. It names nothing.
 const MADE_UP: Key = Key::reserved(3);
 
-/// Operations that are made to fail, and completions that are edited before they are handed out.
+/// Operations that must fail, and completions that an editor changes before the driver sees them.
 #[derive(Default)]
 pub(crate) struct Faults {
-    /// Operations that fail, by the name of their submission, with this errno.
+    /// Operations that must fail, by the name of their submission, with their errno.
     pub(super) failing: HashMap<u64, i32>,
-    /// Completions that an editor has left out so far, each with what the editor was told of it, in the kernel's order.
+    /// Completions that an editor has left out so far, in the kernel's order. Each comes with the
+    /// report that the editor saw.
     pub(super) withheld: Vec<(Report, Completion)>,
-    /// Completions that were taken from the kernel, as the test wants them.
+    /// Completions taken from the kernel, in the order that the test wants.
     pub(super) staged: VecDeque<Completion>,
 }
 
@@ -25,10 +26,11 @@ impl Faults {
         self.staged.pop_front()
     }
 
-    /// The completion that a report stands for. An editor may leave out, put off and reorder what the kernel reported.
-    /// What it adds is no report of the kernel's, and must not end an operation that the kernel still holds: it comes
-    /// as one that names nothing. Reports that name one receive buffer stay in the kernel's order, which alone says
-    /// where in the buffer their bytes are: they trade places.
+    /// Returns the completion that a report stands for. An editor may leave out, delay and reorder
+    /// what the kernel reported. What it adds is not a report of the kernel, and must not end an
+    /// operation that the kernel still holds, so it becomes a completion that names nothing.
+    /// Reports that name the same receive buffer trade places, to stay in the kernel's order: only
+    /// this order says where in the buffer their bytes are.
     pub(super) fn believe(&mut self, report: Report) -> Completion {
         let Some(place) = self.withheld.iter().position(|(told, _)| *told == report) else {
             return Completion { user_data: MADE_UP.to_u64(), result: report.result, flags: 0 };

@@ -1,4 +1,4 @@
-//! For tests: operations that are made to fail or to be short, and completions that an editor sees first.
+//! For tests: makes operations fail or fall short, and shows completions to an editor first.
 
 use executor::{Report, Seam};
 use io_uring::{opcode, squeue};
@@ -8,8 +8,9 @@ use super::completion::Completion;
 use crate::calls::place_of_operation;
 
 impl Ring {
-    /// The submission of an operation, as a test wants it. One that is to fail goes to the kernel as an
-    /// operation that does nothing, so it completes on the usual road, and only the result is another.
+    /// Changes the submission of an operation as the test wants. An operation that must fail goes
+    /// to the kernel as one that does nothing, so it completes in the usual way; only its result is
+    /// replaced.
     pub(crate) fn judged(&mut self, seam: &Seam, entry: squeue::Entry) -> squeue::Entry {
         let Some(place) = place_of_operation(entry.get_opcode()) else { return entry };
         match seam.pass(place) {
@@ -23,8 +24,8 @@ impl Ring {
         }
     }
 
-    /// Takes all completions out of the queue, has operations fail that are to, and hands the batch to the
-    /// test's editor. Returns how many are staged now.
+    /// Takes all completions out of the queue, replaces the results of operations that must fail,
+    /// and passes the batch to the test's editor. Returns how many are staged now.
     pub(crate) fn stage(&mut self, seam: &Seam) -> u32 {
         let editor = seam.editor();
         if editor.is_none() && self.faults.failing.is_empty() {
@@ -49,19 +50,20 @@ impl Ring {
     }
 }
 
-/// The bytes of a submission at which its length lies: see struct io_uring_sqe.
+/// The offset of the length in a submission, in bytes: see `struct io_uring_sqe`.
 const LENGTH_AT: usize = 24;
 
-/// The submission, with at most so many bytes to move. It completes visibly, for its sender would otherwise
-/// take it for whole.
+/// Limits the number of bytes that the submission moves. It then completes visibly; otherwise its
+/// sender would believe that everything was sent.
 fn shortened(entry: squeue::Entry, limit: usize) -> squeue::Entry {
     let is_send = entry.get_opcode() == u32::from(opcode::Send::CODE);
     let mut entry = if is_send { entry.clear_flags() } else { entry };
     let length = (&raw mut entry).cast::<u8>().wrapping_add(LENGTH_AT).cast::<u32>();
     let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
-    // SAFETY: an entry is one io_uring_sqe, which has an aligned u32 there, and nobody else refers to it.
+    // SAFETY: an entry is one io_uring_sqe, which has an aligned u32 there, and nothing else refers
+    // to it.
     let length = unsafe { &mut *length };
-    // A smaller length names less of the memory that the entry may name.
+    // A smaller length names a part of the memory that the entry may name.
     *length = limit.min(*length);
     entry
 }

@@ -18,14 +18,14 @@ use crate::features::{Feature, Features};
 /// The rings of receive buffers: for streams, and for datagrams.
 pub(crate) type Rings<H> = [BufferRing<H>; 2];
 
-/// How long to try again while the kernel takes down earlier rings: their memory stays charged to the
-/// user for some 30 ms after they are closed.
+/// The time to retry while the kernel takes down earlier rings. It charges their memory to the user
+/// for some 30 ms after they are closed.
 const MEMORY_RETRY: Duration = Duration::from_millis(100);
 
-/// A ring of which all that is in `features` was tried and works. What did not is taken out of it.
+/// Makes a ring. All that is left in `features` was tried and works; the rest is taken out.
 ///
-/// One that is for sockets only cannot be tried: until it is restricted it runs nothing, and then there is
-/// no way back. So another is tried in its place.
+/// A ring for sockets only cannot be tried: it runs nothing before it is restricted, and a
+/// restriction can't be undone. So this tries another ring in its place.
 pub(crate) fn ring<H>(
     seam: &Seam,
     size: Size,
@@ -46,7 +46,7 @@ pub(crate) fn ring<H>(
     Ok((ring, buffers))
 }
 
-/// A ring that nobody has tried.
+/// Makes a ring, untried.
 fn new_ring(seam: &Seam, size: Size, is_disabled: bool, features: &mut Features) -> Result<Ring, SetupError> {
     let give_up = Instant::now() + MEMORY_RETRY;
     loop {
@@ -59,8 +59,8 @@ fn new_ring(seam: &Seam, size: Size, is_disabled: bool, features: &mut Features)
     }
 }
 
-/// Tries all that is in `features`, and takes out of it what does not work. Returns the receive buffers, if
-/// they do.
+/// Tries everything in `features`, and takes out what does not work. Returns the receive buffers,
+/// if they work.
 fn try_out<H>(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<Option<Rings<H>>, SetupError> {
     if !ring.has_ext_arg() {
         return Err(missing("time-outs of io_uring_enter (5.11)", unsupported()));
@@ -81,7 +81,7 @@ fn try_out<H>(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<O
     }
     let (idle, _peer) = UnixStream::pair()?;
     let listener = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // An empty address: the kernel makes one up, in no file system.
+    // For an empty address, the kernel makes up a name, outside any file system.
     listener.bind(&SockAddr::unix("")?)?;
     listener.listen(1)?;
     let mut check = |feature, start: &dyn Fn(&mut Ring, u64) -> bool| {
@@ -96,7 +96,7 @@ fn try_out<H>(seam: &Seam, ring: &mut Ring, features: &mut Features) -> Result<O
     check(Feature::MultishotPoll, &|ring, name| ring.poll(idle.as_fd(), true, name))?;
     ring.end_trial();
     if !features.has(Feature::MultishotRecv) {
-        // Nothing else picks from them.
+        // Nothing else picks from the buffers.
         features.remove(Feature::IncrementalBuffers);
         for buffers in buffers.take().into_iter().flatten() {
             ring.unregister_buffers(&buffers)?;
@@ -119,9 +119,9 @@ fn register_buffers<H>(seam: &Seam, ring: &Ring, features: &mut Features) -> io:
     Ok([streams?, register(Group::Datagrams, false)?])
 }
 
-/// Whether the kernel knows a request, which has nothing to do on its idle socket. If not, it is invalid at
-/// once; else it stays until it is cancelled (or finds that there is no buffer). A flag can't be asked for
-/// otherwise.
+/// Probes a request by submitting it on an idle socket. A kernel that doesn't know it fails it with
+/// EINVAL at once. One that does keeps it pending until we cancel it (or finds that there is no
+/// buffer). There is no other way to probe a flag.
 fn is_known(seam: &Seam, ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool) -> io::Result<bool> {
     const REQUEST: u64 = 1;
     const CANCEL: u64 = 2;

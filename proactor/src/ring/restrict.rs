@@ -1,4 +1,4 @@
-//! A ring that is good for sockets and nothing else.
+//! A ring for sockets and nothing else.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use super::setup::UNREGISTER_RING_FDS;
 use crate::calls::{Call, FOR_SOCKETS, OPERATIONS};
 
 impl Ring {
-    /// Has a disabled ring run, and take nothing but what sockets need, for as long as it lives.
+    /// Enables a disabled ring, and restricts it to what sockets need, for as long as it lives.
     pub(crate) fn restrict_to_sockets(&self, seam: &Seam) -> io::Result<()> {
         seam.pass(Call::Register as usize)?;
         self.uring.submitter().register_restrictions(&mut for_sockets())?;
@@ -20,10 +20,11 @@ impl Ring {
     }
 }
 
-/// What is let through: requests, their flags, and three changes that give no power over anything: a runtime that is
-/// driven from a foreign loop has its eventfd registered late, and each gives its registered ring back at its end.
+/// Lists what is allowed: requests, their flags, and three registrations that give no power over
+/// anything. A runtime that is driven from a foreign loop registers its eventfd late, and every
+/// runtime gives its registered ring back at its end.
 fn for_sockets() -> Vec<Restriction> {
-    // From linux/io_uring.h; the io-uring crate keeps them to itself.
+    // From linux/io_uring.h; the io-uring crate does not export them.
     const REGISTER_EVENTFD: u8 = 4;
     const UNREGISTER_EVENTFD: u8 = 5;
     let flags = squeue::Flags::SKIP_SUCCESS | squeue::Flags::BUFFER_SELECT;
@@ -49,7 +50,7 @@ mod tests {
     fn a_restricted_ring_refuses_what_sockets_do_not_need() {
         let mut features = Features::ALL;
         let seam = Seam::new(NAMES);
-        // Where io_uring is closed there is nothing to restrict.
+        // Where io_uring is closed, there is nothing to restrict.
         let Ok((mut ring, buffers)) =
             probe::ring::<()>(&seam, Size { submissions: 8, completions: 8 }, true, &mut features)
         else {
@@ -68,7 +69,8 @@ mod tests {
             linked,
         ];
         for (name, entry) in (1..).zip(forbidden) {
-            // SAFETY: what they point to lives until the end of the test, and each completes in this round.
+            // SAFETY: everything the entries point to lives until the end of the test, and each
+            // completes in this round.
             assert!(unsafe { ring.push(&entry.user_data(name)) });
             while !ring.has_completions() {
                 ring.enter(&seam, None).unwrap();

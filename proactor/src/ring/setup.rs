@@ -1,4 +1,4 @@
-//! How a ring is set up with what the kernel can do, and asked what that is.
+//! Sets up a ring with what the kernel can do, and asks the kernel what that is.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -12,7 +12,7 @@ use super::{ENTER_EXT_ARG, ENTER_NO_IOWAIT, ENTER_REGISTERED_RING, Ring};
 use crate::calls::Call;
 use crate::features::{Feature, Features};
 
-// From linux/io_uring.h; the io-uring crate keeps them to itself.
+// From linux/io_uring.h; the io-uring crate does not export them.
 const REGISTER_RING_FDS: libc::c_long = 20;
 pub(super) const UNREGISTER_RING_FDS: libc::c_long = 21;
 
@@ -24,7 +24,7 @@ struct ResourceUpdate {
     data: u64,
 }
 
-/// How many entries the queues are to have.
+/// The number of entries in the queues.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) submissions: u32,
@@ -32,8 +32,8 @@ pub(crate) struct Size {
 }
 
 impl Ring {
-    /// Sets a ring up with what `features` allows, taking out of it what the kernel refuses. If it
-    /// `is_disabled`, it runs nothing before `restrict`.
+    /// Sets up a ring with everything `features` allows, and takes out what the kernel refuses. If
+    /// it `is_disabled`, the ring runs nothing before it is restricted.
     pub(crate) fn new(seam: &Seam, size: Size, is_disabled: bool, features: &mut Features) -> io::Result<Ring> {
         let uring = loop {
             let mut builder = IoUring::builder();
@@ -51,7 +51,8 @@ impl Ring {
                 builder.setup_no_sqarray();
             }
             match seam.pass(Call::Setup as usize).and_then(|_| builder.build(size.submissions)) {
-                // EINVAL is all an older kernel says about a flag: leave out the newest, try again.
+                // For an unknown flag, an older kernel only says EINVAL: leave out the newest, and
+                // try again.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     let newest_first = [Feature::NoSqArray, Feature::DeferTaskrun, Feature::SubmitAll];
                     let Some(newest) = newest_first.into_iter().find(|feature| features.has(*feature)) else {
@@ -85,8 +86,9 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Spares the kernel the look-up of the descriptor at each enter. The index belongs to the thread, of
-    /// which each has sixteen, and keeps the ring alive until it is given back.
+    /// Registers the ring, so that the kernel need not look up the descriptor at each enter. The
+    /// index belongs to the thread, which has sixteen of them, and keeps the ring alive until it is
+    /// given back.
     fn register_itself(&mut self, seam: &Seam) -> io::Result<()> {
         seam.pass(Call::Register as usize)?;
         let index = self.change_registration(REGISTER_RING_FDS, u32::MAX)?;
@@ -104,7 +106,7 @@ impl Ring {
         if done == 1 { Ok(update.offset) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Whether the kernel knows the operation.
+    /// Asks the kernel which operations it knows.
     pub(crate) fn probe(&self, seam: &Seam) -> io::Result<Probe> {
         seam.pass(Call::Register as usize)?;
         let mut probe = Probe::new();
@@ -112,12 +114,13 @@ impl Ring {
         Ok(probe)
     }
 
-    /// Whether the kernel takes the time-out with the enter. Nothing works without.
+    /// Returns whether an enter can have a time-out. Nothing works without it.
     pub(crate) fn has_ext_arg(&self) -> bool {
         self.uring.params().is_feature_ext_arg()
     }
 
-    /// Whether the kernel keeps completions that find the queue full. Nothing is safe without.
+    /// Returns whether the kernel keeps completions that find the queue full. Nothing is safe
+    /// without it.
     pub(crate) fn has_nodrop(&self) -> bool {
         self.uring.params().is_feature_nodrop()
     }
@@ -134,16 +137,18 @@ impl Ring {
         self.push_plain(entry.build(), name)
     }
 
-    /// Tries to receive datagrams again and again, into buffers of the registered ring. The header stays with the ring
-    /// until [`end_trial`](Self::end_trial), because the kernel may look at it until then.
+    /// Starts to receive datagrams again and again, into buffers of the registered ring, as a
+    /// trial. The ring keeps the header until [`end_trial`](Self::end_trial), because the kernel
+    /// may read it until then.
     pub(crate) fn try_receiving_messages(&mut self, fd: BorrowedFd<'_>, name: u64) -> bool {
         let message = self.trial.insert(Message::picked());
         let entry = opcode::RecvMsgMulti::new(types::Fd(fd.as_raw_fd()), message.as_ptr(), Group::Datagrams as u16);
-        // SAFETY: the header stays where it is until `end_trial`; and if the ring goes before that, it is leaked.
+        // SAFETY: the header stays where it is until `end_trial`. If the ring is dropped before
+        // that, the header is leaked.
         unsafe { self.push(&entry.build().user_data(name)) }
     }
 
-    /// What was tried has completed for the last time.
+    /// Ends the trial: what was tried has had its final completion.
     pub(crate) fn end_trial(&mut self) {
         self.trial = None;
     }
@@ -151,11 +156,12 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // Closing the ring does not end what is under way.
+        // Closing the ring does not end operations in flight.
         std::mem::forget(self.trial.take());
         if self.enter_flags & ENTER_REGISTERED_RING != 0 {
             let index = self.enter_fd.unsigned_abs();
-            // If it could not be given back, the thread would run out of them; later rings do without.
+            // Give the index back; otherwise the thread would run out of them. If this fails, later
+            // rings do without one.
             let _ = self.change_registration(UNREGISTER_RING_FDS, index);
         }
     }

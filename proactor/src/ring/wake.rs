@@ -9,10 +9,10 @@ use executor::{Seam, Unpark, WakeFd};
 use super::Ring;
 use crate::calls::Call;
 
-/// The eventfd that ends the ring's sleep, and the one that ends a foreign loop's.
+/// The eventfd that ends the ring's sleep, and the one that ends the sleep of a foreign loop.
 ///
-/// They can't be one: the ring writes to the second at each completion, and completes at each write to
-/// the first.
+/// They can't be the same: the ring writes to the second at each completion, and completes at each
+/// write to the first.
 #[derive(Debug)]
 pub(crate) struct WakeFds {
     inner: WakeFd,
@@ -24,12 +24,12 @@ impl WakeFds {
         Ok(WakeFds { inner: eventfd(seam)?, outer: OnceLock::new() })
     }
 
-    /// The system calls made to wake.
+    /// Returns the number of system calls made to wake.
     pub(crate) fn writes(&self) -> u64 {
         self.inner.writes() + self.outer.get().map_or(0, WakeFd::writes)
     }
 
-    /// The foreign loop's, made at the first call and registered with the ring.
+    /// Returns the foreign loop's eventfd. The first call makes it and registers it with the ring.
     pub(crate) fn outer(&self, ring: &Ring, seam: &Seam) -> io::Result<BorrowedFd<'_>> {
         if self.outer.get().is_none() {
             let fd = eventfd(seam)?;
@@ -39,20 +39,21 @@ impl WakeFds {
         Ok(self.outer.get().expect("just set").as_fd())
     }
 
-    /// Makes the ring's unreadable until the next wake.
+    /// Makes the ring's eventfd unreadable until the next wake.
     pub(crate) fn clear(&self, seam: &Seam) {
         if seam.pass(Call::Read as usize).is_ok() {
             self.inner.clear();
         }
     }
 
-    /// Makes the foreign loop's unreadable until the next completion. Returns whether there is one
-    /// that could be cleared.
+    /// Makes the foreign loop's eventfd unreadable until the next completion. Returns whether it
+    /// exists and could be cleared.
     pub(crate) fn clear_outer(&self, seam: &Seam) -> bool {
         self.outer.get().filter(|_| seam.pass(Call::Read as usize).is_ok()).inspect(|outer| outer.clear()).is_some()
     }
 
-    /// The end of the runtime: the foreign loop's is never readable again.
+    /// Unregisters the foreign loop's eventfd at the end of the runtime: it is never readable
+    /// again.
     pub(crate) fn forget_outer(&self, ring: &Ring, seam: &Seam) {
         if self.outer.get().is_some() && ring.unregister_eventfd().is_ok() {
             self.clear_outer(seam);

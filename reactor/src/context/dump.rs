@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::Context;
 
 impl Context {
-    /// Each source: its descriptor, what is ready, what epoll was asked, and who waits (read, write).
+    /// Lists each source: its descriptor, what is ready, what we asked epoll, and which directions
+    /// a task waits for (read, write).
     pub(crate) fn dump(&self) -> String {
         let mut text = String::new();
         if let Some(sources) = self.sources.borrow().as_ref() {

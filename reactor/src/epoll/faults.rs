@@ -1,4 +1,4 @@
-//! For tests: what epoll reports, edited before the driver sees it.
+//! For tests: lets an editor change what epoll reports before the driver sees it.
 
 use executor::Report;
 
@@ -6,7 +6,7 @@ use super::Events;
 use crate::sys::Sys;
 
 impl Events {
-    /// Hands the batch to the test's editor, if there is one.
+    /// Passes the batch to the test's editor, if there is one.
     pub(super) fn edit(&mut self, sys: &Sys) {
         let Some(editor) = sys.seam().editor() else { return };
         let batch = self.memory[..self.count].iter();
