@@ -77,7 +77,7 @@ use io_uring::squeue;
 use crate::buffer::Buffer;
 use crate::pool::Pool;
 use crate::ring::completion::Completion;
-use crate::socket::{Filler, Stock};
+use crate::socket::{Demand, Filler};
 
 pub(crate) use self::connect::{Accept, Connect};
 pub(crate) use self::datagram::{Arrived, HEAD, LENGTHS, Receive, SendMessage};
@@ -254,13 +254,13 @@ impl Slots {
             if is_final && matches!(operation.kind, Kind::RecvMultishot(_)) {
                 self.endings.count(completion.result);
             }
-            let stock = operation.kind.fill(completion, &self.pool, fired);
+            let demand = operation.kind.fill(completion, &self.pool, fired);
             if is_final {
                 self.in_kernel -= 1;
                 drop(self.table.remove(key));
                 return Next::Nothing;
             }
-            return if stock == Stock::Enough { Next::Cancel } else { Next::Nothing };
+            return if demand == Demand::Enough { Next::Cancel } else { Next::Nothing };
         }
         if !is_final {
             // None of these is multishot. If one were, its memory would still be the kernel's.

@@ -61,7 +61,7 @@ pub(crate) enum Filler {
 /// The answer of a socket to one more item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Stock {
+pub(crate) enum Demand {
     /// There is room for more.
     Short,
     /// There is enough: stop the operation that brings it. Returned once for each operation.
@@ -169,9 +169,9 @@ impl<T> Incoming<T> {
     }
 
     /// Adds an item.
-    pub(crate) fn push(&self, item: T, cap: usize, fired: &mut Fired) -> Stock {
+    pub(crate) fn push(&self, item: T, cap: usize, fired: &mut Fired) -> Demand {
         if self.is_released.get() {
-            return Stock::Short;
+            return Demand::More;
         }
         let mut len = 1;
         if let Some(first) = self.first.replace(None) {
@@ -185,7 +185,7 @@ impl<T> Incoming<T> {
         }
         self.wake(fired);
         let is_enough = len >= cap && !self.is_stopping.replace(true);
-        if is_enough { Stock::Enough } else { Stock::Short }
+        if is_enough { Demand::Enough } else { Demand::More }
     }
 
     /// Notes that the operation ended: with 0, with a negative errno, or with nothing to report.

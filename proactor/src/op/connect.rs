@@ -9,7 +9,7 @@ use socket2::SockAddr;
 
 use crate::pool::Chunk;
 use crate::ring::completion::Completion;
-use crate::socket::{ACCEPT_CAP, Socket, Stock};
+use crate::socket::{ACCEPT_CAP, Demand, Socket};
 
 /// Accepts again and again, or once.
 pub(crate) struct Accept {
@@ -26,16 +26,16 @@ impl Accept {
         opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(flags).build()
     }
 
-    pub(super) fn fill(&mut self, completion: Completion, fired: &mut Fired) -> Stock {
+    pub(super) fn fill(&mut self, completion: Completion, fired: &mut Fired) -> Demand {
         let (result, is_final) = (completion.result, !completion.is_more());
         // SAFETY: this is a completion of this accept, which completes once for each connection.
         let connection = unsafe { completion.into_descriptor() };
         let incoming = &self.socket.incoming;
-        let stock = connection.map_or(Stock::Short, |connection| incoming.push(connection, ACCEPT_CAP, fired));
+        let demand = connection.map_or(Demand::More, |connection| incoming.push(connection, ACCEPT_CAP, fired));
         if is_final {
             incoming.ended((result < 0).then_some(result), fired);
         }
-        stock
+        demand
     }
 }
 

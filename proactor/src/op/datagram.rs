@@ -11,7 +11,7 @@ use crate::pool::{BLOCK_SIZE, Chunk, Pool};
 use crate::ring::buffers::Group;
 use crate::ring::completion::Completion;
 use crate::ring::message::{Message, NAME_SIZE, sockaddr};
-use crate::socket::{Socket, Stock};
+use crate::socket::{Demand, Socket};
 
 /// The most datagrams that may lie undelivered on a socket. At this number, its receive is stopped
 /// until a program takes them. Later ones, except those already on their way, stay with the kernel,
@@ -54,10 +54,10 @@ impl Receive {
     }
 
     /// Gives what arrived to the socket.
-    pub(crate) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Stock {
+    pub(crate) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Demand {
         // A receive that is not multishot completes once. Before that, the memory is the kernel's.
         if self.memory.is_some() && completion.is_more() {
-            return Stock::Short;
+            return Demand::More;
         }
         let count = usize::try_from(completion.result);
         let chunk = match self.memory.take() {
@@ -70,14 +70,14 @@ impl Receive {
             }),
         };
         let push = |chunk| self.socket.incoming.push(behead(chunk), DATAGRAM_CAP, fired);
-        let stock = chunk.map_or(Stock::Short, push);
+        let demand = chunk.map_or(Demand::More, push);
         if !completion.is_more() {
             // ENOBUFS is not reported: the waiting task tries again, with a bigger pool or without
             // one.
             let end = completion.result;
             self.socket.incoming.ended((end < 0 && end != -libc::ENOBUFS).then_some(end), fired);
         }
-        stock
+        demand
     }
 }
 

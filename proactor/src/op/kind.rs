@@ -15,7 +15,7 @@ use crate::buffer::Buffer;
 use crate::pool::Pool;
 use crate::ring::READABLE;
 use crate::ring::completion::Completion;
-use crate::socket::{Filler, Sending, Stock};
+use crate::socket::{Demand, Filler, Sending};
 
 /// The work of an operation, and everything that belongs to it.
 pub(crate) enum Kind {
@@ -119,12 +119,12 @@ impl Kind {
     }
 
     /// Gives what an operation without a ticket brought to its socket.
-    pub(super) fn fill(&mut self, completion: Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Stock {
+    pub(super) fn fill(&mut self, completion: Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Demand {
         match self {
             Kind::RecvMultishot(receive) => receive.fill(&completion, pool, fired),
             Kind::RecvOnce(receive) => {
                 receive.fill(&completion, pool, fired);
-                Stock::Short
+                Demand::More
             }
             Kind::Accept(accept) => accept.fill(completion, fired),
             Kind::Datagrams(receive) => receive.fill(&completion, pool, fired),

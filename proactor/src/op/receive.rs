@@ -11,7 +11,7 @@ use crate::buffer::{Buffer, clamp};
 use crate::pool::{Chunk, Pool};
 use crate::ring::buffers::Group;
 use crate::ring::completion::Completion;
-use crate::socket::{CHUNK_CAP, Socket, Stock};
+use crate::socket::{CHUNK_CAP, Demand, Socket};
 
 /// Receives again and again, into blocks of the pool.
 pub(crate) struct RecvMultishot {
@@ -23,19 +23,19 @@ impl RecvMultishot {
         opcode::RecvMulti::new(self.socket.entry_fd(), Group::Streams as u16).build()
     }
 
-    pub(super) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Stock {
+    pub(super) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Demand {
         let result = completion.result;
         // Tells the pool of each block that the kernel picked, even if no bytes came.
         let len = usize::try_from(result).unwrap_or(0);
         let chunk = completion.buffer().and_then(|number| pool.take(Group::Streams, number, len));
         let chunk = chunk.filter(|chunk| !chunk.is_empty());
-        let stock = chunk.map_or(Stock::Short, |chunk| self.socket.incoming.push(chunk, CHUNK_CAP, fired));
+        let demand = chunk.map_or(Demand::More, |chunk| self.socket.incoming.push(chunk, CHUNK_CAP, fired));
         if !completion.is_more() {
             // ENOBUFS is not reported: the waiting task tries again, with more blocks or without
             // the pool.
             self.socket.incoming.ended((result <= 0 && result != -libc::ENOBUFS).then_some(result), fired);
         }
-        stock
+        demand
     }
 }
 
