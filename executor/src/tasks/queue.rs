@@ -16,10 +16,10 @@
 //!
 //! # Two bits, one owner each
 //!
-//! | bit      | set by                        | cleared by                        | means |
-//! |----------|-------------------------------|-----------------------------------|-------|
-//! | `local`  | a wake on the owner's thread  | the loop, just before it polls    | key is in the queue |
-//! | `remote` | a `swap` by another thread    | the loop, as it empties the inbox | waker is in the inbox |
+//! | bit      | set by                       | cleared by                        | means |
+//! |----------|------------------------------|-----------------------------------|-------|
+//! | `local`  | a wake on the owner's thread | the loop, just before it polls    | the key is in the queue |
+//! | `remote` | a `swap` by another thread   | the loop, as it empties the inbox | the waker is in the inbox |
 //!
 //! Only the owner's thread touches `local`, with plain loads and stores. If both ways shared one
 //! bit, two sides would write it. A plain store would then erase the other side's `swap`, and a
