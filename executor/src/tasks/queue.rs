@@ -38,9 +38,9 @@
 //! | 5. if `pending.swap(false)`: empties the inbox |                                 |
 //!
 //! Only swaps change `sleeping`. So its changes have one order, and each swap sees everything that
-//! was done before the earlier ones. Take the loop's swap in step 1 and the thread's swap in step
-//! 3. One of them is the later one. If it is the loop's, the loop sees `pending`. If it is the
-//! thread's, the thread sees `sleeping`. `queue_loom.rs` tries every interleaving.
+//! was done before the earlier ones. The loop swaps in its step 1, the other thread in its step 3,
+//! and one of these swaps is the later one. If it is the loop's, the loop sees `pending`. If it is
+//! the thread's, the thread sees `sleeping`. `queue_loom.rs` tries every interleaving.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
