@@ -1,4 +1,4 @@
-//! Calls that block, on threads of their own, so that the loop goes on meanwhile.
+//! Runs calls that block on threads of their own, so that the loop goes on meanwhile.
 //!
 //! ```text
 //!   the runtime's thread                            up to max_threads threads named "blocking"
@@ -7,21 +7,24 @@
 //!     task waits  <------- wake, as from any other thread --- result or panic
 //! ```
 //!
-//! **Bounds.** At most [`BlockingConfig::max_threads`] threads, at most [`BlockingConfig::max_jobs`] jobs, those
-//! included that run. A job waits when all threads are busy, first come, first served. Beyond the most jobs it is
-//! *refused* rather than kept waiting: the function that takes it can't wait, and a program that is told at once can
-//! choose, to wait for one of its handles, to shed load, or to raise the limit; an endless queue would hide that
-//! it can't keep up. A refused job has not begun, so it may be tried again.
+//! **Bounds.** There are at most [`BlockingConfig::max_threads`] threads and at most
+//! [`BlockingConfig::max_jobs`] jobs, running ones included. While all threads are busy, jobs wait,
+//! first come, first served. Above the maximum number of jobs, a job is *refused* and does not
+//! wait: the function that takes it cannot wait. A program that learns of it at once can choose: it
+//! can wait for one of its handles, reject work, or raise the limit. An endless queue would hide
+//! that the program cannot keep up. A refused job has not begun, so the program may try it again.
 //!
-//! **Cancellation.** A job that has not begun is dropped, on the runtime's thread, when nobody waits for it any more.
-//! One that has begun can't be stopped: it goes on, and its result is dropped where it ends.
+//! **Cancellation.** If a job has not begun and its future is dropped, the job is dropped on the
+//! runtime's thread. A job that has begun cannot be stopped. It goes on, and its result is dropped
+//! on its own thread.
 //!
-//! **Shutdown.** Jobs that have not begun are dropped. Running ones are waited for until
-//! [`Config::shutdown_deadline`](crate::Config::shutdown_deadline), which the driver's end counts into; then they are
-//! left to themselves, and counted as [`BlockingStats::abandoned`]. So a job that never returns delays the exit, and
-//! can't prevent it: threads don't outlive the process.
+//! **Shutdown.** Jobs that have not begun are dropped. The runtime waits for running jobs until
+//! [`Config::shutdown_deadline`](crate::Config::shutdown_deadline). This time includes the end of
+//! the driver. Jobs that still run then are left alone and counted as [`BlockingStats::abandoned`].
+//! So a job that never returns delays the exit but cannot prevent it: threads end with the process.
 //!
-//! One mutex guards the queue, and every decision is made under it; no job, destructor or waker runs there.
+//! One mutex guards the queue, and every decision is made under it. No job, destructor or waker
+//! runs under it.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -36,15 +39,16 @@ use crate::tasks::sync::lock;
 use crate::tasks::task::JoinError;
 use crate::watch::stats::BlockingStats;
 
-/// The limits of a runtime's threads for blocking calls. They are started when needed.
+/// The limits of a runtime's threads for blocking calls. Threads are started when needed.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockingConfig {
-    /// Threads there may be at once; at least one. Default: 64, which is enough to keep a disk busy, and still few where
-    /// all of them compute.
+    /// The maximum number of threads at once; 0 counts as 1. Default: 64. That is enough to keep a
+    /// disk busy, and still few if all of them compute.
     pub max_threads: usize,
-    /// Jobs there may be at once, waiting and running; further ones are refused. Default: 65,536.
+    /// The maximum number of jobs at once, waiting and running. Further jobs are refused. Default:
+    /// 65,536.
     pub max_jobs: usize,
-    /// How long a thread without work stays. Default: 10 s.
+    /// The time that a thread without work stays. Default: 10 s.
     pub keep_alive: Duration,
 }
 
@@ -56,30 +60,30 @@ impl Default for BlockingConfig {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads, and what waits for one.
+/// The threads, and the jobs that wait for one.
 pub(crate) struct Pool {
     /// The threads' name.
     name: &'static str,
     config: BlockingConfig,
     state: Mutex<State>,
-    /// There is work, or there will be none any more.
+    /// Notified when there is work, or when there will be no more work.
     work: Condvar,
-    /// A thread has ended.
+    /// Notified when a thread has ended.
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// By age. A map, because jobs leave from the middle when they are cancelled.
+    /// The waiting jobs by age. It is a map because cancelled jobs leave from the middle.
     waiting: BTreeMap<u64, Job>,
     next: u64,
-    /// Waiting and running.
+    /// The number of jobs, waiting and running.
     jobs: usize,
     threads: usize,
-    /// Threads that sleep, those included that have been woken and didn't get to run yet.
+    /// The number of threads that sleep. A thread that was woken but has not run yet counts, too.
     idle: usize,
     closed: Option<Instant>,
-    /// Jobs that still ran when the end had waited for them long enough.
+    /// The number of jobs that were still running when the wait at the end was over.
     abandoned: usize,
 }
 
@@ -88,20 +92,21 @@ impl Pool {
         Arc::new(Pool { name, config, state: Mutex::default(), work: Condvar::new(), ended: Condvar::new() })
     }
 
-    /// Queues a job, and sees to it that a thread comes for it. Gives it back if it is refused.
+    /// Queues a job, and makes sure that a thread takes it. Returns the job if it is refused.
     fn submit(self: &Arc<Self>, job: Job) -> Result<u64, Job> {
         let mut state = lock(&self.state);
         if state.closed.is_some() || state.jobs >= self.config.max_jobs {
             return Err(job);
         }
-        // Threads that were woken and have not taken their job yet are idle, and their jobs wait.
+        // A thread that was woken but has not taken its job yet counts as idle, and its job still
+        // waits.
         if state.waiting.len() < state.idle {
             self.work.notify_one();
         } else if state.threads < self.config.max_threads.max(1) {
             let pool = Arc::clone(self);
             let started = thread::Builder::new().name(self.name.to_owned()).spawn(move || pool.serve());
             state.threads += usize::from(started.is_ok());
-            // Where no more threads can be had, the job waits for one of those that are there.
+            // If no more threads can be started, the job waits for an existing one.
             if state.threads == 0 {
                 return Err(job);
             }
@@ -113,13 +118,13 @@ impl Pool {
         Ok(ticket)
     }
 
-    /// What a thread does.
+    /// Runs jobs. It is the whole life of a thread.
     fn serve(&self) {
         let mut state = lock(&self.state);
         loop {
             if let Some((_, job)) = state.waiting.pop_first() {
                 drop(state);
-                // What panics here is a destructor: `job` keeps the panic of what it calls.
+                // Only a destructor can panic here: `job` catches a panic of the function it calls.
                 contain(job);
                 state = lock(&self.state);
                 state.jobs -= 1;
@@ -140,7 +145,7 @@ impl Pool {
         self.ended.notify_all();
     }
 
-    /// Takes back a job that has not begun.
+    /// Takes a job out of the queue if it has not begun, and returns it.
     fn withdraw(&self, ticket: u64) -> Option<Job> {
         let mut state = lock(&self.state);
         let job = state.waiting.remove(&ticket)?;
@@ -148,7 +153,8 @@ impl Pool {
         Some(job)
     }
 
-    /// From now on jobs are refused, and threads end when they are idle. Returns those that have not begun.
+    /// Closes the pool: from now on it refuses jobs, and its threads end when they are idle.
+    /// Returns the jobs that have not begun.
     pub(super) fn close(&self) -> impl Iterator<Item = Job> + use<> {
         let mut state = lock(&self.state);
         state.closed = Some(Instant::now());
@@ -157,7 +163,7 @@ impl Pool {
         std::mem::take(&mut state.waiting).into_values()
     }
 
-    /// After `close`: waits until all threads have ended, or so much time has passed since then.
+    /// Waits, after `close`, until all threads have ended or until `most` has passed since `close`.
     pub(super) fn wait(&self, most: Duration) {
         let mut state = lock(&self.state);
         let left = |state: &State| most.saturating_sub(state.closed.map_or(Duration::ZERO, |closed| closed.elapsed()));
@@ -174,13 +180,14 @@ impl Pool {
     }
 }
 
-/// Where a job's result meets the one who waits for it.
+/// The place where a job leaves its result and the future finds it.
 struct Slot<T> {
     outcome: Option<Result<T, JoinError>>,
     waker: Option<Waker>,
 }
 
-/// Goes with the job, and wakes the one who waits when it is dropped: after the job, or instead of it.
+/// Goes with the job. It is dropped after the job, or without the job having run. Then it wakes the
+/// task that waits.
 struct Delivery<T>(Arc<Mutex<Slot<T>>>);
 
 impl<T> Drop for Delivery<T> {
@@ -189,16 +196,16 @@ impl<T> Drop for Delivery<T> {
         slot.outcome.get_or_insert(Err(JoinError::Cancelled));
         let waker = slot.waker.take();
         drop(slot);
-        // Perhaps while the panic of a job's destructor unwinds.
+        // This may run while a panic of a job's destructor unwinds.
         contain(|| waker.into_iter().for_each(Waker::wake));
     }
 }
 
-/// Waits for a job. Dropping it withdraws the job, unless that has begun.
+/// Waits for a job. Dropping this withdraws the job, unless the job has begun.
 pub(crate) struct Blocking<T> {
     pool: Arc<Pool>,
     slot: Arc<Mutex<Slot<T>>>,
-    /// `None`: the job was refused.
+    /// `None` if the job was refused.
     ticket: Option<u64>,
 }
 
@@ -210,11 +217,11 @@ impl<T: Send + 'static> Blocking<T> {
             let result = guarded(job).map_err(JoinError::panicked);
             lock(&delivery.0).outcome = Some(result);
         }));
-        // What was refused is dropped here, with nothing locked.
+        // A refused job is dropped here, with nothing locked.
         Blocking { pool: Arc::clone(pool), slot, ticket: submitted.ok() }
     }
 
-    /// Whether the job was refused, and will never run.
+    /// Returns true if the job was refused. It never runs then.
     pub(crate) fn is_refused(&self) -> bool {
         self.ticket.is_none()
     }
@@ -252,15 +259,16 @@ mod tests {
 
     use super::*;
 
-    /// A pool with threads that are made up: a real one would take its job at a moment of its own choice.
+    /// Makes a pool that only claims to have threads. A real thread would take its job at a moment
+    /// of its own choice.
     fn pool(threads: usize, idle: usize) -> Arc<Pool> {
         let pool = Pool::new("blocking", BlockingConfig { keep_alive: Duration::ZERO, ..BlockingConfig::default() });
         *lock(&pool.state) = State { threads, idle, ..State::default() };
         pool
     }
 
-    /// A thread that was woken and did not run yet is idle, and has its job. A job more than there are idle threads
-    /// needs a thread of its own.
+    /// A thread that was woken but has not run yet counts as idle, and has its job. One job more
+    /// than there are idle threads needs a new thread.
     #[test]
     fn no_two_jobs_rely_on_the_same_idle_thread() {
         const IDLE: usize = 3;
@@ -269,14 +277,14 @@ mod tests {
             assert!(pool.submit(Box::new(|| ())).is_ok());
             assert_eq!(lock(&pool.state).threads, IDLE, "there is an idle one for it");
         }
-        // It holds the thread that is started until the count is read.
+        // The job keeps the new thread busy until the count has been read.
         let (release, held) = mpsc::channel::<()>();
         assert!(pool.submit(Box::new(move || held.recv().unwrap_or_default())).is_ok());
         assert_eq!(lock(&pool.state).threads, IDLE + 1, "each idle one has a job");
         drop(release);
     }
 
-    /// The time that the driver takes for its end is not added to that of the jobs.
+    /// The time that the driver needs for its end is not added to the time for the jobs.
     #[test]
     fn the_deadline_counts_from_the_closing() {
         const DEADLINE: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What every runtime can be told when it is built, and what one says that has ended.
+//! The settings of a runtime, and the error of a runtime that has ended.
 
 use std::fmt;
 use std::io;
@@ -9,23 +9,24 @@ use super::blocking::BlockingConfig;
 use super::foreign::dispose;
 use super::stall::StallWatch;
 
-/// Receives the payload of a panic that no `JoinHandle` will deliver.
+/// Receives the payload of a panic that no `JoinHandle` delivers.
 pub type PanicHook = Rc<dyn Fn(Box<dyn std::any::Any + Send>)>;
 
-/// What every runtime can be told when it is built.
+/// The settings of a runtime, for every engine.
 #[derive(Clone)]
 pub struct Config {
-    /// Tasks that may exist at once; further spawns are refused. Default: 2^20.
+    /// The maximum number of tasks at once. Further spawns are refused. Default: 2^20.
     pub max_tasks: usize,
-    /// How long the end of the runtime may wait for the kernel, and for blocking jobs that run. Default: 5 s.
+    /// The longest time that the end of the runtime waits for the kernel, and for blocking jobs
+    /// that run. Default: 5 s.
     pub shutdown_deadline: Duration,
-    /// Threads and jobs of [`spawn_blocking`](crate::Executor::spawn_blocking).
+    /// The limits of [`spawn_blocking`](crate::Executor::spawn_blocking).
     pub blocking: BlockingConfig,
-    /// How long the loop keeps looking for work before it sleeps. What comes in this time is served without
-    /// the cost of falling asleep and being woken, which is most of what a single slow conversation costs; the
-    /// price is a processor that is busy for so long after each thing that happened. Default: zero.
+    /// The time for which the loop looks for work before it sleeps. An event in this time is served
+    /// without the cost of falling asleep and waking up. That is most of the cost of a single slow
+    /// conversation. The price: after each event, a processor is busy for this long. Default: zero.
     pub spin: Duration,
-    /// Who is told of tasks that hold the loop for long. Default: `None`, which costs nothing.
+    /// Reports tasks that hold the loop for long. Default: `None`, which costs nothing.
     ///
     /// ```
     /// # use std::{rc::Rc, time::Duration};
@@ -36,15 +37,17 @@ pub struct Config {
     /// let config = Config { stall_watch, ..Config::default() };
     /// ```
     pub stall_watch: Option<StallWatch>,
-    /// Called with the payload when a task nobody awaits panics. The others run on. The default does
-    /// nothing more, because the panic has been reported by then: std's panic hook, which the program
-    /// can replace, prints to stderr.
+    /// Called with the payload when a task without a `JoinHandle` panics. The other tasks run on.
+    /// The default does nothing more, because by then std's panic hook has printed the panic to
+    /// stderr. (The program can replace that hook.)
     ///
-    /// To make such a panic the end of the program, go on with it: `Rc::new(|payload| std::panic::resume_unwind(payload))`.
-    /// A panic of this function leaves `block_on` or `turn` as soon as what the loop is about to do is done: the batch
-    /// of polls, or all wakes of a turn. So a program that catches it loses no wake, and may call `block_on` again;
-    /// what the main future returned in that same batch is lost. Of several panics the first goes on. At the end of the
-    /// runtime none does: it happens in a drop, perhaps while another panic unwinds.
+    /// To make such a panic end the program, resume it: `Rc::new(|payload|
+    /// std::panic::resume_unwind(payload))`. A panic of this function leaves `block_on` or `turn`,
+    /// but only after the loop has finished its current step: the batch of polls, or all wakes of a
+    /// turn. So a program that catches the panic loses no wake and may call `block_on` again. It
+    /// does lose the output of the main future if that completed in the same batch. If there are
+    /// several panics, the first one is resumed. At the end of the runtime none is: that runs in a
+    /// drop, perhaps while another panic unwinds.
     pub on_task_panic: PanicHook,
 }
 
@@ -71,12 +74,12 @@ impl fmt::Debug for Config {
     }
 }
 
-/// The error of everything that is asked of a runtime whose owner is gone.
+/// Makes the error of every request to a runtime whose owner is gone.
 pub fn closed() -> io::Error {
     io::Error::other(Closed)
 }
 
-/// Inside the [`io::Error`] that [`closed`] makes.
+/// The error inside the [`io::Error`] that [`closed`] makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 

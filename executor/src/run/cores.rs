@@ -8,8 +8,8 @@
 //!     +-- waits for all. The StopHandle reaches every runtime that is inside worker.block_on <---------+
 //! ```
 //!
-//! A runtime stays on its thread, so the closure builds it there, with whatever builder and settings;
-//! what is here adds the threads, the way to stop them together, and the end.
+//! A runtime stays on its thread, so the closure builds it there, with any builder and settings.
+//! This module adds the threads, a way to stop them together, and their end.
 
 use std::fmt;
 use std::future::Future;
@@ -28,9 +28,10 @@ use crate::tasks::remote::RemoteHandle;
 use crate::tasks::sync::lock;
 use crate::tasks::table::{Key, Table};
 
-/// Runs `main` on so many threads at once, each kept on one of the cores this process may use, in turn (more workers than
-/// cores: it starts over), and returns what they returned, in the order of their numbers. Each builds a runtime of its
-/// own and runs it with [`Worker::block_on`].
+/// Runs `main` on `workers` threads at once and returns the results in the order of the workers'
+/// numbers. Each thread is kept on one of the cores that this process may use. The threads take the
+/// cores in turn; if there are more workers than cores, they start over. Each `main` builds a
+/// runtime of its own and runs it with [`Worker::block_on`].
 ///
 /// ```no_run
 /// use executor::{ListenOptions, Listener, Reader, Runtime, Stream, Worker, Writer};
@@ -62,34 +63,35 @@ use crate::tasks::table::{Key, Table};
 /// }
 /// ```
 ///
-/// A worker that returns `Ok` leaves the others running. To end all, call [`StopHandle::stop`]. A thread
-/// that a worker starts is kept on the same core.
+/// A worker that returns `Ok` leaves the others running. To end all workers, call
+/// [`StopHandle::stop`]. A thread that a worker starts is kept on the worker's core.
 ///
 /// # A server on every core
 ///
 /// Each worker has a listener of its own on the same port, with
-/// [`reuse_port`](crate::ListenOptions::reuse_port), and the kernel spreads the connections. No work is
-/// stolen, and that has its limits:
+/// [`reuse_port`](crate::ListenOptions::reuse_port), and the kernel spreads the connections.
+/// Workers steal no work from each other. This has limits:
 ///
-/// - The kernel chooses by a hash of both addresses, not by load: with few connections some workers have
-///   most of them, and others none. One client on one connection uses one core.
-/// - A connection stays with its worker for life. Long requests on one worker are not helped by idle
-///   neighbours.
-/// - A worker that blocks or computes for long stalls its share of the connections, those included that
-///   wait in its listener's queue. The others run on, and the kernel goes on giving it new ones.
+/// - The kernel chooses by a hash of both addresses, not by load. With few connections, some
+///   workers get most of them and others none. One client on one connection uses one core.
+/// - A connection stays with its worker for life. Idle workers do not help with long requests of
+///   another worker.
+/// - A worker that blocks or computes for long stalls its share of the connections. This includes
+///   those that wait in its listener's queue. The others run on, and the kernel still gives the
+///   busy worker new connections.
 /// - When a listener closes, the connections in its queue are reset, although other workers still
-///   listen. Stop all workers together, and accept what has arrived before closing.
-/// - With `reuse_port` a second process of the same user can bind the port, too, and gets a share of the
-///   connections without any error. Bind the port once without it to find out.
+///   listen. So stop all workers together, and accept all waiting connections before you close.
+/// - With `reuse_port`, a second process of the same user can bind the port, too, and gets a share
+///   of the connections without any error. To find out, bind the port once without it.
 ///
 /// # Errors
-/// The first error in time, of a `main`, of sched_setaffinity(2), or of starting a thread; it has stopped the other
-/// workers, and they have ended. Where a thread may not be kept on a core, or there are more than 1,024 of them, call
-/// [`run_workers`].
+/// The error that came first: of a `main`, of sched_setaffinity(2), or of starting a thread. The
+/// error stops the other workers, and this returns when they have ended. If a thread may not be
+/// kept on a core, or there are more than 1,024 cores, call [`run_workers`].
 ///
 /// # Panics
-/// If a `main` panics: the panic stops the others, and goes on here when they have ended. A worker that
-/// does not end when it is stopped keeps this waiting.
+/// If a `main` panics. The panic stops the other workers, and resumes here when they have ended.
+/// This waits as long as a stopped worker does not end.
 pub fn run_on_each_core<T, E, M>(workers: NonZeroUsize, main: M) -> Result<Vec<T>, E>
 where
     T: Send,
@@ -99,7 +101,8 @@ where
     run_workers(workers, pin, main)
 }
 
-/// Keeps this thread on one of the cores it may use now, and says on which: the one at place `number`, counting round.
+/// Keeps this thread on one of the cores that it may use now: the one at index `number`, counting
+/// round. Returns the core's number.
 fn pin(number: usize) -> io::Result<usize> {
     let allowed = sched_getaffinity(None)?;
     let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
@@ -109,8 +112,8 @@ fn pin(number: usize) -> io::Result<usize> {
     Ok(core)
 }
 
-/// [`run_on_each_core`], with a `pin` of the caller's that keeps the calling thread on one core, or doesn't: it is told the
-/// worker's number, and returns the core's.
+/// Does what [`run_on_each_core`] does, but the caller supplies `pin`. `pin` may keep the calling
+/// thread on one core or do nothing. It takes the worker's number and returns the core's.
 ///
 /// # Errors
 /// As [`run_on_each_core`], and those of `pin`.
@@ -125,7 +128,7 @@ where
     M: Fn(&Worker) -> Result<T, E> + Sync,
 {
     let (stop, first) = (StopHandle::default(), Mutex::new(None));
-    // The first is the cause. What fails after it fails most likely because of it.
+    // The first failure is the cause. Later ones most likely follow from it.
     let fail = |failure| {
         let unwanted = {
             let mut first = lock(&first);
@@ -148,7 +151,7 @@ where
             let thread = thread::Builder::new().name(format!("worker-{number}"));
             thread.spawn_scoped(scope, move || work(number)).map_err(|error| fail(Failure::Error(error.into()))).ok()
         };
-        // The first that cannot be started is the last that is tried.
+        // After the first thread that cannot be started, no other is tried.
         let threads: Vec<_> = (0..workers.get()).map_while(start).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()?).collect()
     });
@@ -173,23 +176,23 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// From 0, without gaps.
+    /// Returns the worker's number. The numbers start at 0 and have no gaps.
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// The kernel's number of the core this thread is kept on.
+    /// Returns the kernel's number of the core that this thread is kept on.
     pub fn core(&self) -> usize {
         self.core
     }
 
-    /// Stops all workers, from any thread.
+    /// Returns a handle that stops all workers, from any thread.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
 
-    /// [`Executor::block_on`], with a runtime that is stopped when all workers are. `future` should then
-    /// end: it learns of it by [`Executor::stopped`].
+    /// Does what [`Executor::block_on`] does, and stops the runtime when all workers are stopped.
+    /// `future` should then end: [`Executor::stopped`] completes.
     ///
     /// # Panics
     /// As [`Executor::block_on`].
@@ -199,8 +202,8 @@ impl Worker {
     }
 }
 
-/// Stops all workers of one [`run_on_each_core`], from any thread. Clones do the same; none keeps anything
-/// of the workers alive.
+/// Stops all workers of one [`run_on_each_core`], from any thread. Clones do the same. None of them
+/// keeps anything of the workers alive.
 #[derive(Clone, Default)]
 pub struct StopHandle {
     runtimes: Arc<Mutex<Runtimes>>,
@@ -208,14 +211,14 @@ pub struct StopHandle {
 
 #[derive(Default)]
 struct Runtimes {
-    /// Also for those that come later.
+    /// True after a stop; it then stops runtimes that come later, too.
     are_stopped: bool,
     running: Table<RemoteHandle>,
 }
 
 impl StopHandle {
-    /// Asks every worker to end: completes every `stopped()` of the runtimes that their
-    /// [`Worker::block_on`] runs, now and later.
+    /// Asks every worker to end. Completes every [`stopped`](Executor::stopped) of the runtimes
+    /// that [`Worker::block_on`] runs, now and later.
     pub fn stop(&self) {
         let mut runtimes = lock(&self.runtimes);
         runtimes.are_stopped = true;
@@ -237,7 +240,7 @@ impl fmt::Debug for StopHandle {
     }
 }
 
-/// A runtime that a [`StopHandle`] reaches until this is dropped, also by unwinding.
+/// Marks a runtime that a [`StopHandle`] reaches. Dropping this, also by unwinding, ends that.
 struct Running<'a> {
     stop: &'a StopHandle,
     key: Key,

@@ -1,7 +1,9 @@
-//! What the executor asks of a driver, and what a driver hands back.
+//! The boundary between the executor and a driver: the executor's requests, and the driver's
+//! results.
 //!
-//! The executor knows no kernel. It owns a [`Driver`], lets it have a *turn* whenever it has run a
-//! batch of tasks or has nothing to do, and acts on what the turn [`Fired`].
+//! The executor does not know the kernel. It owns a [`Driver`] and calls its *turn* after each
+//! batch of tasks, or when there is nothing to do. Then it acts on what the turn reports in
+//! [`Fired`].
 
 use std::any::Any;
 use std::cell::Cell;
@@ -17,52 +19,57 @@ use crate::watch::stats::DriverStats;
 /// The part of a runtime that talks to the kernel: epoll, io_uring, or a simulation.
 pub trait Driver: 'static {
     /// Publishes pending requests, sleeps at most `timeout` (`None`: until something happens), and
-    /// reports what fired. A signal ends it early with nothing fired; that is no error.
+    /// reports what fired. A signal ends the sleep early with nothing fired. That is no error.
     ///
     /// # Errors
-    /// Those of the kernel that leave the driver unusable. The executor gives up on them.
+    /// Those of the kernel that leave the driver unusable. The executor then gives up on the
+    /// driver.
     fn turn(&mut self, timeout: Option<Duration>, fired: &mut Fired) -> io::Result<()>;
 
-    /// From now on new requests are refused. Called once, before the tasks are dropped.
+    /// Refuses new requests from now on. The executor calls it once, before it drops the tasks.
     fn close(&mut self);
 
-    /// Cancels everything, and returns only when the kernel holds nothing of ours; or when the
-    /// deadline has passed (`None`: never), and then it leaks what the kernel may still touch, and counts it.
+    /// Cancels everything, and returns when the kernel holds nothing of the runtime. If `deadline`
+    /// passes first (`None`: it never passes), it leaks what the kernel may still touch, counts it,
+    /// and returns.
     ///
     /// # Errors
-    /// Those of the kernel that kept it from waiting; the rest was then leaked, too.
+    /// Those of the kernel that ended the wait. The rest was then leaked, too.
     fn drain(&mut self, deadline: Option<Instant>, fired: &mut Fired) -> io::Result<()>;
 
-    /// The clock the timers run on: the real one, or a virtual one under simulation.
+    /// Returns the time of the clock that the timers use: the real clock, or a virtual one in a
+    /// simulation.
     fn now(&self) -> Instant;
 
-    /// Ends a `turn` from any thread. It keeps the descriptor it writes to alive, so a waker that
-    /// outlives the runtime never writes to a number that has been given to somebody else.
+    /// Returns what ends a `turn` from any thread. It keeps alive the descriptor that it writes to.
+    /// So a waker that outlives the runtime never writes to a descriptor number that has been
+    /// reused.
     fn unparker(&self) -> Arc<dyn Unpark>;
 
-    /// A descriptor that becomes readable when a turn would find something, for foreign loops.
+    /// Returns a descriptor that becomes readable when a turn would find something. Foreign loops
+    /// use it.
     ///
     /// # Errors
-    /// Those of setting it up, where it isn't there from the start.
+    /// Those of setting it up, on drivers that set it up only now.
     fn as_fd(&mut self) -> io::Result<BorrowedFd<'_>>;
 
-    /// The driver's own counters.
+    /// Returns the driver's own counters.
     fn stats(&self) -> DriverStats;
 }
 
 /// Ends a [`Driver::turn`] from another thread.
 pub trait Unpark: Send + Sync + 'static {
-    /// Makes the current or the next turn return soon. Never blocks, never fails visibly.
+    /// Makes the current or the next turn return soon. Never blocks, and never reports a failure.
     fn unpark(&self);
 }
 
-/// A place for the waker of whoever waits for something. Wakers may be foreign code; nothing is borrowed
-/// here while one is cloned or dropped.
+/// A place for the waker of the task that waits for something. Wakers may be foreign code. So
+/// nothing is borrowed here while a waker is cloned or dropped.
 #[derive(Default)]
 pub struct WaitSlot(Cell<Option<Waker>>);
 
 impl WaitSlot {
-    /// Keeps this waker instead of the one before. If cloning it panics, the one before stays.
+    /// Stores this waker instead of the last one. If cloning it panics, the last one stays.
     #[inline]
     pub fn set(&self, waker: &Waker) {
         match self.0.take() {
@@ -88,12 +95,12 @@ impl WaitSlot {
         }
     }
 
-    /// Takes the waker out: to wake it, or to drop it because nobody waits any longer.
+    /// Takes the waker out: to wake it, or to drop it because no task waits any longer.
     pub fn take(&self) -> Option<Waker> {
         self.0.take()
     }
 
-    /// Whether somebody waits.
+    /// Returns true if a task waits.
     pub fn is_set(&self) -> bool {
         let waker = self.0.take();
         let is_set = waker.is_some();
@@ -108,10 +115,10 @@ impl std::fmt::Debug for WaitSlot {
     }
 }
 
-/// What came out of a turn: tasks to wake, and things to drop.
+/// The result of a turn: tasks to wake, and things to drop.
 ///
-/// Both are foreign code. They are collected while the driver is borrowed, and run when it no longer
-/// is, so a destructor that starts I/O finds the driver free.
+/// Both run foreign code. They are collected while the driver is borrowed, and run when it no
+/// longer is. So a destructor that starts I/O finds the driver free.
 #[derive(Default)]
 pub struct Fired {
     pub(crate) wakers: Vec<Waker>,
@@ -125,29 +132,30 @@ impl Fired {
         self.wakers.push(waker);
     }
 
-    /// Drops this later in the turn. Plain memory needn't come here, only what has a destructor that
-    /// the driver doesn't know.
+    /// Drops this later in the turn. Plain memory need not come here, only a value with a
+    /// destructor that the driver does not know.
     pub fn discard(&mut self, garbage: Box<dyn Any>) {
         self.garbage.push(garbage);
     }
 
-    /// Drops the waker of a future that is gone, as [`run`](Self::run) does its work. One at most, so that it takes no
-    /// memory.
+    /// Drops the waker of a future that is gone, when [`run`](Self::run) does its work. It holds at
+    /// most one, so it takes no memory.
     pub fn discard_waker(&mut self, waker: Waker) {
         if let Some(other) = self.unwanted.replace(waker) {
             contain(|| drop(other));
         }
     }
 
-    /// Does it all now. For drivers, outside of their turn, with nothing borrowed. A panic in one ends there: it keeps
-    /// none of the others from running, and does not reach the caller.
+    /// Does all of it now. Drivers call it outside of their turn, with nothing borrowed. A panic in
+    /// one item ends there. It does not keep the others from running, and does not reach the
+    /// caller.
     pub fn run(self) {
         self.wakers.into_iter().for_each(|waker| contain(|| waker.wake()));
         drop_each(self.garbage);
         drop_each(self.unwanted);
     }
 
-    /// Whether there is nothing to wake or drop.
+    /// Returns true if there is nothing to wake or drop.
     pub fn is_empty(&self) -> bool {
         self.wakers.is_empty() && self.garbage.is_empty()
     }
@@ -161,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts, and then panics, if it is to.
+    /// Counts, and then panics if `panics` is set.
     struct Alarm {
         count: Arc<AtomicU32>,
         panics: bool,

@@ -1,4 +1,4 @@
-//! For tests: what the runtime waits for, in words, for a report of a hang.
+//! For tests: describes in words what the runtime waits for, to explain a hang.
 
 use std::fmt::Write;
 
@@ -6,8 +6,18 @@ use super::driver::Driver;
 use super::executor::Executor;
 
 impl<D: Driver> Executor<D> {
-    /// Each task with its state, and the timers: a task that is neither woken nor waits for anything that is
-    /// listed has lost its wake. Spawns are told by the type of the future, which names the function.
+    /// Returns a text that lists each task with its state, and the timers. A task has lost its wake
+    /// if it is not woken and waits for nothing in the list. The text names a task by the type of
+    /// its future, which contains the name of the function.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor};
+    /// # fn example<D: Driver>(rt: &Executor<D>) {
+    /// eprintln!("{}", rt.dump());
+    /// # }
+    /// ```
     pub fn dump(&self) -> String {
         let event_loop = &self.event_loop;
         let mut text = format!("stats: {}\n", self.stats());

@@ -10,22 +10,24 @@
 //!      +--- wake: mail from other threads, due timers, what fired; drop garbage
 //! ```
 //!
-//! **Bounds.** A driver's turn comes after at most [`POLL_BUDGET`] polls or [`TIME_BUDGET`] (plus the
-//! length of one poll, and of the polls until the clock is looked at again), however many tasks are
-//! ready and however often they wake themselves. Tasks are polled first come, first served.
+//! **Bounds.** The driver's turn comes after at most [`POLL_BUDGET`] polls or [`TIME_BUDGET`]. (The
+//! time may be exceeded by the length of one poll, and of the polls until the next look at the
+//! clock.) This holds no matter how many tasks are ready and how often they wake themselves. Tasks
+//! are polled first come, first served.
 //!
 //! **Borrows.** No user code (futures, destructors, wakers, closures) runs while tasks, timers or
 //! driver are borrowed: decide under the borrow, act after it.
 //!
-//! **Shutdown**, when the owner is dropped, also by unwinding:
-//! 1. new work is refused: spawns, requests to the driver, messages from other threads, blocking jobs; of these,
-//!    those that have not begun are dropped;
-//! 2. all tasks are dropped, one after another; their handles get `Cancelled`;
-//! 3. the timers are forgotten;
-//! 4. the driver cancels what the kernel still does, and waits for it until the deadline;
-//! 5. blocking jobs that run are waited for until the same deadline;
-//! 6. the driver is closed. Handles and streams that are left answer [`closed`](crate::closed); only the descriptor
-//!    that wakers of other threads write to stays open until the last of them is dropped.
+//! **Shutdown.** Dropping the owner, also by unwinding, ends the runtime:
+//! 1. It refuses new work: spawns, requests to the driver, messages from other threads, blocking
+//!    jobs. Blocking jobs that have not begun are dropped.
+//! 2. It drops all tasks, one after another. Their handles return `Cancelled`.
+//! 3. It forgets the timers.
+//! 4. The driver cancels what the kernel still does, and waits for it until the deadline.
+//! 5. It waits for running blocking jobs until the same deadline.
+//! 6. It closes the driver. Handles and streams that are left answer [`closed`](crate::closed).
+//!    Only the descriptor that wakers of other threads write to stays open, until the last of them
+//!    is dropped.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -49,20 +51,20 @@ use crate::tasks::task::{JoinHandle, Ran, Task, task};
 use crate::time::timer::Timers;
 use crate::watch::stats::Stats;
 
-/// Polls between two turns of the driver.
+/// The maximum number of polls between two turns of the driver.
 pub const POLL_BUDGET: u32 = 64;
-/// Time between two turns of the driver, looked at after every 16 polls: reading the clock costs more
-/// than switching tasks.
+/// The time between two turns of the driver. The loop checks it after every 16 polls, because
+/// reading the clock costs more than switching tasks.
 pub const TIME_BUDGET: Duration = Duration::from_millis(1);
 const POLLS_PER_LOOK_AT_THE_CLOCK: u32 = 16;
 
-/// Wakers kept for further tasks. They take 48 KiB.
+/// The maximum number of wakers kept for further tasks. They take 48 KiB.
 const SPARE_WAKERS: usize = 1024;
 
-/// The name under which the main future of `block_on` is woken.
+/// The key under which the main future of `block_on` is woken.
 const MAIN: Key = Key::reserved(0);
 
-/// What owner and handles share: the loop, and all it works on.
+/// The state that the owner and the handles share: the loop, and everything it works on.
 pub(super) struct EventLoop<D> {
     /// `None` once the runtime is closed.
     pub(super) driver: RefCell<Option<D>>,
@@ -79,26 +81,26 @@ pub(super) struct EventLoop<D> {
     sites: Sites,
     config: Config,
     pub(super) phase: Cell<Phase>,
-    /// Whether a `block_on` or `turn` is on the stack.
+    /// True while a `block_on` or `turn` is on the stack.
     pub(super) running: Cell<bool>,
-    /// Whether a loop that isn't ours may sleep on the driver's descriptor.
+    /// True if a foreign loop may sleep on the driver's descriptor.
     pub(super) is_guest: Cell<bool>,
     /// The first panic of `on_task_panic`, on its way out of the loop.
     hook_panic: Cell<Option<Payload>>,
     has_hook_panic: Cell<bool>,
-    /// Empty between turns; kept for the room it has, so that a turn allocates nothing.
+    /// Empty between turns. It is kept for its capacity, so that a turn allocates nothing.
     fired: Cell<Fired>,
     pub(super) turn_time: Cell<Instant>,
-    /// Since when there is nothing to do, while the loop spins.
+    /// The time since which there is nothing to do, while the loop spins.
     idle_since: Cell<Option<Instant>>,
-    /// What is counted here, and the driver's counters as they were at the end.
+    /// The loop's counters, and the driver's counters as they were at the end.
     pub(super) counts: RefCell<Stats>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
-    /// The owner was dropped inside the loop, which ends the runtime as soon as it has unwound.
+    /// The owner was dropped inside the loop. The loop ends the runtime as soon as it has unwound.
     Ending,
     Closed,
 }
@@ -156,8 +158,8 @@ impl<D: Driver> EventLoop<D> {
         }
     }
 
-    /// Polls what is ready, within the budgets. `poll_main` polls the main future and says if it is
-    /// done, which ends the batch.
+    /// Polls ready tasks, within the budgets. `poll_main` polls the main future and returns true if
+    /// that is done, which ends the batch.
     pub(super) fn run_batch(&self, poll_main: &mut dyn FnMut() -> bool) {
         let mut start = None;
         for polls in 1..=POLL_BUDGET {
@@ -175,7 +177,7 @@ impl<D: Driver> EventLoop<D> {
         }
     }
 
-    /// Gives the driver a turn of at most `max`, and acts on it.
+    /// Gives the driver a turn of at most `max`, and acts on the result.
     pub(super) fn turn(&self, max: Option<Duration>) -> io::Result<()> {
         let timeout = self.time_to_sleep(max);
         let mut fired = self.fired.take();
@@ -202,7 +204,7 @@ impl<D: Driver> EventLoop<D> {
         Ok(())
     }
 
-    /// How long the driver may sleep, and the announcement of that sleep if it is one.
+    /// Returns the time that the driver may sleep. Announces the sleep, if there is one.
     fn time_to_sleep(&self, max: Option<Duration>) -> Option<Duration> {
         if !self.queue.is_empty() {
             return Some(Duration::ZERO);
@@ -219,7 +221,7 @@ impl<D: Driver> EventLoop<D> {
         timeout
     }
 
-    /// Whether it is too early to sleep: see [`Config::spin`].
+    /// Returns true if it is too early to sleep: see [`Config::spin`].
     fn is_spinning(&self) -> bool {
         if self.config.spin.is_zero() {
             return false;
@@ -234,7 +236,7 @@ impl<D: Driver> EventLoop<D> {
     fn deliver(&self, mail: Mail, fired: &mut Fired) {
         mail.wakes.iter().for_each(|waker| waker.arrive(&self.queue));
         for start in mail.spawns {
-            // What is refused is dropped on the spot, and that is foreign code.
+            // A refused task is dropped here at once, and its destructor is foreign code.
             self.guard(|| start(self));
         }
         if mail.stop {
@@ -242,7 +244,8 @@ impl<D: Driver> EventLoop<D> {
         }
     }
 
-    /// Polls a task, or the main future, whose end is the end of the batch: then it returns true.
+    /// Polls a task or the main future. Returns true if the main future is done, which ends the
+    /// batch.
     fn poll(&self, key: Key, poll_main: &mut dyn FnMut() -> bool) -> bool {
         let Some(watch) = &self.config.stall_watch else { return self.poll_unwatched(key, poll_main) };
         let start = self.now();
@@ -252,14 +255,15 @@ impl<D: Driver> EventLoop<D> {
         let mut sites = self.sites.borrow_mut();
         let site = if is_gone { sites.remove(&key) } else { sites.get(&key).copied() };
         drop(sites);
-        // A task that had ended before it was polled took no time.
+        // A task that had ended before this poll took no time.
         if took >= watch.limit && (site.is_some() || key == MAIN) {
             self.guard(|| (watch.on_stall)(&Stall { site, took }));
         }
         is_over
     }
 
-    // Called in two places, it would be a function of its own, and every poll would pay for that: 28 instructions.
+    // Inlined into both callers, with and without the stall watch. Otherwise it would be a function
+    // of its own, which costs 28 instructions in every poll.
     #[inline(always)]
     fn poll_unwatched(&self, key: Key, poll_main: &mut dyn FnMut() -> bool) -> bool {
         if key == MAIN {
@@ -269,7 +273,7 @@ impl<D: Driver> EventLoop<D> {
         false
     }
 
-    // For the same reason.
+    // Inlined for the same reason.
     #[inline(always)]
     fn poll_task(&self, key: Key) {
         let Some(task) = self.tasks.borrow().get(key).map(Rc::clone) else {
@@ -288,8 +292,8 @@ impl<D: Driver> EventLoop<D> {
         }
     }
 
-    /// Runs the foreign code of a turn, with nothing borrowed. A panic in it is reported, and keeps
-    /// none of the rest from running.
+    /// Runs the foreign code of a turn, with nothing borrowed. A panic in one item is reported, and
+    /// does not keep the others from running.
     pub(super) fn act(&self, fired: &mut Fired) {
         fired.wakers.drain(..).for_each(|waker| self.guard(|| waker.wake()));
         fired.garbage.drain(..).for_each(|item| self.guard(|| drop(item)));
@@ -302,8 +306,8 @@ impl<D: Driver> EventLoop<D> {
         }
     }
 
-    /// Counts panics, and tells the hook of those that no handle delivers. Never panics: the hook may, and what the loop
-    /// has still to do must be done first.
+    /// Counts panics, and calls the hook for each panic that no handle delivers. Never panics
+    /// itself. The hook may panic, but the loop must first finish what it has begun.
     fn report(&self, ran: Ran) {
         match ran {
             Ran::Pending | Ran::Finished => {}
@@ -325,7 +329,7 @@ impl<D: Driver> EventLoop<D> {
         self.hook_panic.set(Some(payload));
     }
 
-    /// Goes on with a panic of the hook, at a point where nothing is half done.
+    /// Resumes a panic of the hook, at a point where nothing is half done.
     pub(super) fn let_hook_panic_go_on(&self) {
         if self.has_hook_panic.get() {
             self.has_hook_panic.set(false);
@@ -347,7 +351,8 @@ impl<D: Driver> EventLoop<D> {
         Running(self)
     }
 
-    /// The driver's clock, for all that depends on time: what runs in simulated time is then the same each time.
+    /// Returns the time on the driver's clock. Everything that depends on time uses it, so a run in
+    /// simulated time is the same each time.
     pub(super) fn now(&self) -> Instant {
         self.driver.borrow().as_ref().map_or_else(Instant::now, D::now)
     }
@@ -372,21 +377,21 @@ impl<D: Driver> EventLoop<D> {
         spawned.expect("insert_with calls its closure")
     }
 
-    /// Whether a spawn is to be refused now.
+    /// Returns true if a spawn must be refused now.
     pub(super) fn is_full(&self) -> bool {
         self.phase.get() != Phase::Open || self.tasks.borrow().len() >= self.config.max_tasks
     }
 
-    /// Remembers where a task was spawned.
+    /// Stores the place where a task was spawned, if there is a stall watch.
     fn note_site(&self, key: Key, site: Site) {
         if self.config.stall_watch.is_some() {
             self.sites.borrow_mut().insert(key, site);
         }
     }
 
-    /// Ends the runtime, in the order of this module's text. It may run while a panic unwinds, so nothing may unwind out
-    /// of it; and the driver must be drained, so nothing may skip a step. So each piece of foreign code is guarded by
-    /// itself.
+    /// Ends the runtime, in the order of the module's text. It may run while a panic unwinds, so no
+    /// panic may leave it. The driver must be drained, so no panic may skip a step. So each piece
+    /// of foreign code is guarded separately.
     pub(super) fn end(&self) {
         if self.phase.get() != Phase::Open {
             return;
@@ -409,7 +414,8 @@ impl<D: Driver> EventLoop<D> {
         let mut fired = Fired::default();
         self.stopped.stop(&mut fired);
         let deadline = self.now().checked_add(self.config.shutdown_deadline);
-        // What could not be waited for is leaked and counted. A drop has no way to report an error.
+        // `drain` leaks and counts what it could not wait for. A drop has no way to report an
+        // error.
         self.with_driver(|driver| drop(driver.drain(deadline, &mut fired)));
         self.blocking.wait(self.config.shutdown_deadline);
         self.with_driver(|driver| self.counts.borrow_mut().driver = driver.stats());
@@ -421,7 +427,8 @@ impl<D: Driver> EventLoop<D> {
         self.hook_panic.take().into_iter().for_each(dispose);
     }
 
-    /// Calls `act` with the driver, if it is there and free, as it is whenever code of a program runs.
+    /// Calls `act` with the driver, if the driver exists and is not borrowed. It is never borrowed
+    /// while code of a program runs.
     fn with_driver(&self, act: impl FnMut(&mut D)) {
         if let Ok(mut driver) = self.driver.try_borrow_mut() {
             driver.iter_mut().for_each(act);
@@ -429,7 +436,8 @@ impl<D: Driver> EventLoop<D> {
     }
 }
 
-/// A loop that isn't ours was told that it may sleep, and a `block_on` takes that back. So it has to begin anew.
+/// Ends the sleep of a foreign loop. `turn` has returned false, so the foreign loop may sleep; a
+/// `block_on` makes this out of date. So the foreign loop must call `turn` again.
 struct EndsForeignSleep<'a>(&'a LocalQueue);
 
 impl Drop for EndsForeignSleep<'_> {

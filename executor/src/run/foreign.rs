@@ -1,13 +1,14 @@
-//! Calls of foreign code: wakers, destructors, hooks. Any of them may panic, and the payload of a panic has a destructor,
-//! which may panic, too.
+//! Calls of foreign code: wakers, destructors, hooks. Any of them may panic. The payload of a panic
+//! has a destructor, which may panic, too.
 //!
-//! The rule: a call of foreign code is guarded, or comes after all that must happen. A panic in a destructor that runs
-//! while another panic unwinds ends the process, and so do two in one `Vec`. So things are dropped one by one.
+//! The rule: a call of foreign code is guarded, or comes after everything that must happen. If a
+//! destructor panics while another panic unwinds, the process ends. The same happens if two
+//! destructors panic in one `Vec`. So things are dropped one by one.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a panic carries.
+/// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// Calls foreign code, and returns its panic.
@@ -15,8 +16,8 @@ pub(crate) fn guarded<T>(act: impl FnOnce() -> T) -> Result<T, Payload> {
     catch_unwind(AssertUnwindSafe(act))
 }
 
-/// Calls foreign code whose panic concerns nothing else. std's panic hook has reported it, and it ends here.
-/// Not on any hot path, so never a part of one.
+/// Calls foreign code whose panic concerns nothing else. std's panic hook has reported the panic,
+/// and it ends here. It is cold, so that it is never inlined into a hot path.
 #[cold]
 pub(crate) fn contain(act: impl FnOnce()) {
     if let Err(payload) = guarded(act) {
@@ -24,17 +25,18 @@ pub(crate) fn contain(act: impl FnOnce()) {
     }
 }
 
-/// Drops a payload. What its destructor panics with is forgotten: dropping it could go on like that for ever.
+/// Drops a payload. If its destructor panics, the payload of that panic is forgotten: dropping it
+/// could panic again, without end.
 pub(crate) fn dispose(payload: Payload) {
     guarded(|| drop(payload)).unwrap_or_else(std::mem::forget);
 }
 
-/// Drops each by itself.
+/// Drops each item by itself.
 pub(crate) fn drop_each<T>(all: impl IntoIterator<Item = T>) {
     all.into_iter().for_each(|one| contain(|| drop(one)));
 }
 
-/// The first of two panics. The other ends here.
+/// Returns the first of two panics. The other one ends here.
 pub(crate) fn first_panic(first: Result<(), Payload>, second: Result<(), Payload>) -> Option<Payload> {
     match (first, second) {
         (Err(first), Err(second)) => {

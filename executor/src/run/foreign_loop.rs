@@ -1,4 +1,4 @@
-//! A runtime inside of a loop that isn't its own: that of a graphical surface, or of another runtime.
+//! A runtime inside a foreign loop: that of a graphical surface, or of another runtime.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,17 +10,19 @@ use super::event_loop::Phase;
 use super::executor::Executor;
 
 impl<D: Driver> Executor<D> {
-    /// One step, for a program that has a loop of its own: polls a batch of ready tasks, then gives the
-    /// driver a turn that sleeps at most `max` (`None`: until something happens). Returns whether there
-    /// is more to do at once.
+    /// Does one step, for a program that has a loop of its own: polls a batch of ready tasks, then
+    /// gives the driver a turn that sleeps at most `max` (`None`: until something happens). Returns
+    /// true if there is more to do at once.
     ///
-    /// The contract: call it with `Some(Duration::ZERO)` until it returns false, then sleep until
-    /// [`as_fd`](Self::as_fd) is readable or [`next_deadline`](Self::next_deadline) has come; then begin anew.
+    /// The contract: call it with `Some(Duration::ZERO)` until it returns false. Then sleep until
+    /// [`as_fd`](Self::as_fd) is readable or [`next_deadline`](Self::next_deadline) has come. Then
+    /// begin anew.
     ///
-    /// What the program does to the runtime from outside meanwhile ends that sleep, too, if it makes a task ready: a
-    /// spawn, an abort, a stop, a wake on this thread (by a channel, say) or on another. What makes no task ready does
-    /// not: a future that the program polls outside of the runtime's loop may put a question to the kernel, which the
-    /// next `turn` hands over. After that, begin anew.
+    /// The program may use the runtime from outside during that sleep. An action that makes a task
+    /// ready ends the sleep, too: a spawn, an abort, a stop, a wake on this thread (by a channel,
+    /// say) or on another. An action that makes no task ready does not end it. For example, a
+    /// future that the program polls outside of the runtime's loop may make a request to the
+    /// kernel, which only the next `turn` hands over. After such an action, begin anew.
     ///
     /// # Errors
     /// [`closed`] after the end; those of the driver.
@@ -28,13 +30,25 @@ impl<D: Driver> Executor<D> {
     /// # Panics
     /// If it is called from inside `block_on` or `turn` of the same runtime. A panic of
     /// [`Config::on_task_panic`](crate::Config::on_task_panic) goes through.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use executor::{Driver, Executor};
+    /// # fn example<D: Driver>(rt: &Executor<D>) -> std::io::Result<()> {
+    /// while rt.turn(Some(Duration::ZERO))? {}
+    /// // Now sleep until `rt.as_fd()` is readable or `rt.next_deadline()` has come.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn turn(&self, max: Option<Duration>) -> io::Result<bool> {
         let event_loop = &self.event_loop;
         if event_loop.phase.get() != Phase::Open {
             return Err(closed());
         }
         let _running = event_loop.start_running("turn");
-        // A waker of an earlier block_on may still name its main future: there is none now.
+        // A waker of an earlier `block_on` may still name its main future. There is none now.
         event_loop.run_batch(&mut || false);
         event_loop.let_hook_panic_go_on();
         event_loop.turn(max)?;
@@ -44,26 +58,51 @@ impl<D: Driver> Executor<D> {
         Ok(has_more)
     }
 
-    /// When the next timer is due.
+    /// Returns the time at which the next timer is due; `None` if there is no timer. If many timers
+    /// are close together, it may return a time before them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use executor::{Driver, Executor};
+    /// # fn example<D: Driver>(rt: &Executor<D>) -> Option<Duration> {
+    /// // `None`: sleep until the descriptor is readable.
+    /// let sleep = rt.next_deadline().map(|deadline| deadline.saturating_duration_since(rt.now()));
+    /// # sleep
+    /// # }
+    /// ```
     pub fn next_deadline(&self) -> Option<Instant> {
         self.event_loop.timers.next_deadline()
     }
 
-    /// A descriptor that becomes readable when `turn` would find something to do (and now and then once
-    /// more, when it was woken from outside). It is a duplicate, so it may be kept; after the end of the
-    /// runtime it is never readable again.
+    /// Returns a descriptor that becomes readable when `turn` would find something to do. (It may
+    /// be readable once more now and then, after a wake from outside.) It is a duplicate, so it may
+    /// be kept. After the end of the runtime it is never readable again.
     ///
-    /// It is for waiting only, by poll(2), epoll and the like. On a reactor it is a duplicate of the epoll instance that
-    /// watches the runtime's descriptors: events that are taken from it, and questions that are put to it, are
-    /// missing there.
+    /// Only wait on it, with poll(2), epoll and the like. On a reactor it is a duplicate of the
+    /// epoll instance that watches the runtime's descriptors. If the program takes events from it
+    /// or changes its interests, the runtime misses them.
     ///
     /// # Errors
     /// [`closed`] after the end; those of making it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::os::fd::AsRawFd;
+    /// # use executor::{Driver, Executor};
+    /// # fn example<D: Driver>(rt: &Executor<D>) -> std::io::Result<()> {
+    /// let fd = rt.as_fd()?;
+    /// println!("wait until descriptor {} is readable, then call turn", fd.as_raw_fd());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn as_fd(&self) -> io::Result<OwnedFd> {
         let event_loop = &self.event_loop;
         let fd = event_loop.driver.borrow_mut().as_mut().ok_or_else(closed)?.as_fd()?.try_clone_to_owned()?;
         event_loop.is_guest.set(true);
-        // The last turn may have said that there is nothing to do before this was asked for.
+        // The last turn may have returned false before this was called.
         event_loop.queue.ends_sleep.set(!event_loop.running.get() && event_loop.queue.is_empty());
         Ok(fd)
     }

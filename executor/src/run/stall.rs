@@ -1,11 +1,13 @@
 //! The stall watch: finds the task that keeps the loop from all others.
 //!
-//! A poll can't be interrupted. One that blocks or computes for long stops every task, timer and stream of its runtime,
-//! and all that can be seen from outside is that everything is late. The watch times each poll, and names the task by the
-//! place it was spawned at when a poll has held the loop for too long. It can tell only when the poll has returned.
+//! A poll cannot be interrupted. A poll that blocks or computes for long stops every task, timer
+//! and stream of its runtime. From outside one only sees that everything is late. The watch times
+//! each poll. If a poll holds the loop for too long, the watch names the task by the place where it
+//! was spawned. It can report only after the poll has returned.
 //!
-//! It is off by default, and costs a branch for each poll then. When it is on, each poll costs two looks at the clock, and
-//! each task an entry in a table beside the tasks: places are kept nowhere else, so a task without a watch is no larger.
+//! It is off by default, and then costs one branch for each poll. When it is on, each poll reads
+//! the clock twice, and each task has an entry in a table beside the tasks. Places are stored only
+//! in that table, so a task without a watch is no larger.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,12 +18,15 @@ use std::time::Duration;
 
 use crate::tasks::table::Key;
 
-/// When a poll is to be reported, and to whom: see [`Config::stall_watch`](crate::Config::stall_watch).
+/// Reports long polls: sets the limit and the function to call. See
+/// [`Config::stall_watch`](crate::Config::stall_watch).
 #[derive(Clone)]
 pub struct StallWatch {
-    /// The shortest that is reported. What else the machine does counts, too, so not much below 10 ms.
+    /// The shortest poll that is reported. Other work of the machine counts, too, so do not set it
+    /// much below 10 ms.
     pub limit: Duration,
-    /// Called after the poll, on the runtime's thread. A panic in it goes where the panics of tasks go.
+    /// Called after the poll, on the runtime's thread. A panic in it is treated like a panic of a
+    /// task.
     pub on_stall: Rc<dyn Fn(&Stall)>,
 }
 
@@ -35,9 +40,9 @@ impl fmt::Debug for StallWatch {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stall {
-    /// Where its task was spawned; `None`: it was the main future of `block_on`.
+    /// The place where the task was spawned. `None` means the main future of `block_on`.
     pub site: Option<&'static Location<'static>>,
-    /// How long the poll took.
+    /// The time that the poll took.
     pub took: Duration,
 }
 
@@ -50,7 +55,7 @@ impl fmt::Display for Stall {
     }
 }
 
-/// Where a task was spawned.
+/// The place where a task was spawned.
 pub(crate) type Site = &'static Location<'static>;
-/// Where the tasks were spawned, if somebody watches.
+/// The places where the tasks were spawned. It is empty without a stall watch.
 pub(super) type Sites = RefCell<HashMap<Key, Site>>;

@@ -1,4 +1,4 @@
-//! A stop: it happens once, is remembered, and wakes all that wait for it.
+//! A stop. It happens once, is remembered, and wakes every task that waits for it.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -10,8 +10,8 @@ use super::driver::Fired;
 use super::foreign::contain;
 use crate::tasks::table::{Key, Table};
 
-/// Whether a runtime was asked to stop, and the wakers of those that wait for it: perhaps one for each connection, so
-/// each finds its own at once.
+/// Remembers that a runtime was asked to stop, and keeps the wakers of the tasks that wait for it.
+/// There may be one for each connection, so each future finds its own waker at once.
 #[derive(Debug, Default)]
 pub(super) struct WakeAll {
     stopped: Cell<bool>,
@@ -26,10 +26,11 @@ impl WakeAll {
     }
 }
 
-/// Completes after the stop: see [`Executor::stopped`](crate::Executor::stopped). It takes memory when it waits.
+/// Completes after the stop: see [`Executor::stopped`](crate::Executor::stopped). It takes memory
+/// only while it waits.
 pub(super) struct Stopped {
     all: Rc<WakeAll>,
-    /// The name under which it waits.
+    /// The key of its waker, while it waits.
     key: Option<Key>,
 }
 
@@ -38,7 +39,7 @@ impl Stopped {
         Stopped { all: Rc::clone(all), key: None }
     }
 
-    /// Takes its waker away, which is foreign code: it is dropped after the borrow.
+    /// Removes its waker. The waker is foreign code, so it is dropped after the borrow.
     fn leave(&mut self) {
         let waker = self.key.take().and_then(|key| self.all.waiting.borrow_mut().remove(key));
         contain(|| drop(waker));
@@ -81,7 +82,7 @@ mod tests {
         fn wake(self: std::sync::Arc<Self>) {}
     }
 
-    /// Polls, and says whether it is over.
+    /// Polls the future, and returns true if it is done.
     fn is_over(future: &mut Stopped, waker: &Waker) -> bool {
         Pin::new(future).poll(&mut Context::from_waker(waker)).is_ready()
     }

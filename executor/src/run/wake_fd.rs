@@ -9,7 +9,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::run::driver::Unpark;
 
-/// An eventfd that is written to in order to wake somebody, from any thread. Whoever has it keeps the descriptor.
+/// An eventfd that any thread writes to, to wake the thread that waits on it. The descriptor stays
+/// open as long as this exists.
 #[derive(Debug)]
 pub struct WakeFd {
     eventfd: File,
@@ -17,7 +18,7 @@ pub struct WakeFd {
 }
 
 impl WakeFd {
-    /// A new one, non-blocking.
+    /// Makes a new eventfd, which is non-blocking.
     ///
     /// # Errors
     /// Those of eventfd(2): no free descriptors, no memory.
@@ -26,14 +27,15 @@ impl WakeFd {
         Ok(WakeFd { eventfd, writes: AtomicU64::new(0) })
     }
 
-    /// The system calls made to wake. Other threads make them, and can't reach the [`Seam`](crate::Seam).
+    /// Returns the number of system calls made to wake. Other threads make them, and cannot reach
+    /// the [`Seam`](crate::Seam).
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// Makes it unreadable until the next wake.
+    /// Makes the eventfd unreadable until the next wake.
     pub fn clear(&self) {
-        // It fails only if there is nothing to take.
+        // It fails only if there is nothing to read.
         let _ = (&self.eventfd).read(&mut [0; size_of::<u64>()]);
     }
 }
@@ -47,7 +49,7 @@ impl AsFd for WakeFd {
 impl Unpark for WakeFd {
     fn unpark(&self) {
         self.writes.fetch_add(1, Ordering::Relaxed);
-        // It can fail only on a full counter, which is a wake already.
+        // It can fail only if the counter is full, which is already a wake.
         let _ = (&self.eventfd).write(&1u64.to_ne_bytes());
     }
 }

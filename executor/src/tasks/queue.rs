@@ -1,42 +1,46 @@
-//! Wakes: how a task that became ready gets back into the queue, from any thread, exactly once, and
-//! without losing the last wake before the runtime falls asleep.
+//! Wakes: how a task that became ready gets back into the queue. A wake may come from any thread.
+//! The task is queued exactly once, and the last wake before the runtime falls asleep is never
+//! lost.
 //!
-//! # Two roads
+//! # Two ways
 //!
 //! A wake on the runtime's own thread appends the task's key to the [`LocalQueue`], a plain FIFO. A
-//! wake from any other thread puts it into the [`Inbox`], a mutex-guarded list, and ends the driver's
-//! sleep if there is one. The loop moves the inbox into the queue once per turn.
+//! wake from any other thread puts the waker into the [`Inbox`], a list guarded by a mutex, and
+//! ends the driver's sleep if the driver sleeps. The loop moves the inbox into the queue once per
+//! turn.
 //!
-//! A [`TaskWaker`] must be `Send + Sync` and so can't hold the queue (an `Rc`). It finds it through
-//! one private thread-local that lists the queues of the runtimes on this thread. This is the crate's
-//! only global. It also answers "am I on the owner's thread?": yes if the list has my queue.
+//! A [`TaskWaker`] must be `Send + Sync`, so it cannot hold the queue (an `Rc`). It finds the queue
+//! in one private thread-local, which lists the queues of the runtimes on this thread. This is the
+//! crate's only global. It also answers the question "is this the owner's thread?": yes if the list
+//! holds the waker's queue.
 //!
 //! # Two bits, one owner each
 //!
-//! | bit      | set by                                 | cleared by                          | means |
-//! |----------|----------------------------------------|-------------------------------------|-------|
-//! | `local`  | a wake on the owner's thread           | the loop, just before it polls      | the key is in the FIFO |
-//! | `remote` | a wake on another thread (`swap`)      | the loop, as it empties the inbox   | the key is in the inbox |
+//! | bit      | set by                       | cleared by                        | means |
+//! |----------|------------------------------|-----------------------------------|-------|
+//! | `local`  | a wake on the owner's thread | the loop, just before it polls    | the key is in the queue |
+//! | `remote` | a `swap` by another thread   | the loop, as it empties the inbox | the waker is in the inbox |
 //!
-//! Only the owner's thread touches `local`, with plain loads and stores. One bit for both roads
-//! would be written by two sides, and a plain store would then erase the other side's `swap`: a lost
-//! wake. Emptying the inbox clears `remote` and then does a local wake, so a task woken on both roads
-//! is still polled once. Both bits are cleared *before* the poll: a wake during it counts again.
+//! Only the owner's thread touches `local`, with plain loads and stores. If both ways shared one
+//! bit, two sides would write it. A plain store would then erase the other side's `swap`, and a
+//! wake would be lost. The loop clears `remote` as it empties the inbox, and then does a local
+//! wake. So a task that is woken in both ways is still polled once. Both bits are cleared *before*
+//! the poll, so a wake during the poll counts again.
 //!
 //! # The sleep handshake
 //!
 //! | the loop                              | another thread                           |
 //! |---------------------------------------|------------------------------------------|
-//! | 1. `sleeping.swap(true)`              | 1. puts the key into the inbox           |
-//! | 2. looks at `pending`                 | 2. `pending = true`                      |
+//! | 1. `sleeping.swap(true)`              | 1. puts the waker into the inbox         |
+//! | 2. reads `pending`                    | 2. `pending = true`                      |
 //! | 3. sleeps only if it was false        | 3. if `sleeping.swap(false)`: unpark     |
 //! | 4. awake: `sleeping.swap(false)`      |                                          |
 //! | 5. if `pending.swap(false)`: empties the inbox |                                 |
 //!
-//! `sleeping` is changed by swaps only, so its changes have one order, and each sees what was done
-//! before the earlier ones. Of the swaps in 1 and 3 one is the later: the loop's, and then it sees
-//! `pending`; or the other thread's, and then it sees `sleeping`. `queue_loom.rs` has the machine try
-//! every interleaving.
+//! Only swaps change `sleeping`. So its changes have one order, and each swap sees everything that
+//! was done before the earlier ones. The loop swaps in its step 1, the other thread in its step 3,
+//! and one of these swaps is the later one. If it is the loop's, the loop sees `pending`. If it is
+//! the thread's, the thread sees `sleeping`. `queue_loom.rs` tries every interleaving.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -53,8 +57,8 @@ use crate::tasks::table::Key;
 #[cfg(feature = "faults")]
 use crate::watch::live::Live;
 
-/// How many spawns from other threads may wait for the loop. Wakes need no bound of their own: each
-/// task is in the inbox at most once.
+/// The maximum number of spawns from other threads that wait for the loop. Wakes need no bound of
+/// their own: each task is in the inbox at most once.
 const REMOTE_SPAWN_LIMIT: usize = 65_536;
 
 thread_local! {
@@ -63,17 +67,18 @@ thread_local! {
 
 /// The tasks to poll, in the order in which they were woken.
 pub(crate) struct LocalQueue {
-    /// The inbox it belongs with, by which wakers know it. As the queue holds it, no other inbox can get its address.
+    /// The inbox of the same runtime. Wakers recognize the queue by the inbox's address. No other
+    /// inbox can get this address, because the queue keeps the inbox alive.
     inbox: Arc<Inbox>,
     keys: RefCell<VecDeque<Key>>,
-    /// Keys ever pushed.
+    /// The number of keys ever pushed.
     pub(crate) wakes: Cell<u64>,
-    /// A loop that isn't ours sleeps: the next wake has to end that.
+    /// True if a foreign loop (one that calls `turn`) sleeps. The next wake must end that sleep.
     pub(crate) ends_sleep: Cell<bool>,
 }
 
 impl LocalQueue {
-    /// A queue that wakers of `inbox` find while they are on this thread.
+    /// Makes a queue that the wakers of `inbox` find when they run on this thread.
     pub(crate) fn register(inbox: &Arc<Inbox>) -> Rc<LocalQueue> {
         let queue = Rc::new(LocalQueue::new(inbox));
         QUEUES_OF_THIS_THREAD.with_borrow_mut(|queues| queues.push(Rc::clone(&queue)));
@@ -89,14 +94,15 @@ impl LocalQueue {
         }
     }
 
-    /// Ends the sleep of a loop that isn't ours.
+    /// Ends the sleep of a foreign loop.
     #[cold]
     pub(crate) fn end_sleep(&self) {
         self.ends_sleep.set(false);
         self.inbox.unpark.unpark();
     }
 
-    /// Wakers no longer find it. Does nothing while the thread ends: the list is gone already.
+    /// Removes the queue from the thread's list, so wakers no longer find it, and empties it. Skips
+    /// the list while the thread ends, because the list is already gone.
     pub(crate) fn unregister(&self) {
         let _ = QUEUES_OF_THIS_THREAD.try_with(|queues| {
             queues.borrow_mut().retain(|queue| !Arc::ptr_eq(&queue.inbox, &self.inbox));
@@ -113,31 +119,32 @@ impl LocalQueue {
     }
 }
 
-/// For tests: the runtimes whose queues wakers find on this thread.
+/// For tests: returns the number of runtimes whose queues wakers find on this thread.
 #[cfg(feature = "faults")]
 pub fn queues_of_this_thread() -> usize {
     QUEUES_OF_THIS_THREAD.with_borrow(Vec::len)
 }
 
-/// A future of a task that another thread posted.
+/// The future of a task that another thread posted.
 pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What spawns the tasks that other threads post: the loop.
+/// Spawns the tasks that other threads post. The loop implements it.
 pub(crate) trait Spawner {
-    /// Spawns, and returns by what the task is aborted; `None` if it is refused.
+    /// Spawns a task and returns the waker that can abort it. Returns `None` if the spawn is
+    /// refused.
     fn spawn_boxed(&self, future: LocalFuture, site: Site) -> Option<Arc<TaskWaker>>;
 }
 
-/// A task on its way to the loop, which calls this once. What it is made of is the business of `remote.rs`.
+/// A task on its way to the loop, which calls this once. `remote.rs` decides what is inside.
 pub(crate) type RemoteSpawn = Box<dyn FnOnce(&dyn Spawner) + Send>;
 
-/// Why a [`RemoteHandle::spawn`](crate::RemoteHandle::spawn) is refused.
+/// The reason why a [`RemoteHandle::spawn`](crate::RemoteHandle::spawn) is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpawnError {
     /// The runtime is gone.
     Closed,
-    /// 65,536 spawns wait for the runtime already. Try again when it has caught up.
+    /// 65,536 spawns already wait for the runtime. Try again when it has caught up.
     Full,
 }
 
@@ -152,7 +159,7 @@ impl fmt::Display for SpawnError {
 
 impl std::error::Error for SpawnError {}
 
-/// What other threads ask of the loop.
+/// The requests of other threads to the loop.
 #[derive(Default)]
 pub(crate) struct Mail {
     pub(crate) wakes: Vec<Arc<TaskWaker>>,
@@ -161,13 +168,14 @@ pub(crate) struct Mail {
     closed: bool,
 }
 
-/// Where other threads leave their wakes and spawns. See the module's text for the handshake.
+/// The place where other threads leave their wakes and spawns. See the module's text for the
+/// handshake.
 pub(crate) struct Inbox {
     mail: Mutex<Mail>,
     pending: AtomicBool,
     sleeping: AtomicBool,
     unpark: Arc<dyn Unpark>,
-    /// Wakes that came this way.
+    /// The number of wakes that came this way.
     pub(crate) wakes: AtomicU64,
 }
 
@@ -182,7 +190,8 @@ impl Inbox {
         })
     }
 
-    /// Leaves a message, unless `write` declines or the runtime is closed, and ends the sleep.
+    /// Leaves a message and ends the sleep. Does neither if `write` declines or the runtime is
+    /// closed.
     fn post(&self, write: impl FnOnce(&mut Mail) -> Result<(), SpawnError>) -> Result<(), SpawnError> {
         {
             let mut mail = self.mail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -199,7 +208,8 @@ impl Inbox {
     }
 
     pub(crate) fn spawn(&self, spawn: RemoteSpawn) -> Result<(), SpawnError> {
-        // What is refused is dropped here, with the mutex free: its destructor is foreign code.
+        // A refused spawn is dropped only after the lock is released, because its destructor is
+        // user code.
         let mut spawn = Some(spawn);
         self.post(|mail| {
             if mail.spawns.len() >= REMOTE_SPAWN_LIMIT {
@@ -217,15 +227,16 @@ impl Inbox {
         });
     }
 
-    /// Steps 1 and 2: announces the sleep. False if there is mail, and so no sleep to be had.
+    /// Steps 1 and 2: announces the sleep. Returns false if there is mail: then the loop must not
+    /// sleep.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.sleeping.swap(true, Ordering::SeqCst);
         !self.pending.load(Ordering::SeqCst)
     }
 
-    /// Steps 4 and 5: the mail, if there is any.
+    /// Steps 4 and 5: returns the mail, if there is any.
     pub(crate) fn wake_up(&self) -> Option<Mail> {
-        // Off the hot path of a busy loop, which never announced a sleep.
+        // A busy loop never announced a sleep. The plain load keeps the swap off its hot path.
         if self.sleeping.load(Ordering::Relaxed) {
             self.sleeping.swap(false, Ordering::SeqCst);
         }
@@ -236,15 +247,15 @@ impl Inbox {
         Some(std::mem::take(&mut *mail))
     }
 
-    /// Refuses everything from now on; returns what was still in the box.
+    /// Refuses everything from now on. Returns the mail that was still in the box.
     pub(crate) fn close(&self) -> Mail {
         let mut mail = self.mail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         std::mem::replace(&mut *mail, Mail { closed: true, ..Mail::default() })
     }
 }
 
-/// What every `Waker` of a task points to: a name and two bits, never the future. The last waker,
-/// dropped on whatever thread, frees bytes.
+/// The target of every `Waker` of a task: a name and some bits, never the future. So whichever
+/// thread drops the last waker only frees memory.
 pub(crate) struct TaskWaker {
     pub(crate) key: Key,
     inbox: Arc<Inbox>,
@@ -269,7 +280,8 @@ impl TaskWaker {
         })
     }
 
-    /// The waker of a task that is done, for a new one; unless somebody still holds it.
+    /// Reuses a finished task's waker under a new key. Returns `None` if a clone of it still
+    /// exists.
     pub(crate) fn renamed(mut waker: Arc<TaskWaker>, key: Key) -> Option<Arc<TaskWaker>> {
         let own = Arc::get_mut(&mut waker)?;
         let bit = || AtomicBool::new(false);
@@ -277,7 +289,8 @@ impl TaskWaker {
         Some(waker)
     }
 
-    /// Whether it was woken here, or by another thread, and whether it is to be aborted: for a dump.
+    /// For a dump: returns whether the task was woken on this thread, whether it was woken by
+    /// another thread, and whether it is to be aborted.
     #[cfg(feature = "faults")]
     pub(crate) fn bits(&self) -> [bool; 3] {
         [&self.local, &self.remote, &self.abort].map(|bit| bit.load(Ordering::Relaxed))
@@ -320,13 +333,13 @@ impl TaskWaker {
         }
     }
 
-    /// The loop took this out of the inbox: the second half of a remote wake.
+    /// Does the second half of a remote wake, when the loop takes this out of the inbox.
     pub(crate) fn arrive(&self, queue: &LocalQueue) {
         self.remote.swap(false, Ordering::AcqRel);
         self.wake_local(queue);
     }
 
-    /// The loop is about to poll: from here on a wake counts again.
+    /// Marks that the loop is about to poll. From here on a wake counts again.
     pub(crate) fn start_poll(&self) {
         self.local.store(false, Ordering::Relaxed);
     }

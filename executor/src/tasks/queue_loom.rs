@@ -1,12 +1,12 @@
-//! The handshakes of `queue.rs`, tried in every interleaving of their threads, and with every reordering
-//! the memory model allows, by loom.
+//! Tests of the handshakes of `queue.rs`. loom tries every interleaving of their threads, and every
+//! reordering that the memory model allows.
 //!
 //! Run with: RUSTFLAGS="--cfg loom" cargo test -p executor --lib --release
 //!
-//! A lost wake shows as a deadlock: the loop parks, and nobody is left to end that.
+//! A lost wake shows as a deadlock: the loop parks, and no thread is left to unpark it.
 //!
-//! The same models run under shuttle, which tries schedules at random; see `queue_shuttle.rs` for those that are
-//! too large for loom.
+//! The same models run under shuttle, which tries schedules at random. See `queue_shuttle.rs` for
+//! the models that are too large for loom.
 
 use std::sync::Arc as StdArc;
 
@@ -25,7 +25,7 @@ use crate::tasks::remote::RemoteHandle;
 use crate::tasks::sync::Arc;
 use crate::tasks::table::Key;
 
-/// The driver's sleep. A wake that comes before it is kept, as by an eventfd.
+/// Stands for the driver's sleep. It keeps a wake that comes before the sleep, as an eventfd does.
 #[derive(Default)]
 struct Parker {
     is_woken: Mutex<bool>,
@@ -49,8 +49,8 @@ impl Unpark for Parker {
     }
 }
 
-/// The loop's side, with one task. The queue is not registered with the thread, on purpose: loom runs
-/// all its threads on one of the system's, and every wake would find it.
+/// The loop's side, with one task. The queue is not registered with the thread, on purpose: loom
+/// runs all its threads on one thread of the system, so every wake would find the queue.
 pub(crate) struct Loop {
     pub(crate) inbox: Arc<Inbox>,
     parker: StdArc<Parker>,
@@ -71,7 +71,7 @@ impl Loop {
         Loop { inbox, parker, queue, task, polls: 0, is_stopped: false }
     }
 
-    /// As `EventLoop::turn` in `run/event_loop.rs`.
+    /// Does what `EventLoop::turn` in `run/event_loop.rs` does.
     pub(crate) fn turn(&mut self) {
         if self.queue.is_empty() && self.inbox.fall_asleep() {
             self.parker.park();
@@ -82,8 +82,8 @@ impl Loop {
         }
     }
 
-    /// As `EventLoop::run_batch`: takes the task out of the queue, if it is there. Returns whether it is to
-    /// be polled.
+    /// Does what `EventLoop::run_batch` does: takes the task out of the queue, if it is there.
+    /// Returns true if the task is to be polled.
     pub(crate) fn next(&mut self) -> bool {
         let Some(key) = self.queue.pop() else { return false };
         assert_eq!(key, TASK);
@@ -104,8 +104,9 @@ impl Loop {
     }
 }
 
-/// Every interleaving in which a thread is interrupted at most three times where it could have gone on:
-/// more of that finds no more bugs (so loom's authors), and takes hours with three threads.
+/// Tries every interleaving that interrupts a thread at most three times where it could have gone
+/// on. According to loom's authors, more interruptions find no more bugs. With three threads they
+/// take hours.
 #[cfg(loom)]
 fn try_all(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -113,13 +114,14 @@ fn try_all(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-/// Schedules drawn at random.
+/// Tries schedules drawn at random.
 #[cfg(shuttle)]
 fn try_all(model: impl Fn() + Sync + Send + 'static) {
     crate::tasks::queue_shuttle::try_many(model);
 }
 
-/// A thread that sets the flag, and then wakes. The flag itself orders nothing: the wake must.
+/// Starts a thread that sets the flag and then wakes the task. The flag itself orders nothing: the
+/// wake must.
 fn set_and_wake(task: &Arc<TaskWaker>, flag: &StdArc<AtomicBool>) -> thread::JoinHandle<()> {
     let (task, flag) = (Arc::clone(task), StdArc::clone(flag));
     thread::spawn(move || {
@@ -152,7 +154,8 @@ fn of_two_wakes_the_last_is_not_lost() {
     });
 }
 
-/// The task wakes itself at its first poll, while another thread wakes it, too: both roads at once.
+/// The task wakes itself at its first poll, while another thread wakes it, too. So the wakes come
+/// in both ways at once.
 #[test]
 fn wakes_on_both_roads_are_not_lost() {
     try_all(|| {
@@ -212,8 +215,9 @@ fn a_stop_and_an_abort_reach_the_loop() {
     });
 }
 
-/// The runtime ends while a wake is on its way: the wake is either in the mail that comes back, or
-/// refused. Nothing stays in the box, where waker and inbox would keep each other alive.
+/// The runtime ends while a wake is on its way. The wake is either in the mail that `close`
+/// returns, or refused. Nothing stays in the box, because there the waker and the inbox would keep
+/// each other alive.
 #[test]
 fn a_wake_that_meets_the_end_leaves_nothing() {
     try_all(|| {
@@ -229,7 +233,8 @@ fn a_wake_that_meets_the_end_leaves_nothing() {
     });
 }
 
-/// A wake that came before the end is not silently lost: the mail that comes back at the end has it.
+/// A wake that came before the end is not lost without a trace: it is in the mail that `close`
+/// returns.
 #[test]
 fn a_wake_before_the_end_is_in_the_last_mail() {
     try_all(|| {
@@ -249,7 +254,7 @@ fn a_wake_before_the_end_is_in_the_last_mail() {
     });
 }
 
-/// A spawn is told the truth: either it is in the mail that the loop gets, or it is refused.
+/// A spawn returns the truth: either it is in the mail that the loop gets, or it is refused.
 #[test]
 fn a_spawn_that_meets_the_end_is_told() {
     try_all(|| {
@@ -267,8 +272,8 @@ fn a_spawn_that_meets_the_end_is_told() {
     });
 }
 
-/// Another thread wakes a task and drops the waker, while the loop polls the task to its end and gives what is left
-/// of it to the next one. The old task's wake must not become the new one's.
+/// Another thread wakes a task and drops the waker. Meanwhile the loop polls the task to its end
+/// and reuses its waker for the next task. The wake of the old task must not reach the new one.
 #[test]
 fn a_waker_that_is_dropped_meanwhile_serves_the_next_task() {
     const NEXT: Key = Key::from_u64(8);
@@ -279,7 +284,7 @@ fn a_waker_that_is_dropped_meanwhile_serves_the_next_task() {
             waker.wake();
             drop(waker);
         });
-        // Done at its first poll.
+        // The task is done at its first poll.
         task.wake_local(&queue);
         assert_eq!(queue.pop(), Some(TASK));
         task.start_poll();
@@ -288,7 +293,7 @@ fn a_waker_that_is_dropped_meanwhile_serves_the_next_task() {
         arrive();
         thread.join().unwrap();
         arrive();
-        // Late wakes name the task that is gone, for which there is nobody in the table.
+        // Late wakes name the old task, which is no longer in the table.
         while let Some(key) = queue.pop() {
             assert_eq!(key, TASK, "a wake of the old task came to the new one");
             assert!(next.is_none(), "nobody held the waker, so nobody could wake by it");

@@ -1,10 +1,11 @@
-//! The handshakes of `queue.rs` with more threads and more wakes than loom can go through: schedules drawn at random,
-//! half of them evenly, half with few changes of thread at chosen places (PCT), which finds what needs few.
+//! Tests of the handshakes of `queue.rs` with more threads and more wakes than loom can try.
+//! Shuttle draws schedules at random. Half of them are drawn evenly. The other half has few changes
+//! of thread, at chosen places (PCT): it finds bugs that need only few changes.
 //!
 //! Run with: RUSTFLAGS="--cfg shuttle" cargo test -p executor --lib --release
 //!
-//! SCHEDULES in the environment says how many of each kind; 10,000 if it doesn't. A pass proves nothing, but a failure
-//! names a schedule that can be replayed.
+//! The environment variable SCHEDULES sets the number of schedules of each kind (default: 10,000).
+//! A pass proves nothing, but a failure names a schedule that can be replayed.
 
 use std::sync::Arc as StdArc;
 
@@ -16,10 +17,10 @@ use crate::tasks::queue_loom::Loop;
 use crate::tasks::remote::RemoteHandle;
 use crate::tasks::sync::Arc;
 
-/// Changes of thread in the schedules of the second kind.
+/// The number of changes of thread in a schedule of the second kind.
 const DEPTH: usize = 3;
 
-/// Runs the model in as many schedules as were asked for.
+/// Runs the model in the number of schedules that SCHEDULES asks for.
 pub(crate) fn try_many(model: impl Fn() + Sync + Send + 'static) {
     let schedules = std::env::var("SCHEDULES").map_or(10_000, |text| text.parse().expect("SCHEDULES: a number"));
     let model = StdArc::new(model);
@@ -31,8 +32,8 @@ pub(crate) fn try_many(model: impl Fn() + Sync + Send + 'static) {
 const THREADS: u32 = 5;
 const WAKES: u32 = 4;
 
-/// Five threads wake one task again and again, and it wakes itself, too: whatever is set before a wake is seen by a
-/// poll after it.
+/// Five threads wake one task again and again, and the task wakes itself, too. A poll after a wake
+/// sees everything that was set before that wake.
 #[test]
 fn of_many_wakes_the_last_is_not_lost() {
     try_many(|| {
@@ -60,8 +61,9 @@ fn of_many_wakes_the_last_is_not_lost() {
     });
 }
 
-/// The runtime ends, after some turns or at once, while five threads do everything that threads can do to it.
-/// Afterwards all is silent, and nothing is left that keeps anything alive.
+/// The runtime ends at once or after some turns, while five threads do everything to it that
+/// threads can do. After that nothing happens any more, and nothing is left that keeps anything
+/// alive.
 #[test]
 fn an_end_in_the_middle_of_everything_leaves_nothing() {
     try_many(|| {
@@ -83,7 +85,8 @@ fn an_end_in_the_middle_of_everything_leaves_nothing() {
             })
             .collect();
         for _ in 0..thread_rng().gen_range(0..3) {
-            // A stop is the last that each thread sends. Until the first has come, there is something to wait for.
+            // Each thread sends a stop last. Until the first stop has come, there is something to
+            // wait for.
             if the_loop.is_stopped {
                 break;
             }

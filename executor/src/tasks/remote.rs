@@ -1,4 +1,4 @@
-//! The way in for other threads.
+//! How other threads reach a runtime.
 
 use std::fmt;
 use std::future::Future;
@@ -10,7 +10,8 @@ use crate::tasks::queue::{Inbox, SpawnError, Spawner};
 use crate::tasks::sync::lock;
 use crate::tasks::task::AbortHandle;
 
-/// A handle to a runtime for other threads: the only part of it that is `Send` and `Sync`.
+/// A handle to a runtime for other threads. It is the only handle to a runtime that is `Send` and
+/// `Sync`.
 #[derive(Clone)]
 pub struct RemoteHandle {
     inbox: Arc<Inbox>,
@@ -21,11 +22,26 @@ impl RemoteHandle {
         RemoteHandle { inbox }
     }
 
-    /// Runs `make` on the runtime's thread, as a task of its own, and then the future it makes. Only
-    /// the closure has to be `Send`; the future lives and dies on the runtime's thread.
+    /// Starts a task on the runtime's thread. The task calls `make` and then runs the future that
+    /// `make` returns. Only the closure has to be `Send`: the future lives and dies on the
+    /// runtime's thread.
     ///
     /// # Errors
-    /// [`SpawnError`]; `make` is dropped then. A runtime at its task limit drops it later, unseen.
+    /// Returns a [`SpawnError`] and drops `make`. If the runtime is at its task limit, this returns
+    /// `Ok`, and the runtime drops `make` later without a report.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor};
+    /// # fn example<D: Driver>(rt: &Executor<D>) {
+    /// let remote = rt.remote();
+    /// std::thread::spawn(move || {
+    ///     let task = remote.spawn(|| async { println!("on the runtime's thread") });
+    ///     task.expect("the runtime is open");
+    /// });
+    /// # }
+    /// ```
     #[track_caller]
     pub fn spawn<M, F>(&self, make: M) -> Result<RemoteTask, SpawnError>
     where
@@ -37,8 +53,19 @@ impl RemoteHandle {
         self.inbox.spawn(Box::new(move |spawner| posted.start(make, site, spawner))).map(|()| task)
     }
 
-    /// Asks the program to end: completes every `stopped()` of the runtime. Does nothing when the
-    /// runtime is gone.
+    /// Asks the program to end: completes every [`stopped`](crate::Executor::stopped) of the
+    /// runtime. Does nothing if the runtime is gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor};
+    /// # fn example<D: Driver>(rt: &Executor<D>) {
+    /// let remote = rt.remote();
+    /// std::thread::spawn(move || remote.stop());
+    /// rt.block_on(rt.stopped());
+    /// # }
+    /// ```
     pub fn stop(&self) {
         self.inbox.stop();
     }
@@ -50,7 +77,7 @@ impl fmt::Debug for RemoteHandle {
     }
 }
 
-/// A task spawned from another thread, to abort it by. Dropping this detaches the task.
+/// Aborts a task that another thread spawned. Dropping this detaches the task.
 #[derive(Clone, Debug, Default)]
 pub struct RemoteTask {
     progress: Arc<Mutex<Progress>>,
@@ -65,7 +92,7 @@ enum Progress {
 }
 
 impl RemoteTask {
-    /// Has the runtime drop the task when its turn comes, or never start it.
+    /// Asks the runtime to drop the task when its turn comes, or never to start it.
     pub fn abort(&self) {
         let mut progress = lock(&self.progress);
         match &*progress {
@@ -74,8 +101,8 @@ impl RemoteTask {
         }
     }
 
-    /// On the runtime's thread: spawns, and aborts at once if that was asked for meanwhile. The closure
-    /// runs inside the task, so a panic in it is the task's.
+    /// Runs on the runtime's thread. Spawns the task, and aborts it at once if `abort` was called
+    /// in the meantime. The closure runs inside the task, so a panic in it is a panic of the task.
     fn start<M, F>(self, make: M, site: Site, spawner: &dyn Spawner)
     where
         M: FnOnce() -> F + 'static,

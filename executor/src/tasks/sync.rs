@@ -1,4 +1,5 @@
-//! The primitives that cross threads, from std; from loom or shuttle when they check them.
+//! The primitives that cross threads. They come from std, or from loom or shuttle when one of those
+//! checks them.
 
 pub(crate) use std::sync::Arc;
 
@@ -9,7 +10,7 @@ pub(crate) use shuttle::sync::{Mutex, atomic};
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::sync::{Mutex, atomic};
 
-/// Locks what is never left halfway, also if somebody panicked with the lock.
+/// Locks a mutex whose data is consistent even after a panic, so it ignores poisoning.
 pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,16 +1,16 @@
-//! One generational table for everything that is named to a foreign party.
+//! A generational table for everything that has a name outside of the crate.
 //!
-//! Tasks are named to wakers, sources to epoll, operations to io_uring. All three hold on to the
-//! name for as long as they like, and may come back with it after the thing is gone: a waker kept
-//! by another thread, an event already in the batch, a late completion. A plain index would then
-//! name whatever moved into the slot since. A [`Key`] carries the slot's *generation* too, so a
-//! late name is a failed look-up that can be counted, never a wrong hit.
+//! Wakers name tasks, epoll names sources, io_uring names operations. All three keep the name as
+//! long as they like. They may use it after the entry is gone: another thread kept a waker, an
+//! event was already in the batch, a completion came late. A plain index would then name the entry
+//! that moved into the slot since. A [`Key`] also carries the slot's *generation*. So a late name
+//! is a failed look-up that can be counted, and never finds the wrong entry.
 
 use slab::Slab;
 
-/// The name of one entry of a [`Table`]: where it is, and which one of those that were ever there.
+/// The name of one entry of a [`Table`]: its slot, and which of the slot's entries over time it is.
 ///
-/// It crosses foreign hands as a `u64` (epoll's `data`, io_uring's `user_data`).
+/// Outside of the crate it travels as a `u64` (epoll's `data`, io_uring's `user_data`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     index: u32,
@@ -18,22 +18,23 @@ pub struct Key {
 }
 
 impl Key {
-    /// The index no table ever gives out. Keys with it are free for other uses: see
+    /// The index that no table ever gives out. Keys with it are free for other uses: see
     /// [`Key::reserved`].
     const RESERVED: u32 = u32::MAX;
 
-    /// A key that is never found in any table, for marks that travel the same road as keys (the
-    /// main future's wake, the unpark event, the answer to a cancel). Different `mark`s differ.
+    /// Makes a key that no table ever finds. It is for marks that travel the same way as keys: the
+    /// wake of the main future, the unpark event, the answer to a cancel. Different values of
+    /// `mark` make different keys.
     pub const fn reserved(mark: u32) -> Key {
         Key { index: Self::RESERVED, generation: mark }
     }
 
-    /// The key as one number: generation in the upper half, index in the lower.
+    /// Returns the key as one number: generation in the upper half, index in the lower half.
     pub const fn to_u64(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
     }
 
-    /// The key that [`to_u64`](Self::to_u64) turned into this number.
+    /// Returns the key that [`to_u64`](Self::to_u64) turned into this number.
     #[allow(clippy::cast_possible_truncation)] // the halves are taken apart on purpose
     pub const fn from_u64(number: u64) -> Key {
         Key { index: number as u32, generation: (number >> 32) as u32 }
@@ -46,11 +47,11 @@ struct Entry<T> {
     value: T,
 }
 
-/// A [`Slab`] whose entries are found only by the full [`Key`] they were inserted under.
+/// A [`Slab`] that finds an entry only by the full [`Key`] it was inserted under.
 ///
-/// Generations come from one counter per table that moves with every insertion. A stale key could
-/// be mistaken for a live one only if it were kept over exactly 2^32 insertions *and* its slot had
-/// been filled by the last of them.
+/// Each table has one counter for generations, which moves with every insertion. A stale key could
+/// find a wrong entry only if it were kept for exactly 2^32 insertions *and* the last of them had
+/// filled its slot.
 #[derive(Debug)]
 pub struct Table<T> {
     slots: Slab<Entry<T>>,
@@ -58,14 +59,14 @@ pub struct Table<T> {
 }
 
 impl<T> Default for Table<T> {
-    /// An empty table; it allocates on first use.
+    /// Makes an empty table. It allocates on first use.
     fn default() -> Self {
         Table { slots: Slab::new(), next_generation: 0 }
     }
 }
 
 impl<T> Table<T> {
-    /// Inserts what `make` builds from the key it will be found under.
+    /// Inserts the value that `make` builds from the value's own key.
     ///
     /// # Panics
     /// If the table holds 2^32 - 1 entries.
@@ -79,7 +80,7 @@ impl<T> Table<T> {
         key
     }
 
-    /// Inserts a value that needn't know its key.
+    /// Inserts a value that does not need its key.
     ///
     /// # Panics
     /// As [`insert_with`](Self::insert_with).
@@ -99,29 +100,29 @@ impl<T> Table<T> {
         (entry.generation == key.generation).then_some(&mut entry.value)
     }
 
-    /// Takes the entry under `key` out, if it is still there.
+    /// Removes the entry under `key` and returns it, if it is still there.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         Some(self.slots.remove(key.index as usize).value)
     }
 
-    /// All entries, in no useful order. (One by one, "any entry that is left" would have to be searched
-    /// for among the empty slots each time.)
+    /// Returns all entries, in no useful order. (Removing "any entry that is left" one by one would
+    /// search the empty slots each time.)
     pub fn into_values(self) -> impl Iterator<Item = T> {
         self.slots.into_iter().map(|(_, entry)| entry.value)
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no entries.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// Every entry with its key, in no useful order.
+    /// Returns every entry with its key, in no useful order.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().map(|(index, entry)| {
             let index = u32::try_from(index).expect("checked by insert_with");

@@ -1,4 +1,4 @@
-//! A task: a future the executor owns, and the handle that awaits its output.
+//! A task: a future that the executor owns, and the handle that awaits its output.
 //!
 //! ```text
 //!            +-------- wake -----------+
@@ -9,9 +9,9 @@
 //!                                      +-- an abort during the poll counts at the next one
 //! ```
 //!
-//! Only the executor drops futures, and only from [`Task::run`] and [`Task::cancel`]: destructors of
-//! user code run at those two known steps, with nothing of the runtime borrowed. An abort from a
-//! handle just sets a bit and wakes the task.
+//! Only the executor drops futures, and only in [`Task::run`] and [`Task::cancel`]. So destructors
+//! of user code run at these two known steps, while nothing of the runtime is borrowed. An abort
+//! from a handle just sets a bit and wakes the task.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -26,15 +26,16 @@ use crate::run::driver::WaitSlot;
 use crate::run::foreign::{Payload, contain, first_panic, guarded};
 use crate::tasks::queue::TaskWaker;
 
-/// Why a task has no output.
+/// The reason why a task has no output.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked.
+    /// The task panicked.
     Panicked(PanicPayload),
-    /// It was aborted, or its runtime ended.
+    /// The task was aborted, or its runtime ended.
     Cancelled,
-    /// It never ran: the runtime was closing, or at a limit, of tasks, of blocking jobs or of threads.
+    /// The task never ran. The runtime was closing, or it was at its limit of tasks, of blocking
+    /// jobs or of threads.
     Refused,
 }
 
@@ -58,58 +59,58 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// The payload of a panic, as `std::panic::catch_unwind` gives it. It is kept in a mutex because payloads
-/// need not be `Sync`, and errors should be, to travel in anyhow's and the like; and boxed, to take little
-/// room in the many tasks that don't panic.
+/// The payload of a panic, as `std::panic::catch_unwind` returns it. It is in a mutex because
+/// payloads need not be `Sync`, but errors should be, so that types like `anyhow::Error` can hold
+/// them. It is boxed to take little room in the many tasks that do not panic.
 #[derive(Debug)]
 pub struct PanicPayload(Box<Mutex<Box<dyn Any + Send>>>);
 
 impl PanicPayload {
-    /// The payload itself, for `std::panic::resume_unwind` or a downcast.
+    /// Returns the payload itself, for `std::panic::resume_unwind` or a downcast.
     pub fn into_inner(self) -> Box<dyn Any + Send> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its text, if it is one.
+    /// Returns the payload's text, or "(no text)" if the payload is not a string.
     pub fn text(&self) -> String {
         let payload = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         panic_text(payload.as_ref()).to_owned()
     }
 }
 
-/// The text of a panic's payload, if it is one.
+/// Returns the text of a panic's payload, or "(no text)" if the payload is not a string.
 pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&'static str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
 }
 
-/// What the loop learns from a poll.
+/// The result of a poll, for the loop.
 pub(crate) enum Ran {
     Pending,
     Finished,
-    /// Finished, with a panic that its handle will deliver.
+    /// The task finished with a panic, and its handle delivers the panic.
     PanicDelivered,
-    /// Finished, with a panic that no handle is there to receive.
+    /// The task finished with a panic, and there is no handle to receive the panic.
     Panicked(Payload),
 }
 
-/// A task as the executor's table holds it.
+/// A task, as the executor's table sees it.
 pub(crate) trait Task {
-    /// Polls once, or drops the future if it was aborted.
+    /// Polls the future once, or drops it if the task was aborted.
     fn run(self: Rc<Self>) -> Ran;
     /// Drops the future.
     fn cancel(self: Rc<Self>) -> Ran;
     fn waker(&self) -> &Arc<TaskWaker>;
-    /// What a dump calls it.
+    /// Returns the task's name in a dump.
     #[cfg(feature = "faults")]
     fn name(&self) -> &'static str;
 }
 
-/// A task as its [`JoinHandle`] holds it: the same object, seen from the side that knows the output.
+/// A task, as its [`JoinHandle`] sees it: the same object, through the trait that knows the output.
 trait Join<T>: Task {
     fn poll_join(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
     fn is_finished(&self) -> bool;
-    /// The handle goes, and its waker with it.
+    /// Called when the handle is dropped. Drops the handle's waker.
     fn leave(&self);
 }
 
@@ -120,7 +121,7 @@ enum Stage<F: Future> {
     Taken,
 }
 
-/// One allocation beside the future's own, seen through two traits.
+/// The task itself: one allocation besides the future's own, seen through two traits.
 struct TaskCell<F: Future> {
     waker: Arc<TaskWaker>,
     stage: Cell<Stage<F>>,
@@ -128,14 +129,15 @@ struct TaskCell<F: Future> {
 }
 
 impl<F: Future> TaskCell<F> {
-    /// Whether anybody can still ask for the output. The executor's table holds one reference and the
-    /// running step (`run`, `cancel`) another; a third is the `JoinHandle`.
+    /// Returns true if the `JoinHandle` still exists, so the output can still be asked for. The
+    /// executor's table holds one reference and the running step (`run`, `cancel`) another. A third
+    /// one is the `JoinHandle`.
     fn is_joined(self: &Rc<Self>) -> bool {
         Rc::strong_count(self) > 2
     }
 
-    /// Drops the future, stores the result and wakes the joiner; or drops the result, too, if nobody
-    /// waits for it.
+    /// Drops the future, stores the result and wakes the joiner. If there is no `JoinHandle`, drops
+    /// the result, too.
     fn finish(self: &Rc<Self>, future: Pin<Box<F>>, result: Result<F::Output, JoinError>) -> Ran {
         let result = match guarded(|| drop(future)) {
             Ok(()) => result,
@@ -156,7 +158,7 @@ impl<F: Future> TaskCell<F> {
         self.stage.set(Stage::Done(result));
         let joiner = self.joiner.take();
         let woken = guarded(|| joiner.into_iter().for_each(Waker::wake));
-        // The waker may have dropped the handle, and left the result to us.
+        // The waker may have dropped the handle. Then the result is still here and must be dropped.
         let left = if self.is_joined() { Ok(()) } else { guarded(|| drop(self.stage.replace(Stage::Taken))) };
         match first_panic(woken, left) {
             Some(payload) => Ran::Panicked(payload),
@@ -231,7 +233,7 @@ impl<F: Future> Join<F::Output> for TaskCell<F> {
     }
 }
 
-/// A task for the executor's table, and the handle to it.
+/// Makes a task for the executor's table, and the handle to it.
 pub(crate) fn task<F: Future<Output: 'static> + 'static>(
     waker: Arc<TaskWaker>,
     future: F,
@@ -243,11 +245,11 @@ pub(crate) fn task<F: Future<Output: 'static> + 'static>(
 
 /// Awaits a task's output.
 ///
-/// Dropping it *detaches* the task: it runs on, and nobody learns its output. (tokio does the same;
-/// smol cancels.) To end it, call [`abort`](Self::abort).
+/// Dropping the handle *detaches* the task: the task runs on, and its output is dropped. (tokio
+/// does the same; smol cancels.) To end the task, call [`abort`](Self::abort).
 #[must_use = "dropping a JoinHandle detaches the task; say so with drop(handle) or .detach()"]
 pub struct JoinHandle<T> {
-    /// `None`: the task was refused.
+    /// `None` if the task was refused.
     task: Option<Rc<dyn Join<T>>>,
 }
 
@@ -256,21 +258,67 @@ impl<T> JoinHandle<T> {
         JoinHandle { task: None }
     }
 
-    /// Has the executor drop the task's future when its turn comes, instead of polling it again. The
-    /// handle then yields [`JoinError::Cancelled`], unless the task was already done.
+    /// Asks the executor to drop the task's future when its turn comes, instead of polling it
+    /// again. The handle then returns [`JoinError::Cancelled`], unless the task was already done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor, JoinError};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) {
+    /// let endless = rt.spawn(std::future::pending::<()>());
+    /// endless.abort();
+    /// assert!(matches!(endless.await, Err(JoinError::Cancelled)));
+    /// # }
+    /// ```
     pub fn abort(&self) {
         self.abort_handle().abort();
     }
 
-    /// An abort button that can be kept elsewhere, on other threads, too.
+    /// Returns a handle that can abort the task. It can be kept elsewhere, also on other threads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) {
+    /// let task = rt.spawn(std::future::pending::<()>());
+    /// let abort = task.abort_handle();
+    /// std::thread::spawn(move || abort.abort());
+    /// assert!(task.await.is_err());
+    /// # }
+    /// ```
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle { waker: self.task.as_ref().map(|task| Arc::clone(task.waker())) }
     }
 
-    /// Lets the task run on, unobserved. The same as dropping the handle, but visible.
+    /// Lets the task run on without a handle. It does the same as dropping the handle, but is
+    /// visible in the code.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor};
+    /// # fn example<D: Driver>(rt: &Executor<D>) {
+    /// rt.spawn(async { println!("in the background") }).detach();
+    /// # }
+    /// ```
     pub fn detach(self) {}
 
-    /// Whether the output is there (or was refused), so that awaiting would not wait.
+    /// Returns true if awaiting the handle would not wait: the output is there, or the task was
+    /// refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) {
+    /// let task = rt.spawn(async { 1 });
+    /// while !task.is_finished() {
+    ///     executor::yield_now().await;
+    /// }
+    /// # }
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.task.as_ref().is_none_or(|task| task.is_finished())
     }
@@ -294,11 +342,11 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     /// # Panics
-    /// If polled again after it was ready.
+    /// If it is polled again after it was ready.
     ///
     /// # Cancel safety
-    /// Dropping a reference to the handle that is awaited loses nothing: the output stays. Dropping the handle itself
-    /// detaches the task.
+    /// Awaiting `&mut handle` and dropping that future loses nothing: the output stays. Dropping
+    /// the handle itself detaches the task.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &self.task {
             Some(task) => task.poll_join(cx),
@@ -307,14 +355,26 @@ impl<T> Future for JoinHandle<T> {
     }
 }
 
-/// Aborts a task from anywhere. It keeps the task's name alive, not its future.
+/// Aborts a task from any thread. It keeps the task's name alive, but not its future.
 #[derive(Clone)]
 pub struct AbortHandle {
     pub(crate) waker: Option<Arc<TaskWaker>>,
 }
 
 impl AbortHandle {
-    /// As [`JoinHandle::abort`]. Does nothing if the task is done or its runtime gone.
+    /// Aborts the task, as [`JoinHandle::abort`] does. Does nothing if the task is done or its
+    /// runtime is gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{AbortHandle, Driver, Executor};
+    /// # fn example<D: Driver>(rt: &Executor<D>) {
+    /// let tasks = [1, 2].map(|number| rt.spawn(async move { number }));
+    /// let aborts: Vec<AbortHandle> = tasks.iter().map(|task| task.abort_handle()).collect();
+    /// aborts.iter().for_each(AbortHandle::abort);
+    /// # }
+    /// ```
     pub fn abort(&self) {
         if let Some(waker) = &self.waker {
             waker.abort();

@@ -1,7 +1,8 @@
-//! Where a runtime's timers wait, as many as a million, at little cost each: a radix heap.
+//! A radix heap: holds a runtime's timers, as many as a million, at little cost each.
 //!
-//! A time is a number of 64 bits, the nanoseconds since the runtime was made. A timer lies in the bucket that
-//! is numbered for the highest bit in which its deadline differs from the present:
+//! A time is a number of 64 bits: the nanoseconds since the runtime was made. Take the highest bit
+//! in which a timer's deadline differs from the present. The number of this bit is the number of
+//! the timer's bucket:
 //!
 //! ```text
 //!   present    ... 0 1 1 0 0 1
@@ -9,40 +10,44 @@
 //!                        ^ bit 2, so bucket 2
 //! ```
 //!
-//! So whatever is in a bucket is due before everything in a higher one. When the present moves on, let `top`
-//! be the highest bit that changed: it was 0 and is now 1. The deadlines below bucket `top` still have the 0,
-//! so all of them have passed. Those in it have the 1, as the present now has: some have passed, the others
-//! go to lower buckets. Nothing changes in the buckets above. So a timer only ever moves down, a few times,
-//! and nothing is ever compared with anything but the present. (Ahuja, Mehlhorn, Orlin, Tarjan: "Faster
-//! algorithms for the shortest path problem", 1990. The price is that a step moves half of the timers now and
-//! then, at some nanoseconds each.)
+//! So everything in a bucket is due before everything in a higher bucket. When the present moves
+//! on, let `top` be the highest bit that changed: it was 0 and is now 1. The deadlines below bucket
+//! `top` still have the 0, so all of them have passed. The deadlines in bucket `top` have the 1, as
+//! the present now has. Some of them have passed; the others go to lower buckets. Nothing changes
+//! in the buckets above. So a timer only ever moves down, a few times, and a deadline is only ever
+//! compared with the present. (Ahuja, Mehlhorn, Orlin, Tarjan: "Faster algorithms for the shortest
+//! path problem", 1990. The price: now and then a step moves half of the timers, at some
+//! nanoseconds each.)
 //!
-//! Timers of the same deadline are always in the same bucket, in the order in which they were set.
+//! Timers with the same deadline are always in the same bucket, in the order in which they were
+//! set.
 //!
-//! A bucket is a plain list of deadlines and keys; the wakers lie in a table. A cancelled timer leaves the
-//! table at once. What is left of it in its bucket, 16 bytes, is a key that names nothing: it goes when
-//! somebody comes across it, or in a sweep as soon as there are more of those than timers.
+//! A bucket is a plain list of deadlines and keys; the wakers are in a table. A cancelled timer
+//! leaves the table at once. Its entry of 16 bytes stays in the bucket, with a key that names
+//! nothing. The entry goes when a search meets it, or in a sweep. A sweep comes as soon as there
+//! are more such entries than timers.
 
 use std::task::Waker;
 
 use crate::tasks::table::{Key, Table};
 
-/// Entries among which the first is looked for. If a bucket has more, the time at which it begins must do.
+/// The most entries of a bucket that are searched for the first deadline. If a bucket has more, the
+/// time at which the bucket begins is used instead.
 const LOOKED_THROUGH: usize = 32;
-/// Cancelled timers whose remains are no reason for a sweep.
+/// The number of entries of cancelled timers that do not yet cause a sweep.
 const REMAINS: usize = 1024;
 
-/// A deadline, and whose it is.
+/// A deadline, and the key of its timer.
 type Entry = (u64, Key);
 
-/// See the module's text. All times are nanoseconds since a start the caller chooses.
+/// See the module's text. All times are nanoseconds since a start that the caller chooses.
 #[derive(Debug)]
 pub(crate) struct RadixHeap {
     now: u64,
     buckets: [Vec<Entry>; u64::BITS as usize],
-    /// A bit for each bucket: clear if it is empty.
+    /// One bit for each bucket. It is clear if the bucket is empty.
     occupied: u64,
-    /// Entries in all buckets, those of cancelled timers included.
+    /// The number of entries in all buckets, with those of cancelled timers.
     entries: usize,
     pub(crate) wakers: Table<Waker>,
 }
@@ -52,7 +57,7 @@ impl RadixHeap {
         RadixHeap { now: 0, buckets: [const { Vec::new() }; _], occupied: 0, entries: 0, wakers: Table::default() }
     }
 
-    /// The highest bit in which a time differs from the present; 0 if in none.
+    /// Returns the highest bit in which a time differs from the present; 0 if there is none.
     fn bucket(&self, time: u64) -> usize {
         (self.now ^ time).max(1).ilog2() as usize
     }
@@ -63,7 +68,7 @@ impl RadixHeap {
         self.buckets[bucket].push(entry);
     }
 
-    /// Sets a timer. `deadline` must lie ahead of the time that was last given to [`advance`](Self::advance).
+    /// Sets a timer. `deadline` must be after the time of the last [`advance`](Self::advance).
     pub(crate) fn insert(&mut self, deadline: u64, waker: Waker) -> Key {
         let key = self.wakers.insert(waker);
         self.place((deadline, key));
@@ -71,7 +76,7 @@ impl RadixHeap {
         key
     }
 
-    /// Cancels a timer, if it has not fired.
+    /// Cancels a timer, if it has not fired. Returns its waker.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Waker> {
         let waker = self.wakers.remove(key);
         if self.entries > 2 * self.wakers.len() + REMAINS {
@@ -83,15 +88,15 @@ impl RadixHeap {
         waker
     }
 
-    /// Takes what is left of cancelled timers out of a bucket.
+    /// Removes the entries of cancelled timers from a bucket.
     fn sweep(&mut self, bucket: usize) {
         let before = self.buckets[bucket].len();
         self.buckets[bucket].retain(|(_, key)| self.wakers.get(*key).is_some());
         self.entries -= before - self.buckets[bucket].len();
     }
 
-    /// When the first timer is due. Never too late; too early only where many, cancelled ones among them,
-    /// come close together.
+    /// Returns the time at which the first timer is due. It is never too late. It may be too early
+    /// if many timers, with the cancelled ones, are close together.
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
         while self.occupied != 0 {
             let bucket = self.occupied.trailing_zeros() as usize;
@@ -107,7 +112,8 @@ impl RadixHeap {
         None
     }
 
-    /// Moves on to `now`; hands out the wakers of what is due by then, in order.
+    /// Moves the present on to `now`. Calls `fire` with the wakers of all timers that are due by
+    /// then, in order.
     pub(crate) fn advance(&mut self, now: u64, fire: impl FnMut(Waker)) {
         let mut passed = self.occupied & (u64::MAX >> (u64::BITS as usize - 1 - self.bucket(now)));
         self.occupied &= !passed;
@@ -121,7 +127,7 @@ impl RadixHeap {
             }
         }
         self.entries -= due.len();
-        // Stable: timers of the same deadline stay in order.
+        // The sort is stable: timers of the same deadline stay in order.
         due.sort_by_key(|(deadline, _)| *deadline);
         due.into_iter().filter_map(|(_, key)| self.wakers.remove(key)).for_each(fire);
     }
@@ -136,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes its number down when woken.
+    /// Stores its number when it is woken.
     struct Note(u64, Arc<AtomicU64>);
 
     impl Wake for Note {
@@ -145,7 +151,7 @@ mod tests {
         }
     }
 
-    /// The same things done to a heap and to an ordered map.
+    /// Does the same things to a heap and to an ordered map.
     #[derive(Default)]
     struct Model {
         heap: Option<RadixHeap>,
@@ -247,7 +253,7 @@ mod tests {
     }
 
     impl RadixHeap {
-        /// Places for entries in all buckets, used or not.
+        /// Returns the room for entries in all buckets, used or not.
         fn room(&self) -> usize {
             self.buckets.iter().map(Vec::capacity).sum()
         }
@@ -257,7 +263,7 @@ mod tests {
     fn what_is_cancelled_and_what_fires_gives_its_memory_back() {
         const MANY: u64 = 100_000;
         let mut heap = RadixHeap::new();
-        // In one bucket, and in many.
+        // First all in one bucket, then spread over many.
         for spread in [0, 1_000_003] {
             let deadlines = |now: u64| (1..=MANY).map(move |number| now + (1 << 40) + number * spread);
             let mut keys = deadlines(heap.now).map(|deadline| heap.insert(deadline, Waker::noop().clone()));
@@ -278,13 +284,14 @@ mod tests {
         }
     }
 
-    /// A sweep looks at every entry, so there must be many to find.
+    /// A sweep reads every entry, so it must not come before there is much to remove.
     #[test]
     fn a_sweep_is_made_when_most_are_cancelled_and_not_before() {
         let mut heap = RadixHeap::new();
         let set = 10 * REMAINS;
         let keys: Vec<_> = (0..set as u64).map(|number| heap.insert(1000 + number, Waker::noop().clone())).collect();
-        // As many remains as timers, and those that are no reason.
+        // The entries of cancelled timers are as many as the timers, plus those that cause no
+        // sweep.
         let last = (set + REMAINS).div_ceil(2);
         for (cancelled, key) in (1..).zip(&keys[..last]) {
             heap.remove(*key);
@@ -294,7 +301,7 @@ mod tests {
         assert_eq!(heap.entries, heap.wakers.len(), "not swept, with {} entries", heap.entries);
     }
 
-    /// To look for the first among many would cost every turn of the loop as much.
+    /// A search for the first among many entries would cost as much in every turn of the loop.
     #[test]
     fn the_first_is_looked_for_among_few() {
         let (mut heap, begin) = (RadixHeap::new(), 1 << 20);

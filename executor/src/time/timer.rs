@@ -1,9 +1,10 @@
 //! Time: sleeps, timeouts, intervals.
 //!
-//! All timers of a runtime wait in one [`RadixHeap`], by deadline and then in the order in which they were
-//! set. The first of them bounds the driver's sleep; after each turn those that are due are taken out and
-//! their tasks woken. Deadlines are exact: a timer is never early, and the sleep before it is as fine as
-//! the kernel's (no rounding to milliseconds).
+//! All timers of a runtime wait in one [`RadixHeap`]. Their order is the deadline, and then the
+//! order in which they were set. The first timer limits the driver's sleep. After each turn the
+//! loop takes out the timers that are due and wakes their tasks. Deadlines are exact. A timer never
+//! fires early, and the sleep before it is as fine as the kernel's (it is not rounded to
+//! milliseconds).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -24,7 +25,8 @@ pub(crate) struct Timers {
     heap: RefCell<RadixHeap>,
     /// The heap's time 0.
     start: Instant,
-    /// The driver's time at the last turn. It lags behind the clock, so what it calls due is due.
+    /// The driver's time at the last turn. It is behind the clock, so a timer that is due by this
+    /// time is really due.
     now: Cell<Instant>,
     pub(crate) fired: Cell<u64>,
 }
@@ -34,18 +36,20 @@ impl Timers {
         Rc::new(Timers { heap: RefCell::new(RadixHeap::new()), start: now, now: Cell::new(now), fired: Cell::new(0) })
     }
 
-    /// A time as the heap counts it. Its numbers last for 584 years; what lies beyond stays there.
+    /// Converts a time to the heap's number. The numbers last for 584 years; a later time becomes
+    /// the last number.
     fn number(&self, time: Instant) -> u64 {
         u64::try_from(time.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// The earliest deadline, or, where many come close together, a time before it.
+    /// Returns the earliest deadline. If many deadlines are close together, it may return a time
+    /// before them.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let next = self.heap.borrow_mut().next_deadline()?;
         self.start.checked_add(Duration::from_nanos(next))
     }
 
-    /// Takes out what is due at `now`, in order.
+    /// Takes out the timers that are due at `now`, in order.
     pub(crate) fn expire(&self, now: Instant, fired: &mut Fired) {
         let now = now.max(self.now.get());
         self.now.set(now);
@@ -55,7 +59,7 @@ impl Timers {
         });
     }
 
-    /// Forgets all timers; returns their wakers, to be dropped outside of any borrow.
+    /// Forgets all timers. Returns their wakers, which the caller drops outside of any borrow.
     pub(crate) fn clear(&self) -> Table<Waker> {
         self.heap.replace(RadixHeap::new()).wakers
     }
@@ -65,18 +69,19 @@ impl Timers {
     }
 }
 
-/// Completes at its deadline. Made by `sleep`, `sleep_until` of a runtime, whose clock it is: when that runtime has ended,
-/// its clock stands still. A `Sleep` that another executor holds by then is never woken, unlike a `recv` or a
-/// [`JoinHandle`](crate::JoinHandle), which are told.
+/// Completes at its deadline. `sleep` and `sleep_until` of a runtime make it, and it uses this
+/// runtime's clock. When that runtime has ended, its clock stands still. If another executor still
+/// holds a `Sleep` then, the `Sleep` never wakes it. (The end of the runtime does wake a `recv` or
+/// a [`JoinHandle`](crate::JoinHandle) there.)
 ///
 /// # Cancel safety
-/// Dropping this future takes the timer away; nothing of it remains, and nobody is woken.
+/// Dropping this future cancels the timer. Nothing of it remains, and it wakes nothing.
 #[must_use = "a Sleep does nothing unless awaited"]
 pub struct Sleep {
     timers: Rc<Timers>,
-    /// `None`: never.
+    /// `None` means never.
     deadline: Option<Instant>,
-    /// The name under which it waits.
+    /// The key of its timer, while it waits.
     key: Option<Key>,
 }
 
@@ -85,13 +90,13 @@ impl Sleep {
         Sleep { timers, deadline, key: None }
     }
 
-    /// When it completes; `None` for never.
+    /// Returns the time at which it completes; `None` means never.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Moves the deadline, whether or not the old one has passed. The task that last polled it is not
-    /// woken for the new deadline until it polls again.
+    /// Moves the deadline, even if the old one has passed. The new deadline wakes a task only after
+    /// the task has polled this again.
     pub fn reset(&mut self, deadline: impl Into<Option<Instant>>) {
         self.leave();
         self.deadline = deadline.into();
@@ -103,9 +108,9 @@ impl Sleep {
 
     fn leave(&mut self) {
         let Some(key) = self.key.take() else { return };
-        // What is due has left the heap.
+        // A timer that is due has already left the heap.
         if !self.is_due() {
-            // The waker is dropped after the borrow: it may be foreign code.
+            // Drop the waker only after the borrow, because it may be foreign code.
             let waker = self.timers.heap.borrow_mut().remove(key);
             contain(|| drop(waker));
         }
@@ -146,7 +151,7 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// A timeout's time was over before its future was done.
+/// The error of a timeout whose time was over before its future was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
@@ -164,7 +169,7 @@ impl From<Elapsed> for std::io::Error {
     }
 }
 
-/// Waits for `future` until `sleep` completes. The future is polled first, so that one which is ready
+/// Waits for `future` until `sleep` completes. It polls the future first, so a future that is ready
 /// in time wins.
 pub(crate) async fn timeout_at<F: Future>(sleep: Sleep, future: F) -> Result<F::Output, Elapsed> {
     let (mut sleep, mut future) = (sleep, pin!(future));
@@ -175,20 +180,20 @@ pub(crate) async fn timeout_at<F: Future>(sleep: Sleep, future: F) -> Result<F::
     .await
 }
 
-/// What an [`Interval`] does about ticks that were missed because nobody asked in time. The names are
-/// tokio's.
+/// The way an [`Interval`] treats ticks that were missed because `tick` was called too late. The
+/// names are tokio's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTickBehavior {
-    /// Makes up for them all at once, until the schedule is met again.
+    /// Returns all missed ticks at once, until the schedule is met again.
     #[default]
     Burst,
-    /// Starts a new schedule: the next tick is a whole period after this late one.
+    /// Starts a new schedule: the next tick comes a whole period after the late one.
     Delay,
-    /// Leaves them out, and keeps to the multiples of the period.
+    /// Leaves out the missed ticks and keeps to the multiples of the period.
     Skip,
 }
 
-/// Ticks at a fixed rate. Made by `interval` of a runtime; the first tick is immediate.
+/// Ticks at a fixed rate. `interval` of a runtime makes it. The first tick is immediate.
 #[derive(Debug)]
 pub struct Interval {
     sleep: Sleep,
@@ -202,16 +207,16 @@ impl Interval {
         Interval { sleep, period, missed: MissedTickBehavior::default() }
     }
 
-    /// Chooses what happens about missed ticks; [`MissedTickBehavior::Burst`] if never called.
+    /// Chooses how missed ticks are treated. The default is [`MissedTickBehavior::Burst`].
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
     }
 
-    /// Waits for the next tick and returns the time it was due. Another executor that waits here when the runtime ends is
-    /// never woken: see [`Sleep`].
+    /// Waits for the next tick and returns the time at which it was due. If another executor waits
+    /// here when the runtime ends, it is never woken: see [`Sleep`].
     ///
     /// # Cancel safety
-    /// Dropping this future loses no tick: the next `tick` returns it.
+    /// Dropping this future loses no tick. The next `tick` returns it.
     pub async fn tick(&mut self) -> Instant {
         (&mut self.sleep).await;
         let Some(due) = self.sleep.deadline() else { return std::future::pending().await };
@@ -221,8 +226,8 @@ impl Interval {
     }
 }
 
-/// The tick after the one that was due at `due` and is handed out at `now`; `None` if the clock has no
-/// such time.
+/// Returns the tick after the one that was due at `due` and is returned at `now`. Returns `None` if
+/// the clock has no such time.
 fn next_tick(due: Instant, now: Instant, period: Duration, missed: MissedTickBehavior) -> Option<Instant> {
     let next = due.checked_add(period)?;
     if next > now {
@@ -251,7 +256,7 @@ mod tests {
         for behavior in [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip] {
             assert_eq!(next(3, behavior), ms(10), "in time, {behavior:?}");
         }
-        // What is due just now is missed, too, if the one before it is handed out now.
+        // A tick that is due just now is missed, too, if the tick before it is returned only now.
         for (late, next_but_one) in [(10, 20), (20, 30)] {
             assert_eq!(next(late, MissedTickBehavior::Burst), ms(10));
             assert_eq!(next(late, MissedTickBehavior::Delay), ms(next_but_one));
@@ -285,8 +290,8 @@ mod tests {
         fn wake(self: std::sync::Arc<Self>) {}
     }
 
-    /// A task may be woken by something else, and look at its timer again. That is not to cost a new entry, nor the
-    /// place among timers of the same deadline.
+    /// Something else may wake a task, and the task then polls its timer again. This must neither
+    /// add an entry nor lose the timer's place among timers of the same deadline.
     #[test]
     fn a_timer_that_is_looked_at_again_keeps_its_place() {
         let start = Instant::now();

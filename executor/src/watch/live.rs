@@ -1,10 +1,10 @@
-//! For tests: how many task headers are alive, which is what every waker of a task keeps alive.
+//! For tests: counts the task headers that are alive. Every waker of a task keeps its header alive.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static HEADERS: AtomicU64 = AtomicU64::new(0);
 
-/// Stands for a header.
+/// Stands for one header.
 #[derive(Debug)]
 pub(crate) struct Live(());
 
@@ -21,7 +21,7 @@ impl Drop for Live {
     }
 }
 
-/// Task headers of all runtimes of this process.
+/// Returns the number of task headers of all runtimes of this process.
 pub fn live_headers() -> u64 {
     HEADERS.load(Ordering::Relaxed)
 }

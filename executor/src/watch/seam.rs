@@ -1,40 +1,43 @@
-//! The seam every system call of a driver passes, and every report of the kernel's comes back through.
+//! The seam. Every system call of a driver passes through it, and every report of the kernel comes
+//! back through it.
 //!
-//! It counts the calls by name. With the feature `faults`, which no release build has on, a test can
-//! also decide about each call: let it pass, fail it with an errno, shorten it, or delay it; and it can
-//! edit what the kernel reports: put it in another order, double it, add to it. Without the feature
-//! [`Seam::pass`] is an increment, the call behind it a direct one, and there is nothing to edit with.
+//! It counts the calls by name. With the feature `faults`, a test can also decide about each call:
+//! let it pass, fail it with an errno, shorten it, or delay it. A test can also edit the kernel's
+//! reports: reorder them, repeat them, add to them. No release build has this feature on. Without
+//! it [`Seam::pass`] is an increment, the call behind it is a direct one, and nothing can be
+//! edited.
 
 use std::cell::Cell;
 use std::io;
 
-/// What a test decides about one call.
+/// A test's decision about one call.
 #[cfg(feature = "faults")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The call is made as it is.
+    /// Makes the call as it is.
     Pass,
-    /// The call is not made; it fails with this errno.
+    /// Does not make the call. It fails with this errno.
     Fail(i32),
-    /// The call is made with at most this many bytes (calls that move bytes only).
+    /// Makes the call with at most this many bytes (only for calls that move bytes).
     Shorten(usize),
-    /// The call is made after this time.
+    /// Makes the call after this time.
     Delay(std::time::Duration),
 }
 
-/// Decides about a call, given its name and how many of that name there were before.
+/// Decides about a call. Its arguments are the call's name and the number of earlier calls with
+/// that name.
 #[cfg(feature = "faults")]
 pub type Judge = std::rc::Rc<dyn Fn(&'static str, u64) -> Verdict>;
 
-/// One thing the kernel reported: an event of epoll, or a completion of io_uring.
+/// One report of the kernel: an event of epoll, or a completion of io_uring.
 #[cfg(feature = "faults")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Of what: epoll's `data`, io_uring's `user_data`.
+    /// The name of the source or operation: epoll's `data`, io_uring's `user_data`.
     pub name: u64,
-    /// A completion's result; 0 of an event.
+    /// The result of a completion; 0 for an event.
     pub result: i32,
-    /// An event's mask, a completion's flags.
+    /// The mask of an event, or the flags of a completion.
     pub flags: u32,
 }
 
@@ -47,14 +50,15 @@ thread_local! {
     static JUDGE_OF_SETUPS: std::cell::RefCell<Option<Judge>> = const { std::cell::RefCell::new(None) };
 }
 
-/// Has `judge` decide about the runtimes that this thread builds from now on, from their first call: what
-/// [`Seam::set_judge`] comes too late for. `None` lets all pass again.
+/// Makes `judge` decide about the calls of every runtime that this thread builds from now on, from
+/// the first call. [`Seam::set_judge`] comes too late for the calls of a setup. `None` lets all
+/// calls pass again.
 #[cfg(feature = "faults")]
 pub fn judge_setups(judge: Option<Judge>) {
     JUDGE_OF_SETUPS.set(judge);
 }
 
-/// Counts the calls by name, and under test decides about them.
+/// Counts the calls by name, and in tests decides about them.
 pub struct Seam {
     names: &'static [&'static str],
     counts: Box<[Cell<u64>]>,
@@ -65,7 +69,8 @@ pub struct Seam {
 }
 
 impl Seam {
-    /// A seam for the calls of these names; a call is then given by its place among them.
+    /// Makes a seam for the calls with these names. From then on a call is given by its index among
+    /// them.
     pub fn new(names: &'static [&'static str]) -> Self {
         Seam {
             names,
@@ -77,28 +82,28 @@ impl Seam {
         }
     }
 
-    /// Hands every further call to `judge`; `None` lets all pass again.
+    /// Passes every further call to `judge`. `None` lets all calls pass again.
     #[cfg(feature = "faults")]
     pub fn set_judge(&self, judge: Option<Judge>) {
         *self.judge.borrow_mut() = judge;
     }
 
-    /// Hands every further batch of reports to `editor`; `None` leaves them as they are again.
+    /// Passes every further batch of reports to `editor`. `None` leaves them as they are again.
     #[cfg(feature = "faults")]
     pub fn set_editor(&self, editor: Option<Editor>) {
         *self.editor.borrow_mut() = editor;
     }
 
-    /// Who edits the reports, if anybody does.
+    /// Returns the editor of the reports, if one is set.
     #[cfg(feature = "faults")]
     pub fn editor(&self) -> Option<Editor> {
         self.editor.borrow().clone()
     }
 
-    /// Announces a call. Returns how many bytes it may move at most.
+    /// Announces a call. Returns the maximum number of bytes that it may move.
     ///
     /// # Errors
-    /// The error a test wants the call to fail with; the call must not be made then.
+    /// The error that a test chose for the call. The call must not be made then.
     #[inline]
     pub fn pass(&self, call: usize) -> io::Result<usize> {
         let counter = &self.counts[call];
@@ -110,7 +115,7 @@ impl Seam {
         Ok(usize::MAX)
     }
 
-    /// Out of line, so that it can be seen that a release build hasn't got it.
+    /// A function of its own, so that its absence from a release build can be checked.
     #[cfg(feature = "faults")]
     #[inline(never)]
     fn ask(&self, name: &'static str, before: u64) -> io::Result<usize> {
@@ -126,7 +131,8 @@ impl Seam {
         }
     }
 
-    /// The calls made so far, by name, those made at least once; with those of one name that were made `elsewhere`.
+    /// Returns the number of calls so far by name, without names that have none. `elsewhere` names
+    /// calls that were made outside of the seam, and their number: they are added.
     pub fn counts(&self, elsewhere: (&str, u64)) -> Vec<(&'static str, u64)> {
         let more = |name| if name == elsewhere.0 { elsewhere.1 } else { 0 };
         let counts = self.names.iter().zip(&self.counts).map(|(name, count)| (*name, count.get() + more(*name)));

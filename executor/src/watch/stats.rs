@@ -1,9 +1,10 @@
-//! Counters. A promise is a number that stays 0; everything else is for the curious.
+//! Counters. Some are promises: they stay 0. All others are for information only.
 //!
-//! Every engine reports the same shape. What does not exist on an engine is absent, not zero: an
-//! epoll reactor has no operations in flight, and saying "0" would claim that it had looked.
+//! Every engine reports the same shape. A counter that does not exist on an engine is absent, not
+//! zero. An epoll reactor has no operations in flight; a "0" there would claim that it had checked.
 
-/// What a runtime did since it was made. All numbers but the `_now` ones only grow.
+/// The counters of a runtime since it was made. Numbers whose name ends in `_now` rise and fall;
+/// all others only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -11,7 +12,7 @@ pub struct Stats {
     pub tasks_now: u64,
     /// Tasks ever spawned.
     pub tasks_spawned: u64,
-    /// Spawns refused: the runtime was closing, or at its task limit.
+    /// Spawns that were refused, because the runtime was closing or at its task limit.
     pub tasks_refused: u64,
     /// Tasks that panicked.
     pub tasks_panicked: u64,
@@ -33,24 +34,25 @@ pub struct Stats {
     pub accept_pauses: u64,
     /// The threads for blocking calls.
     pub blocking: BlockingStats,
-    /// The driver's own.
+    /// The driver's own counters.
     pub driver: DriverStats,
 }
 
-/// What the threads for blocking calls do.
+/// The counters of the threads for blocking calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockingStats {
-    /// Threads there are.
+    /// Threads that exist.
     pub threads_now: u64,
     /// Jobs that wait or run.
     pub jobs_now: u64,
-    /// Jobs that had begun and were still running when the runtime had waited for them long enough at its end.
+    /// Jobs that were still running at the end of the runtime when its deadline for them had
+    /// passed.
     pub abandoned: u64,
 }
 
 impl BlockingStats {
-    /// By name.
+    /// Returns the counters with their names.
     pub(crate) fn fields(&self) -> [(&'static str, u64); 3] {
         let BlockingStats { threads_now, jobs_now, abandoned } = *self;
         [("blocking_threads_now", threads_now), ("blocking_jobs_now", jobs_now), ("blocking_jobs_abandoned", abandoned)]
@@ -60,47 +62,54 @@ impl BlockingStats {
 /// The counters of a driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DriverStats {
-    /// System calls by name, those made at least once.
+    /// System calls by name. Calls that were never made are left out.
     pub system_calls: Vec<(&'static str, u64)>,
-    /// Events or completions the kernel reported.
+    /// Events or completions that the kernel reported.
     pub events: u64,
-    /// Chunks lent to programs and not yet dropped.
+    /// Chunks that were lent to programs and are not yet dropped.
     pub chunks_lent_now: u64,
-    /// Bytes of receive buffers that stay with the runtime for the next ones when all chunks are dropped.
+    /// Bytes of receive buffers that the runtime keeps for further receives when all chunks are
+    /// dropped.
     pub pool_bytes_now: u64,
-    /// Readiness only: sources registered with the kernel or waiting to be.
+    /// Readiness only: sources that are registered with the kernel or wait to be.
     pub sources_now: Option<u64>,
     /// Readiness only: events for sources that were gone.
     pub stale_events: Option<u64>,
-    /// Completion only: operations the kernel holds.
+    /// Completion only: operations that the kernel holds.
     pub operations_now: Option<u64>,
     /// Completion only: operations ever started.
     pub operations: Option<u64>,
     /// Completion only: operations whose future was dropped before they ended.
     pub orphans: Option<u64>,
-    /// Completion only: operations whose future was leaked, or is still held (perhaps by another runtime), when the
-    /// runtime ended.
+    /// Completion only: operations whose future was leaked, or was still held (perhaps by another
+    /// runtime), when the runtime ended.
     pub ops_leaked: Option<u64>,
-    /// Completion only: operations given up at the shutdown deadline, their memory leaked.
+    /// Completion only: operations that were given up at the shutdown deadline, with their memory
+    /// leaked.
     pub ops_abandoned: Option<u64>,
-    /// Completion only: completions for operations that were gone. A bug if not 0.
+    /// Completion only: completions for operations that were gone. Any number but 0 is a bug.
     pub stray_cqes: Option<u64>,
     /// Completion only: times the completion queue overflowed and was flushed.
     pub overflow_flushes: Option<u64>,
     /// Completion only: times an operation had to wait because the completion queue had no room.
     pub operations_deferred: Option<u64>,
-    /// Completion only: receives that went to memory of their own, because the pool was empty or it was a pipe.
+    /// Completion only: receives into memory of their own, because the pool was empty or the source
+    /// was a pipe.
     pub pool_misses: Option<u64>,
-    /// Completion only: receives that repeat themselves and ended because the kernel had no buffer left.
+    /// Completion only: multishot receives (which repeat themselves) that ended because the kernel
+    /// had no buffer left.
     pub receives_dry: Option<u64>,
-    /// Completion only: receives that repeat themselves and were stopped, because enough lay unread or the stream went.
+    /// Completion only: multishot receives that were stopped, because enough data was unread or the
+    /// stream was dropped.
     pub receives_stopped: Option<u64>,
-    /// Completion only: receives that repeat themselves and ended with their stream, by an error, or for no reason given.
+    /// Completion only: multishot receives that ended with their stream, with an error, or without
+    /// a given reason.
     pub receives_ended: Option<u64>,
 }
 
 impl Stats {
-    /// Every counter that exists here, with its name, system calls as `call.NAME`.
+    /// Returns every counter that exists on this engine, with its name. System calls are named
+    /// `call.NAME`.
     pub fn fields(&self) -> Vec<(String, u64)> {
         let driver = &self.driver;
         let always = [
@@ -145,7 +154,7 @@ impl Stats {
 }
 
 impl std::fmt::Display for Stats {
-    /// One line, `name=value` with zeros left out.
+    /// Writes one line of `name=value`. Counters that are 0 are left out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = self.fields().into_iter().filter(|(_, value)| *value != 0);
         let words: Vec<_> = shown.map(|(name, value)| format!("{name}={value}")).collect();
