@@ -63,7 +63,7 @@ pub(crate) enum Filler {
 #[must_use]
 pub(crate) enum Demand {
     /// There is room for more.
-    Short,
+    More,
     /// There is enough: stop the operation that brings it. Returned once for each operation.
     Enough,
 }
