@@ -1,6 +1,7 @@
 //! An echo server: every connection is a task.
 //!
 //! cargo run -p proactor --example proactor-echo            then, in another terminal:  nc 127.0.0.1 7000
+//! cargo run -p proactor --example proactor-echo -- 127.0.0.1:0     listens on a free port, and says which
 
 use proactor::{Listener, Proactor as Rt, Reader, Runtime, Stream, TcpListener, TcpStream};
 
@@ -12,10 +13,18 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Where to listen: the first argument, if there is one.
+fn address() -> std::io::Result<std::net::SocketAddr> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".to_owned());
+    let hint = format!("{address} is not an address: give one such as 127.0.0.1:7000");
+    address.parse().map_err(|_| std::io::Error::other(hint))
+}
+
 fn main() -> std::io::Result<()> {
+    let address = address()?;
     let rt = Rt::new()?;
     rt.block_on(async {
-        let mut listener = TcpListener::bind(&rt, ([127, 0, 0, 1], 7000).into())?;
+        let mut listener = TcpListener::bind(&rt, address)?;
         println!("listening on {} ({})", listener.local_addr()?, rt.engine());
         loop {
             let stream = listener.accept().await?;

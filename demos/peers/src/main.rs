@@ -2,6 +2,7 @@
 //! them with this project's engines.
 
 mod bench;
+mod instructions;
 mod load;
 mod micro;
 mod servers;
@@ -24,6 +25,7 @@ enum Command {
     Load(load::LoadArgs),
     Micro(micro::MicroArgs),
     Run(bench::RunArgs),
+    Instructions(instructions::InstructionsArgs),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Micro(args) => micro::run(&args),
         Command::Run(args) => bench::run(&args),
+        Command::Instructions(args) => instructions::run(&args),
     };
     if let Err(error) = done {
         eprintln!("peers: {error:#}");

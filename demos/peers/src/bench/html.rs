@@ -230,6 +230,7 @@ fn bars(title: &str, axis: &str, reference: Option<f64>, bars: Vec<Bar>) -> anyh
     drawn(bars.plot())
 }
 
-fn drawn(plot: Result<Plot, Box<dyn std::error::Error + Send + Sync>>) -> anyhow::Result<Plot> {
+/// The plot, or why it cannot be drawn.
+pub fn drawn(plot: Result<Plot, Box<dyn std::error::Error + Send + Sync>>) -> anyhow::Result<Plot> {
     plot.map_err(anyhow::Error::from_boxed).context("a plot cannot be drawn")
 }

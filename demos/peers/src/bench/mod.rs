@@ -14,13 +14,13 @@
 mod cores;
 mod goals;
 mod html;
-mod machine;
+pub mod machine;
 mod markdown;
-mod plan;
-mod process;
+pub mod plan;
+pub mod process;
 mod results;
 mod runner;
-mod tables;
+pub mod tables;
 mod text;
 
 #[cfg(test)]
@@ -33,6 +33,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use demos::plot::Destination;
 
+pub use html::drawn;
 use plan::{Choice, Plan};
 use results::{FORMAT, Results};
 
@@ -184,7 +185,8 @@ impl Destinations {
     }
 }
 
-fn save((path, file): (PathBuf, Destination), text: &str) -> anyhow::Result<()> {
+/// Writes a report, and says so.
+pub fn save((path, file): (PathBuf, Destination), text: &str) -> anyhow::Result<()> {
     file.write(text).with_context(|| format!("cannot write {}", path.display()))?;
     println!("wrote {}", path.display());
     Ok(())

@@ -304,7 +304,7 @@ impl Plan {
 /// Whose figures carry this name, be it a server's or a runtime's in the microbenchmarks.
 pub fn kind(name: &str) -> Kind {
     let starts_with = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
-    if starts_with(&["reactor", "proactor", "demo-"]) {
+    if starts_with(&["reactor", "proactor", "demo-", "demos-"]) {
         Kind::Ours
     } else if starts_with(&["epoll-", "uring"]) {
         Kind::Loop
@@ -313,7 +313,8 @@ pub fn kind(name: &str) -> Kind {
     }
 }
 
-fn check(what: &str, chosen: &[String], known: &[&str]) -> anyhow::Result<()> {
+/// Unknown names are an error that lists what there is.
+pub fn check(what: &str, chosen: &[String], known: &[&str]) -> anyhow::Result<()> {
     match chosen.iter().find(|name| !known.contains(&name.as_str())) {
         Some(name) => bail!("there is no {what} {name}: choose from {}", known.join(", ")),
         None => Ok(()),

@@ -39,15 +39,7 @@ impl Server {
         command.stdin(Stdio::piped());
         let mut process = Process::start(cores, Role::Server, &mut command)?;
         let stdin = process.child.stdin.take();
-        let line = match process.read_until(Some(b'\n'), PATIENCE) {
-            Ok(line) => line,
-            Err(error) => bail!("{}", process.complaint().unwrap_or(format!("{error:#}"))),
-        };
-        let address = line.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok());
-        let address = match address {
-            Some(address) => address,
-            None => bail!(process.complaint().unwrap_or(format!("it said {line:?} instead of its address"))),
-        };
+        let address = process.address(PATIENCE)?;
         Ok(Server { process, stdin, address })
     }
 
@@ -129,14 +121,15 @@ fn command<const N: usize>(arguments: [&str; N]) -> anyhow::Result<Command> {
 }
 
 /// A process whose output is read. Dropping it kills it.
-struct Process {
-    child: Child,
+pub struct Process {
+    pub child: Child,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
 }
 
 impl Process {
-    fn new(mut child: Child) -> Process {
+    /// One whose outputs are pipes.
+    pub fn new(mut child: Child) -> Process {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         Process { child, stdout, stderr }
     }
@@ -144,6 +137,20 @@ impl Process {
     fn start(cores: &Cores, role: Role, command: &mut Command) -> anyhow::Result<Process> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Process::new(cores.start(role, command).context("cannot start a process")?))
+    }
+
+    /// Where it listens: a server says so when it accepts.
+    pub fn address(&mut self, limit: Duration) -> anyhow::Result<SocketAddr> {
+        let line = match self.read_until(Some(b'\n'), limit) {
+            Ok(line) => line,
+            Err(error) => bail!("{}", self.complaint().unwrap_or(format!("{error:#}"))),
+        };
+        // Some add the engine.
+        let address = line.strip_prefix("listening on ").and_then(|rest| rest.split_ascii_whitespace().next());
+        match address.and_then(|address| address.parse().ok()) {
+            Some(address) => Ok(address),
+            None => bail!(self.complaint().unwrap_or(format!("it said {line:?} instead of its address"))),
+        }
     }
 
     /// What it says until it says `last`, or until it says no more.
@@ -168,7 +175,7 @@ impl Process {
     }
 
     /// Waits for its end.
-    fn end(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+    pub fn end(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().context("cannot wait for it")? {
@@ -180,7 +187,7 @@ impl Process {
     }
 
     /// The first line of what it says on stderr, which is complete once it has ended.
-    fn complaint(&mut self) -> Option<String> {
+    pub fn complaint(&mut self) -> Option<String> {
         self.kill();
         let mut text = Vec::new();
         self.stderr.take()?.take(MOST_TEXT).read_to_end(&mut text).ok()?;
@@ -190,7 +197,8 @@ impl Process {
         (!lines.is_empty()).then(|| lines.join("; "))
     }
 
-    fn kill(&mut self) {
+    /// Ends it now, if it has not ended yet.
+    pub fn kill(&mut self) {
         // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

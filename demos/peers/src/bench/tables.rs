@@ -7,7 +7,7 @@ use super::plan::{BASE, CURVE, CURVE_SERVERS, Scenario, kind};
 use super::results::{Figure, Measured, Results, Run, Summary};
 
 /// What stands where there is no figure.
-const NONE: &str = "–";
+pub const NONE: &str = "–";
 
 /// Goals, as a table for each family.
 pub fn goals(results: &Results) -> Vec<(&'static Family, Table)> {

@@ -317,7 +317,7 @@ fn check(load: &Load) -> anyhow::Result<()> {
 }
 
 /// Raises the soft limit of open files to the hard one. Where it is not allowed, the old limit stays.
-fn raise_open_files() {
+pub fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

@@ -27,7 +27,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::Timespec;
+use libc::c_int;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use slab::Slab;
 
@@ -42,10 +42,12 @@ const BUFFER: usize = 64 * 1024;
 /// Reads in a row from one connection; then others get their turn.
 const READS: usize = 16;
 /// How long accepting rests when there are no descriptors left, if no connection ends before.
-const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const PAUSE: c_int = 100;
 /// How long a spinning server looks for events before it sleeps: several round trips over the loopback.
 const SPIN: Duration = Duration::from_micros(50);
-const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+const AT_ONCE: c_int = 0;
+/// However long it takes.
+const FOREVER: c_int = -1;
 /// The name of the listener among the connections, which are named by their place in the table.
 const LISTENER: u64 = u64::MAX;
 
@@ -141,21 +143,34 @@ impl Server {
         if !self.spin.is_zero() {
             let give_up = Instant::now() + self.spin;
             while Instant::now() < give_up {
-                self.poll(events, Some(&AT_ONCE))?;
+                self.poll(events, AT_ONCE)?;
                 if !events.is_empty() {
                     return Ok(());
                 }
             }
         }
-        self.poll(events, if self.is_accepting { None } else { Some(&PAUSE) })
+        self.poll(events, if self.is_accepting { FOREVER } else { PAUSE })
     }
 
-    fn poll(&self, events: &mut Vec<Event>, timeout: Option<&Timespec>) -> io::Result<()> {
+    /// Waits for so many milliseconds. It is the older call, as in `reactor`: valgrind does not know the one that
+    /// rustix makes.
+    fn poll(&self, events: &mut Vec<Event>, milliseconds: c_int) -> io::Result<()> {
         events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        let room = c_int::try_from(events.capacity()).unwrap_or(c_int::MAX);
+        let memory = events.as_mut_ptr().cast::<libc::epoll_event>();
+        // SAFETY: rustix's `Event` has the layout of the kernel's, and there is room for so many.
+        let count = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), memory, room, milliseconds) };
+        match usize::try_from(count) {
+            // SAFETY: the kernel has filled so many.
+            Ok(count) => unsafe { events.set_len(count) },
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
         }
+        Ok(())
     }
 
     /// Accepts all who wait.
