@@ -55,7 +55,7 @@ pub fn connection<R: Files>(rt: R, mut stream: R::Stream, site: Rc<Site>) -> imp
         let mut connection = Connection {
             rt: &rt,
             site: &site,
-            requests: Requests::new(&mut stream, Patience::new(&rt, stopped)),
+            requests: Requests::new(&rt, &mut stream, Patience::new(&rt, stopped)),
             out: Vec::new(),
             served: 0,
         };

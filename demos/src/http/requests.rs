@@ -43,8 +43,9 @@ pub(crate) struct Requests<'a, R: Runtime, S: Reader> {
 
 impl<'a, R: Runtime, S: Reader> Requests<'a, R, S> {
     /// Those of a client that has just connected.
-    pub(crate) fn new(stream: &'a mut S, patience: Patience<'a, R>) -> Self {
-        let head_since = Some(patience.now());
+    pub(crate) fn new(rt: &R, stream: &'a mut S, patience: Patience<'a, R>) -> Self {
+        // Not the time of the turn, which may have begun before the client came: its deadline would be too early.
+        let head_since = Some(rt.now());
         Requests { stream, input: Input::new(), patience, head_since }
     }
 

@@ -45,7 +45,7 @@ pub(crate) async fn converse<R: Runtime>(
 ) {
     let stopped = pin!(rt.stopped());
     let (mut reader, writer) = stream.split();
-    let requests = Requests::new(&mut reader, Patience::new(rt, stopped));
+    let requests = Requests::new(rt, &mut reader, Patience::new(rt, stopped));
     let mut conversation = Conversation { proxy, rt, limits, address, requests, writer, served: 0 };
     let ControlFlow::Break(end) = conversation.go_on().await else { return };
     if end == End::Linger && conversation.writer.shutdown().await.is_ok() {

@@ -1,6 +1,6 @@
 //! For tests: a layer between the kernel and the driver.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use executor::{Key, Report};
 
@@ -29,16 +29,18 @@ impl Faults {
     /// Returns the completion that a report stands for. An editor may leave out, delay and reorder
     /// what the kernel reported. What it adds is not a report of the kernel, and must not end an
     /// operation that the kernel still holds, so it becomes a completion that names nothing.
-    /// Reports that name the same receive buffer trade places, to stay in the kernel's order: only
-    /// this order says where in the buffer their bytes are.
+    /// Reports of the operations that receive into buffers of the ring trade places, to stay in the
+    /// kernel's order: only this order says where in a buffer the bytes are.
     pub(super) fn believe(&mut self, report: Report) -> Completion {
         let Some(place) = self.withheld.iter().position(|(told, _)| *told == report) else {
             return Completion { user_data: MADE_UP.to_u64(), result: report.result, flags: 0 };
         };
+        let with_buffer = self.withheld.iter().filter(|(_, real)| real.buffer().is_some());
+        let ordered: HashSet<u64> = with_buffer.map(|(_, real)| real.user_data).collect();
         let (_, mut real) = self.withheld.remove(place);
-        if let Some(number) = real.buffer() {
+        if ordered.contains(&real.user_data) {
             let earlier = self.withheld[..place].iter_mut().rev().map(|(_, earlier)| earlier);
-            for earlier in earlier.filter(|earlier| earlier.buffer() == Some(number)) {
+            for earlier in earlier.filter(|earlier| ordered.contains(&earlier.user_data)) {
                 std::mem::swap(earlier, &mut real);
             }
         }

@@ -20,7 +20,7 @@ pub(super) fn add(all: &mut Vec<Scenario>) {
         "K2",
         "one system call in 1,000 (at first, in 20) fails, is short or late, and reports are shuffled: no byte differs",
         400,
-        [ReactorLevel, ReactorEdge, ReactorMillis, ProactorFull, ProactorBare, ProactorOneshot],
+        [ReactorLevel, ReactorEdge, ReactorMillis, ProactorFull, ProactorBare, ProactorOneshot, ProactorWhole],
         traffic_with_faults
     );
 }
