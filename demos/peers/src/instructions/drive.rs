@@ -5,12 +5,12 @@
 //! answer before it goes on.
 
 use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::plan::{Scenario, Shape};
@@ -74,7 +74,7 @@ impl Crowd {
         stream.write_all(&self.request)?;
         let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
         while !answer.ends_with(&self.end) {
-            let count = stream.read(&mut buffer).context("there is no answer")?;
+            let count = stream.read(&mut buffer).map_err(no_answer)?;
             ensure!(count > 0, "the server has closed a connection");
             answer.extend_from_slice(&buffer[..count]);
         }
@@ -93,12 +93,20 @@ impl Crowd {
             }
             drop(stopped);
             for stream in &mut self.streams {
-                stream.read_exact(&mut self.answer).context("there is no answer")?;
+                stream.read_exact(&mut self.answer).map_err(no_answer)?;
                 ensure!(self.answer.ends_with(&self.end), "the server has sent a wrong answer");
             }
         }
         // What comes after the last answer belongs to the last turn.
         wait_until_all(self.server, 'S').context("it does not fall asleep after its answers")
+    }
+}
+
+fn no_answer(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        // What a socket's time limit comes out as.
+        ErrorKind::WouldBlock => anyhow!("there is no answer within {PATIENCE:?}"),
+        _ => anyhow!(error).context("there is no answer"),
     }
 }
 

@@ -49,8 +49,8 @@ const LEAST_TURNS: u32 = 5;
 
 /// Counts the user-space instructions of a request, of every server.
 ///
-/// It needs valgrind. The figures do not depend on the load of the machine. Everything takes about 15 minutes;
-/// --check takes one or two. It builds `demos` and the `echo` examples first, if they are chosen.
+/// It needs valgrind. The figures do not depend on the load of the machine. Everything takes about 10 minutes;
+/// --check takes less than one. It builds `demos` and the `echo` examples first, if they are chosen.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
