@@ -20,6 +20,7 @@ const KEPT: usize = 64;
 /// The free buffers, and the number of lent ones.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
+    #[expect(clippy::vec_box, reason = "they are lent in their boxes")]
     free: RefCell<Vec<Box<Memory>>>,
     lent: Cell<u64>,
 }
