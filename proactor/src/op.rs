@@ -433,10 +433,13 @@ pub(crate) struct Ending {
 }
 
 impl Drop for Slots {
-    /// The barrier: see the module's text.
+    /// The barrier: see the module's text. If the kernel holds nothing, the receive buffers go with
+    /// the table: they refer to their pool, so the pool and they would keep each other.
     fn drop(&mut self) {
         if self.in_kernel > 0 {
             self.abandon();
+        } else {
+            drop(self.pool.retire());
         }
     }
 }

@@ -470,6 +470,11 @@ fn a_block_is_shared_by_the_receives_that_fill_it() {
     assert_eq!(pool.given(Group::Streams), 31, "one piece is left");
     drop(second);
     assert_eq!((pool.lent(), pool.given(Group::Streams), pool.bytes()), (0, 32, stock));
+    for key in keys {
+        assert_eq!(slots.complete(done(key, -libc::ECANCELED), &mut Fired::default()), Next::Nothing);
+    }
+    drop(slots);
+    assert_eq!(pool.given(Group::Streams), 0, "the blocks go with the table");
 }
 
 /// The kernel never runs out of blocks under a steady load: more are made before it has none.
@@ -492,6 +497,7 @@ fn blocks_grow_before_they_run_out_and_shrink_when_they_are_not_needed() {
         drop(take(1));
     }
     assert_eq!(pool.bytes(), first + first / 2, "a quarter of them goes at each look");
+    drop(pool.retire());
 }
 
 /// One step of a random script. The numbers choose among the operations that exist.
