@@ -1,6 +1,7 @@
 //! What a process holds stays as it was, however long it goes on: a check for the long run.
 
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use executor::{Runtime, Stats};
@@ -19,6 +20,9 @@ pub const MEMORY_LEVEL: usize = 8 * 1024 * 1024;
 const WARM_UP: u64 = 5;
 /// How long what happens in the background may take to settle. It takes microseconds.
 const SETTLE: Duration = Duration::from_secs(20);
+
+/// The largest stock of receive buffers so far.
+static MOST_STOCK: AtomicUsize = AtomicUsize::new(0);
 
 /// Insists that whenever nothing is going on, a process holds what it held at first: descriptors, tasks, timers,
 /// sources, operations and lent buffers exactly, the heap within [`HEAP_LEVEL`], memory within 8 MiB.
@@ -45,7 +49,7 @@ pub struct Usage {
     /// Those the program has asked for and not given back, but for the runtime's stock of receive buffers. That has a
     /// bound of its own, and grows to what was once needed at the same time, whenever that is.
     pub heap: usize,
-    /// All that the kernel has given and has no file for, but for that stock: the heap with its holes, stacks, buffers
+    /// All that the kernel has given and has no file for, but for that stock at its largest: the heap with its holes, stacks, buffers
     /// shared with the kernel.
     pub memory: usize,
 }
@@ -67,7 +71,9 @@ impl Usage {
         let rollup = fs::read_to_string("/proc/self/smaps_rollup").expect("/proc/self/smaps_rollup");
         let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).expect("Anonymous");
         let memory: usize = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
-        Usage { heap: heap.saturating_sub(stock), memory: (memory * 1024).saturating_sub(stock) }
+        // What the stock gave up again is free for the program, and stays with the allocator.
+        let most = MOST_STOCK.fetch_max(stock, Ordering::Relaxed).max(stock);
+        Usage { heap: heap.saturating_sub(stock), memory: (memory * 1024).saturating_sub(most) }
     }
 
     /// By how much heap and memory are more than they were.
