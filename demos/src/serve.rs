@@ -36,7 +36,7 @@ use futures_lite::future::or;
 
 /// How long a connection must have nothing to do, after a stop, to count as idle: time enough for what
 /// the kernel had already received when the stop came, and for the rest of what a client sends in one go, of which TCP may hold
-/// a part back for a delayed acknowledgement (40 ms). Unnoticeable for who waits for the exit.
+/// a part back for a delayed acknowledgement (40 ms). A user who waits for the exit does not notice it.
 pub const LAST_CALL: Duration = Duration::from_millis(60);
 
 /// How long [`linger`] should wait for the peer, and how many of its bytes it should take, where nothing else is said.
@@ -148,8 +148,8 @@ pub async fn unless_stopping<R: Runtime, T>(rt: &R, next: impl Future<Output = T
     Box::pin(rt.timeout(LAST_CALL, next)).await.ok()
 }
 
-/// Reads on, in vain and for some `time`, after the last words to a peer who is still talking. A connection that is closed
-/// with bytes nobody has read is reset, and a reset can overtake the last words. The time ends early after so many `bytes`.
+/// Reads and drops what a peer still sends after our last words: for `time`, or until so many `bytes` have come. If a
+/// connection is closed with unread bytes, the kernel resets it, and a reset can overtake the last words.
 pub async fn linger<R: Runtime, S: Reader>(rt: &R, reader: &mut S, time: Duration, bytes: usize) {
     let reading = async {
         let mut left = bytes;

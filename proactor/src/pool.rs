@@ -9,6 +9,7 @@ use std::rc::Rc;
 use executor::{IoBuf, allocate};
 
 use crate::ring::buffers::{Block, BufferRing, Group, Piece};
+use crate::ring::completion::Completion;
 use crate::ring::probe::Rings;
 
 /// Bytes in a block, and so the most in a chunk. The usual record-sized protocols (TLS, chunked
@@ -146,10 +147,14 @@ impl Pool {
         }
     }
 
-    /// Takes what a completion brought: `len` bytes in the block that it names. Every completion
-    /// that names a block comes here, in order.
-    pub(crate) fn take(self: &Rc<Self>, group: Group, number: u16, len: usize) -> Option<Chunk> {
-        let piece = self.stock(group).ring.borrow_mut().as_mut()?.take(number, len)?;
+    /// Takes what a completion brought, from the block that it names; `None` if it names none. Every
+    /// completion of a receive into blocks comes here, in order.
+    pub(crate) fn take(self: &Rc<Self>, group: Group, completion: &Completion) -> Option<Chunk> {
+        let number = completion.buffer()?;
+        // A block that was picked for nothing is counted, too.
+        let len = usize::try_from(completion.result).unwrap_or(0);
+        let mut ring = self.stock(group).ring.borrow_mut();
+        let piece = ring.as_mut()?.take(number, len, completion.keeps_buffer())?;
         Some(self.lend(piece))
     }
 
@@ -176,7 +181,9 @@ impl Pool {
     /// Takes one byte of some block that the kernel has, as if it had arrived.
     #[cfg(test)]
     pub(crate) fn take_first(self: &Rc<Self>, group: Group) -> Option<Chunk> {
-        (0..Ring::PLACES as u16).find_map(|number| self.take(group, number, 1))
+        let mut ring = self.stock(group).ring.borrow_mut();
+        let piece = (0..Ring::PLACES as u16).find_map(|number| ring.as_mut()?.take(number, 1, false))?;
+        Some(self.lend(piece))
     }
 
     /// Returns the bytes of all blocks, the kernel's and the lent ones.

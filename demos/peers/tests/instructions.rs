@@ -2,12 +2,16 @@
 //! nothing behind.
 //! Method: the built binary in a process of its own, with a hand-written loop; what is compared is an example.
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, fs, process, thread};
+use std::{env, fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use common::{children, command_line, path, text};
 
 /// How long something may take that takes a moment.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -20,16 +24,6 @@ fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_peers"));
     command.arg("instructions").args(arguments);
     command
-}
-
-/// A path of this test's, where there is nothing yet.
-fn path(name: &str) -> String {
-    let path: PathBuf = env::temp_dir().join(format!("peers-instructions-test-{}-{name}", process::id()));
-    path.to_str().unwrap().to_owned()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Whether valgrind is here. It has to be where the independent clients have to be.
@@ -135,18 +129,6 @@ fn without_valgrind_it_says_how_to_get_it() {
     let ended = command(&["--servers", "epoll-edge"]).env("PATH", "/nowhere").output().unwrap();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(text(&ended.stderr).contains("install it from your distribution"), "{ended:?}");
-}
-
-/// The processes that this one has started and that still run, with their command lines.
-fn children(parent: u32) -> Vec<(u32, String)> {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-    let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
-    children.map(|child| (child, command_line(child))).collect()
-}
-
-/// Empty if there is no such process any more.
-fn command_line(process: u32) -> String {
-    text(&fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default())
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Goal: `peers run` measures, saves, renders again, refuses what makes no sense, and leaves nothing behind.
 //! Method: the built binary in a process of its own, with two servers and one round.
 
-use std::path::PathBuf;
+mod common;
+
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use common::{children, command_line, path, text};
 
 /// How long something may take that takes a moment.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -15,19 +18,9 @@ fn peers(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_peers")).args(arguments).output().unwrap()
 }
 
-/// A file of this test, which is not there yet.
-fn file(name: &str) -> String {
-    let path: PathBuf = std::env::temp_dir().join(format!("peers-run-{}-{name}", std::process::id()));
-    path.to_str().unwrap().to_owned()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 #[test]
 fn what_was_measured_is_saved_and_can_be_rendered_again() {
-    let [html, json, markdown, again] = ["html", "json", "md", "again.html"].map(file);
+    let [html, json, markdown, again] = ["html", "json", "md", "again.html"].map(path);
     let choice = ["run", "--servers", "epoll-edge,reactor-edge", "--scenarios", "echo-64,http-64", "--rounds", "1"];
     let ended = peers(&[&choice[..], &["--html", &html, "--json", &json, "--markdown", &markdown]].concat());
     assert!(ended.status.success(), "{ended:?}");
@@ -59,7 +52,7 @@ fn what_was_measured_is_saved_and_can_be_rendered_again() {
 
 #[test]
 fn what_makes_no_sense_is_refused_with_its_remedy() {
-    let broken = file("broken.json");
+    let broken = path("broken.json");
     fs::write(&broken, "{}").unwrap();
     let cases = [
         (&["--servers", "epoll"][..], 1, "choose from epoll-level, epoll-edge"),
@@ -79,18 +72,6 @@ fn what_makes_no_sense_is_refused_with_its_remedy() {
         assert!(ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
     }
     fs::remove_file(&broken).unwrap();
-}
-
-/// The processes that this one has started and that still run, with their command lines.
-fn children(parent: u32) -> Vec<(u32, String)> {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-    let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
-    children.map(|child| (child, command_line(child))).collect()
-}
-
-/// Empty if there is no such process any more, or it has ended and nobody has asked for its exit code.
-fn command_line(process: u32) -> String {
-    text(&fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default())
 }
 
 #[test]

@@ -17,7 +17,7 @@
 //!
 //! A queue may be full for a moment, when somebody says much at once: then who talks waits, [`PATIENCE`] at most. A
 //! queue that is still full then belongs to a slow client, and nobody waits for that one again until it has caught up.
-//! [`WhenFull`] says what becomes of it: it loses the oldest lines, and is told how many; or its connection is closed.
+//! [`WhenFull`] says what the room does then: it drops the oldest lines, and sends their number; or it closes the connection.
 //!
 //! There is one room in one runtime, on one thread: the room needs no lock, and several workers would be several rooms.
 //! What does need one is a connection's writing side, which has two users: lines from the room, and the answers to what
@@ -45,7 +45,7 @@ pub const PATIENCE: Duration = Duration::from_millis(100);
 /// What becomes of a client who doesn't read what it is sent.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// it loses its oldest lines, and is told how many
+    /// the room drops the oldest lines, and sends it their number
     DropOldest,
     /// it is disconnected
     Close,

@@ -27,7 +27,7 @@
 //!
 //! # Reading order
 //!
-//! `balance.rs` (who is next), `servers.rs` (who is in), `shared.rs` (what connections share), `health.rs` (who checks),
+//! `balance.rs` (which server is next), `servers.rs` (which ones are in), `shared.rs` (what connections share), `health.rs` (checks),
 //! `relay.rs` (bytes), then HTTP: `exchange.rs` (the life of a connection), `sending.rs`, `passing.rs` (bodies, there and
 //! back), `request.rs`, `reply.rs` (heads), `idle.rs` (connections that are kept).
 

@@ -57,6 +57,10 @@ impl Future for Stopped {
         if !self.key.is_some_and(is_known) {
             self.leave();
             let waker = cx.waker().clone();
+            // Both lines above call foreign code, which may stop the runtime.
+            if self.all.stopped.get() {
+                return Poll::Ready(());
+            }
             let key = self.all.waiting.borrow_mut().insert(waker);
             self.key = Some(key);
         }
@@ -75,6 +79,34 @@ impl Drop for Stopped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    thread_local! {
+        static STOPPED_BY_A_DROP: RefCell<Option<Rc<WakeAll>>> = const { RefCell::new(None) };
+    }
+
+    struct StopsWhenDropped;
+
+    impl std::task::Wake for StopsWhenDropped {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+
+    impl Drop for StopsWhenDropped {
+        fn drop(&mut self) {
+            STOPPED_BY_A_DROP.take().expect("set by the test").stop(&mut Fired::default());
+        }
+    }
+
+    #[test]
+    fn a_stop_that_an_old_waker_makes_is_not_missed() {
+        let all = Rc::new(WakeAll::default());
+        STOPPED_BY_A_DROP.set(Some(Rc::clone(&all)));
+        let mut stopped = Stopped::new(&all);
+        let waker = Waker::from(std::sync::Arc::new(StopsWhenDropped));
+        assert!(!is_over(&mut stopped, &waker));
+        drop(waker);
+        assert!(is_over(&mut stopped, Waker::noop()));
+        assert!(all.waiting.borrow().is_empty());
+    }
 
     struct Silent;
 

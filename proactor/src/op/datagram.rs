@@ -61,7 +61,7 @@ impl Receive {
         }
         let count = usize::try_from(completion.result);
         let chunk = match self.memory.take() {
-            None => completion.buffer().and_then(|number| pool.take(Group::Datagrams, number, count.unwrap_or(0))),
+            None => pool.take(Group::Datagrams, completion),
             Some(mut memory) => count.ok().map(|len| {
                 memory[..4].copy_from_slice(&self.message.name_len().to_ne_bytes());
                 memory[8..12].copy_from_slice(&completion.result.to_ne_bytes());

@@ -25,10 +25,7 @@ impl RecvMultishot {
 
     pub(super) fn fill(&mut self, completion: &Completion, pool: &Rc<Pool>, fired: &mut Fired) -> Demand {
         let result = completion.result;
-        // Tells the pool of each block that the kernel picked, even if no bytes came.
-        let len = usize::try_from(result).unwrap_or(0);
-        let chunk = completion.buffer().and_then(|number| pool.take(Group::Streams, number, len));
-        let chunk = chunk.filter(|chunk| !chunk.is_empty());
+        let chunk = pool.take(Group::Streams, completion).filter(|chunk| !chunk.is_empty());
         let demand = chunk.map_or(Demand::More, |chunk| self.socket.incoming.push(chunk, CHUNK_CAP, fired));
         if !completion.is_more() {
             // ENOBUFS is not reported: the waiting task tries again, with more blocks or without

@@ -18,6 +18,12 @@
 //! [`Block::used`]. Both add the lengths of the completions in the order in which they were posted,
 //! so they agree. For this, each completion that names a block must go to [`BufferRing::take`], in
 //! that order, even if its bytes are not needed.
+//!
+//! The order holds in the kernel (io_uring/net.c, io_uring/io_uring.c): a receive posts its completion
+//! before the next one picks a block. If the completion queue is full, this and all later
+//! completions wait in the overflow list, in the same order. With each completion the kernel says
+//! whether it keeps the block (IORING_CQE_F_BUF_MORE). `take` insists that our count says the same:
+//! one client must never get the bytes of another.
 
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
@@ -201,12 +207,17 @@ impl<H> BufferRing<H> {
         tail.store(self.tail, Ordering::Release);
     }
 
-    /// Takes what a completion brought: `len` bytes in the block that it names. If the kernel fills
-    /// the block piece by piece, it keeps the block until it is full.
-    pub(crate) fn take(&mut self, number: u16, len: usize) -> Option<Piece<H>> {
+    /// Takes what a completion brought: `len` bytes in the block that it names. `is_kept` is what the
+    /// kernel says: it fills the block piece by piece, and keeps it until it is full.
+    ///
+    /// # Panics
+    /// If our count of the block's bytes says otherwise: then it is unknown where the bytes are.
+    pub(crate) fn take(&mut self, number: u16, len: usize, is_kept: bool) -> Option<Piece<H>> {
         let given = self.given.get_mut(usize::from(number))?;
         let block = given.as_ref()?;
-        if self.is_incremental && block.used.get() + len < block.len {
+        let has_room = self.is_incremental && block.used.get() + len < block.len;
+        assert!(len == 0 || has_room == is_kept, "the kernel and we disagree about a receive buffer");
+        if has_room {
             return Some(Piece::next(Rc::clone(block), len));
         }
         let block = given.take()?;

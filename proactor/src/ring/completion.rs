@@ -28,6 +28,11 @@ impl Completion {
         cqueue::buffer_select(self.flags)
     }
 
+    /// Returns whether the kernel keeps that buffer, to fill more of it.
+    pub(crate) fn keeps_buffer(&self) -> bool {
+        cqueue::buffer_more(self.flags)
+    }
+
     /// Takes the descriptor that an accept returned: it is ours from here on. Returns `None` if the
     /// accept failed.
     ///

@@ -88,7 +88,7 @@ struct Turner {
 
 impl server::Service for Turner {
     async fn connection<R: Runtime>(turner: Rc<Self>, rt: R, stream: R::Stream) {
-        // The peer has been told of a broken rule; of a broken connection there is nobody to tell.
+        // The server has answered a broken rule. No answer can reach the peer over a broken connection.
         let _ = framing::connection(rt, stream, turner.method, turner.len).await;
     }
 }

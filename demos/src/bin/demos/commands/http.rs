@@ -101,7 +101,7 @@ fn some_seconds(text: &str) -> Result<f64, String> {
     if seconds > 0.0 { Ok(seconds) } else { Err("give more than 0 seconds, such as 10 or 0.5".to_owned()) }
 }
 
-/// Serves until it is told to stop.
+/// Serves until SIGINT or SIGTERM stops it.
 pub fn run(args: HttpCommand) -> anyhow::Result<()> {
     server::run_on_workers(args.engine.on, &args.server, &args.workers, || {
         let site = args.http.site().context("cannot open the directory given with --root")?;

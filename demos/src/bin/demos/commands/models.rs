@@ -12,7 +12,7 @@ use crate::models::service::Service;
 use crate::models::{self, Rung, page, serve};
 use crate::output;
 
-/// How long connections have to finish when a runtime's rung is told to stop.
+/// How long connections have to finish after a signal stops the rung of a runtime.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Measures the ladder of I/O models, from one client at a time to the runtimes, and prints one table.

@@ -34,7 +34,7 @@ pub struct WebArgs {
     pub listen: ListenArgs,
 }
 
-/// Serves until it is told to stop.
+/// Serves until SIGINT or SIGTERM stops it.
 pub fn run(args: &WebArgs) -> anyhow::Result<()> {
     serve::run(args.on, Service::Web, &args.listen.server())
 }

@@ -69,7 +69,7 @@ pub trait Shelf {
     fn take(&self) -> Message;
 }
 
-/// What the far end is made from: what a process can be given by whoever starts it.
+/// The arguments that the far end is made from. The parent process passes them to its child.
 #[derive(Debug, Default)]
 pub struct Far {
     pub stdin: Option<OwnedFd>,

@@ -1,6 +1,6 @@
 //! The hidden control channel of a server that `compare` has started: a line on stdin is a question,
 //! a line of JSON on stdout the answer. The end of stdin stops the server, so that it never outlives
-//! who started it.
+//! the process that started it.
 
 use std::io;
 use std::thread;

@@ -15,7 +15,7 @@ use crate::args::{ServerArgs, WorkersArgs};
 use crate::engine::{self, Ended, Engine};
 use crate::{descriptors, output, signals};
 
-/// Runs a server on one runtime until it is told to stop, and prints what it did.
+/// Runs a server on one runtime until a signal, or the end of its control channel, stops it, and prints what it did.
 pub fn run<S: Host>(engine: Option<Engine>, args: &ServerArgs, service: S) -> anyhow::Result<()> {
     prepare(args)?;
     let (served, stats) = engine::run(engine, Server { args, service, workers: 1, team: None })?;
@@ -47,7 +47,7 @@ fn prepare(args: &ServerArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a server on several workers until it is told to stop. Returns what they did: one line for each,
+/// Runs a server on several workers until a signal, or the end of its control channel, stops it. Returns what they did: one line for each,
 /// and one for all.
 fn on_workers<S, M>(
     engine: Option<Engine>,

@@ -51,7 +51,7 @@ struct Echo;
 
 impl server::Service for Echo {
     async fn connection<R: Runtime>(_: Rc<Self>, rt: R, stream: R::Stream) {
-        // A peer that resets its connection has ended it; there is nobody to tell.
+        // A peer that resets its connection has ended it: no answer can reach it.
         let _ = demos::echo::connection(rt, stream).await;
     }
 }
