@@ -6,18 +6,19 @@
 //! ```
 //!
 //! This is the smallest program that shows how the two kinds of runtime meet. `recv` lends a chunk of
-//! memory that holds bytes; `write_all` takes the chunk and owns it until the last byte is sent. Under
-//! a reactor the chunk is filled when the socket is ready; under a proactor the kernel has filled it
-//! before the task wakes. The program is the same.
+//! memory that holds bytes. `feed` hands the chunk over, and the runtime owns it until the last byte is
+//! sent. Under a reactor the chunk is filled when the socket is ready; under a proactor the kernel has
+//! filled it before the task wakes. The program is the same.
 //!
-//! A peer that sends and never reads stops itself: its connection waits in `write_all`, holds that one
-//! chunk, and reads no more.
+//! A peer that sends and never reads stops itself: its connection waits in `feed`, holds the two last
+//! chunks, and reads no more.
 
 use std::io;
+use std::pin::pin;
 
 use executor::{IoBuf, Reader, Runtime, Writer};
 
-use crate::serve::unless_stopping;
+use crate::serve::unless_stopped;
 
 /// Echoes on `stream` until the peer ends its side, or until the runtime is stopped and the peer is
 /// idle.
@@ -25,13 +26,14 @@ use crate::serve::unless_stopping;
 /// # Errors
 /// Those of the stream, such as a reset by the peer.
 pub async fn connection<R: Runtime>(rt: R, mut stream: R::Stream) -> io::Result<()> {
-    while let Some(received) = unless_stopping(&rt, stream.recv()).await {
+    let mut stopped = pin!(rt.stopped());
+    while let Some(received) = unless_stopped(&rt, stopped.as_mut(), stream.recv()).await {
         let chunk = received?;
         if chunk.bytes().is_empty() {
             break;
         }
-        let (written, _chunk) = stream.write_all(chunk).await;
-        written?;
+        stream.feed(chunk).await?;
     }
+    // It flushes first: what came in goes out, though the runtime is stopped.
     stream.shutdown().await
 }

@@ -26,13 +26,12 @@ use std::collections::hash_map::Entry;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use executor::{AbortHandle, IoBuf, Key, Listener, Reader, Runtime, Stream, Table, yield_now};
-use futures_lite::future::or;
 
 /// How long a connection must have nothing to do, after a stop, to count as idle: time enough for what
 /// the kernel had already received when the stop came, and for the rest of what a client sends in one go, of which TCP may hold
@@ -136,13 +135,27 @@ where
 /// # Cancel safety
 /// That of `next`, which is dropped when the answer is `None`.
 pub async fn unless_stopping<R: Runtime, T>(rt: &R, next: impl Future<Output = T>) -> Option<T> {
+    unless_stopped(rt, pin!(rt.stopped()), next).await
+}
+
+/// The same, for a connection that waits for one message after the other: it keeps `stopped`, which is
+/// `rt.stopped()`, instead of asking for the stop anew each time.
+///
+/// # Cancel safety
+/// That of `next`, which is dropped when the answer is `None`.
+pub async fn unless_stopped<R: Runtime, T>(
+    rt: &R,
+    mut stopped: Pin<&mut impl Future<Output = ()>>,
+    next: impl Future<Output = T>,
+) -> Option<T> {
     let mut next = pin!(next);
-    let stopped = async {
-        rt.stopped().await;
-        None
-    };
-    if let Some(next) = or(poll_fn(|cx| next.as_mut().poll(cx).map(Some)), stopped).await {
-        return Some(next);
+    let first = poll_fn(|cx| match next.as_mut().poll(cx) {
+        Poll::Ready(next) => Poll::Ready(Some(next)),
+        Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
+    });
+    let first = first.await;
+    if first.is_some() {
+        return first;
     }
     // In a box, for it comes once, and all connections would have to have room for it all the time.
     Box::pin(rt.timeout(LAST_CALL, next)).await.ok()

@@ -7,9 +7,10 @@
 //! until its operation is over.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::rc::Rc;
 
-use executor::{IoBuf, IoBufMut};
+use executor::{Fired, IoBuf, IoBufMut};
 
 use crate::pool::Chunk;
 use crate::ring::message::Gather;
@@ -25,42 +26,46 @@ pub(crate) fn clamp(len: usize) -> u32 {
 pub(crate) enum Buffer {
     Chunk(Chunk),
     Vec(Vec<u8>),
-    /// A buffer on the heap; or several, with their places in `gather`. In an `Rc`, because moving
-    /// a `Box` would promise the compiler that nothing else uses its memory.
-    Other {
-        owner: Rc<dyn Any>,
-        start: *mut u8,
-        len: usize,
-        gather: Option<Box<Gather>>,
-    },
+    /// In an `Rc`, because moving a `Box` would promise the compiler that nothing else uses its
+    /// memory.
+    Other(Rc<Other<dyn Any>>),
+}
+
+/// A buffer on the heap, or several, and where the bytes are.
+pub(crate) struct Other<O: ?Sized> {
+    start: *mut u8,
+    len: usize,
+    /// The places of several buffers.
+    gather: Option<Box<Gather>>,
+    /// A `Cell<Option<B>>`, to take the program's buffer out of it again.
+    owner: O,
 }
 
 impl Buffer {
+    /// No bytes. It takes no memory.
+    pub(crate) const EMPTY: Buffer = Buffer::Vec(Vec::new());
+
     /// Stows a buffer to send from.
     pub(crate) fn to_send<B: IoBuf>(buffer: B) -> Buffer {
-        Buffer::sort(buffer).unwrap_or_else(|other| {
-            let owner = Rc::new(other);
-            let bytes = owner.bytes();
-            let (start, len) = (bytes.as_ptr().cast_mut(), bytes.len());
-            Buffer::Other { owner, start, len, gather: None }
-        })
+        let place = |buffer: &mut B| (buffer.bytes().as_ptr().cast_mut(), buffer.bytes().len(), None);
+        Buffer::sort(buffer).unwrap_or_else(|other| Buffer::stow(other, place))
     }
 
     /// Stows several buffers, to send one after the other.
     pub(crate) fn to_gather<B: IoBuf>(buffers: Vec<B>) -> Buffer {
-        let owner = Rc::new(buffers);
-        let gather = Gather::new(owner.iter().map(IoBuf::bytes));
-        Buffer::Other { owner, start: std::ptr::null_mut(), len: gather.len(), gather: Some(Box::new(gather)) }
+        Buffer::stow(buffers, |buffers| {
+            let gather = Gather::new(buffers.iter().map(IoBuf::bytes));
+            (std::ptr::null_mut(), gather.len(), Some(Box::new(gather)))
+        })
     }
 
     /// Stows a buffer to receive into.
     pub(crate) fn to_receive<B: IoBufMut>(buffer: B) -> Buffer {
-        Buffer::sort(buffer).unwrap_or_else(|other| {
-            let mut owner = Rc::new(other);
-            let bytes = Rc::get_mut(&mut owner).expect("just made").bytes_mut();
-            let (start, len) = (bytes.as_mut_ptr(), bytes.len());
-            Buffer::Other { owner, start, len, gather: None }
-        })
+        let place = |buffer: &mut B| {
+            let bytes = buffer.bytes_mut();
+            (bytes.as_mut_ptr(), bytes.len(), None)
+        };
+        Buffer::sort(buffer).unwrap_or_else(|other| Buffer::stow(other, place))
     }
 
     /// Stows chunks and vectors, whose bytes do not move. Gives any other buffer back.
@@ -76,13 +81,28 @@ impl Buffer {
         Err(buffer.expect("not taken"))
     }
 
+    /// Puts any other buffer on the heap, and notes its place there.
+    fn stow<B: 'static>(buffer: B, place: impl FnOnce(&mut B) -> (*mut u8, usize, Option<Box<Gather>>)) -> Buffer {
+        let owner = Cell::new(Some(buffer));
+        let mut stowed = Rc::new(Other { start: std::ptr::null_mut(), len: 0, gather: None, owner });
+        let other = Rc::get_mut(&mut stowed).expect("just made");
+        (other.start, other.len, other.gather) = place(other.owner.get_mut().as_mut().expect("just put there"));
+        Buffer::Other(stowed)
+    }
+
     /// Returns where the bytes are. Only a buffer that was stowed to receive may be written to.
     pub(crate) fn place(&mut self) -> (*mut u8, usize) {
         match self {
             Buffer::Chunk(chunk) => (chunk.as_ptr().cast_mut(), chunk.len()),
             Buffer::Vec(vec) => (vec.as_mut_ptr(), vec.len()),
-            Buffer::Other { start, len, .. } => (*start, *len),
+            Buffer::Other(other) => (other.start, other.len),
         }
+    }
+
+    /// Returns the places of several buffers.
+    pub(crate) fn gather(&mut self) -> Option<&mut Gather> {
+        let Buffer::Other(other) = self else { return None };
+        Rc::get_mut(other).expect("the only reference").gather.as_deref_mut()
     }
 
     /// Returns the program's buffer.
@@ -92,10 +112,18 @@ impl Buffer {
         match self {
             Buffer::Chunk(chunk) => *any.downcast_mut().expect("stowed as the same type") = Some(chunk),
             Buffer::Vec(vec) => *any.downcast_mut().expect("stowed as the same type") = Some(vec),
-            Buffer::Other { owner, .. } => {
-                buffer = Rc::into_inner(owner.downcast::<B>().expect("stowed as the same type"));
+            Buffer::Other(other) => {
+                let owner = other.owner.downcast_ref::<Cell<Option<B>>>();
+                buffer = owner.expect("stowed as the same type").take();
             }
         }
-        buffer.expect("the only reference")
+        buffer.expect("taken only here")
+    }
+
+    /// Drops the buffer. If that may run code of the program, the buffer becomes garbage first.
+    pub(crate) fn discard(self, fired: &mut Fired) {
+        if let Buffer::Other(other) = self {
+            fired.discard(Box::new(other));
+        }
     }
 }

@@ -8,7 +8,7 @@ use executor::{Fired, Key, Seam};
 use crate::features::Features;
 use crate::op::Kind;
 use crate::pool::Pool;
-use crate::socket::{Filler, Sending, Socket};
+use crate::socket::{Filler, Socket};
 use crate::submit::Operations;
 
 /// The part of a runtime that its sockets share, with or without its driver.
@@ -64,11 +64,13 @@ impl Context {
         }
     }
 
-    /// Orphans a send whose future was leaked. When the socket is dropped, no other send can be
-    /// left.
+    /// Frees the slot of a stream's sends. If a send is left there, its future was leaked, and it is
+    /// orphaned.
     pub(crate) fn give_up_sending<T>(&self, socket: &Socket<T>) {
-        if let Sending::UnderWay(key) = socket.sending.get() {
-            self.orphan(key);
+        if let Some(slot) = socket.send_slot.take() {
+            let mut fired = Fired::default();
+            self.operations.borrow_mut().retire(slot, &mut fired);
+            fired.run();
         }
     }
 }

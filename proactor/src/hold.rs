@@ -8,11 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use executor::closed;
+use socket2::SockRef;
 
 use crate::context::Context;
-use crate::socket::{Filler, Socket};
+use crate::socket::{Filler, Sending, Socket};
 use crate::sys;
 
 /// Starts the operation that fills a socket.
@@ -41,12 +43,14 @@ impl<T> Hold<T> {
         if self.context.is_closed.get() || incoming.has_arrived() {
             return false;
         }
-        if !self.is_filling() {
-            fill(&self.context, self.socket());
-        }
-        // A leaked read may have brought something, and a new receive may have failed at once.
-        if incoming.has_arrived() {
-            return false;
+        if !matches!(incoming.filler.get(), Filler::Own(_)) {
+            if !self.is_filling() {
+                fill(&self.context, self.socket());
+            }
+            // A leaked read may have brought something, and a new receive may have failed at once.
+            if incoming.has_arrived() {
+                return false;
+            }
         }
         incoming.waiting.set(cx.waker());
         true
@@ -64,6 +68,25 @@ impl<T> Hold<T> {
 
     pub(crate) fn socket(&self) -> &Rc<Socket<T>> {
         self.socket.as_ref().expect("taken only at the end")
+    }
+
+    /// Waits until the last send is over. Returns its error, if that has not been told.
+    pub(crate) fn poll_sent(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let Some(slot) = self.socket().send_slot.get() else { return Poll::Ready(Ok(())) };
+        self.context.poll_operation(slot, cx).map(|(result, _)| result.map(drop))
+    }
+
+    /// If something that was handed over is not sent yet, gives it up, and makes the close reset the
+    /// connection: a message that was cut must not look whole. Returns whether it did.
+    pub(crate) fn reset_if_fed(&self) -> bool {
+        let socket = self.socket();
+        let is_fed = socket.sending.get() == Sending::Fed;
+        if is_fed {
+            // This fails only for what has no reset: pipes and Unix sockets.
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            self.context.give_up_sending(socket);
+        }
+        is_fed
     }
 
     /// Waits for what arrives next. If nothing in flight brings it, starts an operation with
@@ -108,11 +131,17 @@ impl<T> Drop for Hold<T> {
     /// file, and closing the number would not tell the peer. The shutdown sends it the end of
     /// stream.
     fn drop(&mut self) {
+        if self.socket.is_none() {
+            return;
+        }
+        let is_reset = self.reset_if_fed();
         let Some(socket) = self.socket.take() else { return };
         self.context.release(&socket);
         self.context.give_up_sending(&socket);
         match Rc::try_unwrap(socket) {
             Ok(socket) => drop(sys::close(&self.context.seam, socket.into_fd())),
+            // A shutdown would tell the peer of an orderly end.
+            Err(_) if is_reset => {}
             Err(busy) => {
                 let _ = sys::shutdown(&self.context.seam, busy.as_fd(), Shutdown::Both);
             }

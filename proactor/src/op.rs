@@ -83,8 +83,9 @@ pub(crate) use self::connect::{Accept, Connect};
 pub(crate) use self::datagram::{Arrived, HEAD, LENGTHS, Receive, SendMessage};
 pub(crate) use self::file::{FileRequest, Work};
 pub(crate) use self::kind::Kind;
+use self::kind::Left;
 pub(crate) use self::receive::{Read, RecvMultishot, RecvOnce};
-pub(crate) use self::send::Send;
+pub(crate) use self::send::{Purpose, Send};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -97,6 +98,8 @@ enum State {
     /// reference to the file, unless it is a read or a failed send: these must report to their
     /// stream if the future never asks.
     Over(i32),
+    /// Ended, with nothing left. The slot waits for the next send of its stream.
+    Idle,
 }
 
 impl State {
@@ -113,19 +116,23 @@ struct Operation {
 }
 
 impl Operation {
-    /// Ends the operation; the kernel no longer holds it. Returns whether to keep the slot for its
-    /// future.
+    /// Ends the operation; the kernel no longer holds it. Returns whether to keep the slot: for its
+    /// future, or for the next send.
     fn end(&mut self, result: i32, fired: &mut Fired) -> bool {
         let waker = self.waker.take();
         let is_awaited = waker.is_some();
         if let Some(waker) = waker {
             fired.wake(waker);
         }
-        let is_kept = self.kind.let_go(result, is_awaited, fired) && self.state != State::Orphaned;
-        if is_kept {
-            self.state = State::Over(result);
+        let left = self.kind.let_go(result, is_awaited, fired);
+        if self.state == State::Orphaned {
+            return false;
         }
-        is_kept
+        self.state = match left {
+            Left::Result => State::Over(result),
+            Left::Nothing => State::Idle,
+        };
+        true
     }
 }
 
@@ -146,7 +153,7 @@ pub(crate) enum Next {
 pub(crate) enum Asked {
     /// The result, as the kernel returned it, and the buffer, if the program gets it back.
     Over(i32, Option<Buffer>),
-    /// The operation has left the table. A send whose buffer is not kept leaves when everything is
+    /// The operation has left its slot. A send whose buffer is not kept leaves when everything is
     /// sent. All others leave only when their future asks for the result, or when the runtime
     /// abandons everything.
     Gone,
@@ -224,6 +231,25 @@ impl Slots {
 
     /// Adds an operation that the kernel is to do.
     pub(crate) fn insert(&mut self, kind: Kind) -> Key {
+        match kind {
+            Kind::Send(send) => self.insert_send(send),
+            kind => self.insert_new(kind),
+        }
+    }
+
+    /// Adds a send. It takes the slot of its stream's last send, if that is idle.
+    pub(crate) fn insert_send(&mut self, send: Send) -> Key {
+        let is_idle = |operation: &Operation| operation.state == State::Idle;
+        let idle = send.last_slot().and_then(|slot| self.table.renew(slot, is_idle));
+        if let Some((key, Operation { state, kind: Kind::Send(slot), .. })) = idle {
+            send.tell_its_name(key);
+            (*state, *slot) = (State::Queued, send);
+            return key;
+        }
+        self.insert_new(Kind::Send(send))
+    }
+
+    fn insert_new(&mut self, kind: Kind) -> Key {
         self.table.insert_with(|key| {
             kind.tell_its_name(key);
             Operation { state: State::Queued, kind, waker: None }
@@ -314,10 +340,8 @@ impl Slots {
 
     /// Settles a result: puts it where it belongs, because no future waits for it.
     fn settle(&self, kind: Kind, result: i32, fired: &mut Fired) {
-        let buffer = kind.settle(result, &self.pool, fired);
-        // Only this kind of buffer can have a destructor of the program.
-        if let Some(Buffer::Other { owner, .. }) = buffer {
-            fired.discard(Box::new(owner));
+        if let Some(buffer) = kind.settle(result, &self.pool, fired) {
+            buffer.discard(fired);
         }
     }
 
@@ -342,15 +366,31 @@ impl Slots {
                 self.finish(key, -libc::ECANCELED, fired);
             }
             State::Over(result) => self.free(key, result, fired),
+            State::Idle => {}
         }
         Next::Nothing
+    }
+
+    /// Frees the slot of a stream's sends, because the stream is dropped. A send that is left there
+    /// was leaked.
+    pub(crate) fn retire(&mut self, slot: Key, fired: &mut Fired) -> Next {
+        if self.is_idle(slot) {
+            self.table.remove(slot);
+        }
+        self.orphan(slot, fired)
+    }
+
+    fn is_idle(&self, key: Key) -> bool {
+        self.table.get(key).is_some_and(|operation| operation.state == State::Idle)
     }
 
     /// Answers a future that asks for its operation. If that is over, it leaves the table.
     pub(crate) fn ask(&mut self, key: Key, waker: &Waker) -> Asked {
         let Some(operation) = self.table.get(key) else { return Asked::Gone };
-        if let State::Over(result) = operation.state {
-            return Asked::Over(result, self.take(key));
+        match operation.state {
+            State::Over(result) => return Asked::Over(result, self.take(key)),
+            State::Idle => return Asked::Gone,
+            _ => {}
         }
         let is_known = operation.waker.as_ref().is_some_and(|known| known.will_wake(waker));
         Asked::UnderWay { is_quiet: operation.kind.is_quiet(), is_known }
@@ -361,18 +401,17 @@ impl Slots {
         self.table.get_mut(key).expect("it is under way").waker.replace(waker)
     }
 
-    /// Returns whether there is nothing to wait for: the operation is over, or has left the table.
-    pub(crate) fn is_over(&self, key: Key) -> bool {
-        self.table.get(key).is_none_or(|operation| matches!(operation.state, State::Over(_)))
-    }
-
-    /// Takes an operation that is over out of the table. Returns its buffer, for its future.
+    /// Takes an operation that is over out of its slot. Returns its buffer, for its future.
     fn take(&mut self, key: Key) -> Option<Buffer> {
+        let operation = self.table.get_mut(key)?;
+        if let Kind::Send(send) = &mut operation.kind {
+            operation.state = State::Idle;
+            send.told();
+            return Some(send.take_buffer());
+        }
         let kind = self.table.remove(key)?.kind;
-        match &kind {
-            Kind::Read(read) => read.socket.incoming.filler.set(Filler::None),
-            Kind::Send(send) => send.told(),
-            _ => {}
+        if let Kind::Read(read) = &kind {
+            read.socket.incoming.filler.set(Filler::None);
         }
         kind.into_buffer()
     }
@@ -412,7 +451,8 @@ impl Slots {
             if state.is_in_kernel() {
                 ending.under_way.push(key);
             }
-            ending.leaked += u64::from(*state != State::Orphaned && kind.is_ticketed());
+            let is_wanted = !matches!(state, State::Orphaned | State::Idle);
+            ending.leaked += u64::from(is_wanted && kind.has_future());
         }
         ending
     }

@@ -33,6 +33,8 @@ pub(crate) struct Socket<T> {
     pub(crate) incoming: Incoming<T>,
     /// The result of the last send of a stream.
     pub(crate) sending: Cell<Sending>,
+    /// The slot of that send. The next send uses it again, under another name.
+    pub(crate) send_slot: Cell<Option<Key>>,
     /// Not a socket: a pipe's end, a terminal ...
     pub(crate) is_pipe: Cell<bool>,
 }
@@ -42,8 +44,11 @@ pub(crate) struct Socket<T> {
 pub(crate) enum Sending {
     /// It sent the whole of its buffer.
     Whole,
-    /// It is not over, or its future has not got its failure yet; that future may be gone.
-    UnderWay(Key),
+    /// It is not over. Its future may be gone.
+    UnderWay,
+    /// The buffer was handed over, and no future waits for it. It is not over, or it has failed and
+    /// the program does not know.
+    Fed,
     /// It failed, or sent only a part.
     Cut,
 }
@@ -72,6 +77,8 @@ pub(crate) enum Demand {
 /// them.
 pub(crate) struct Incoming<T> {
     first: Cell<Option<T>>,
+    /// Whether there is a first item. (A look into a [`Cell`] would move it out and in.)
+    has_first: Cell<bool>,
     /// The items after the first. Few streams ever have more than one at a time, so there is
     /// only room for a pointer here.
     #[allow(clippy::box_collection)]
@@ -91,6 +98,7 @@ impl<T> Socket<T> {
     pub(crate) fn new(fd: OwnedFd) -> Rc<Socket<T>> {
         let incoming = Incoming {
             first: Cell::new(None),
+            has_first: Cell::default(),
             rest: RefCell::default(),
             end: Cell::default(),
             filler: Cell::new(Filler::None),
@@ -98,7 +106,8 @@ impl<T> Socket<T> {
             is_released: Cell::default(),
             waiting: WaitSlot::default(),
         };
-        Rc::new(Socket { fd, incoming, sending: Cell::new(Sending::Whole), is_pipe: Cell::default() })
+        let (sending, send_slot) = (Cell::new(Sending::Whole), Cell::new(None));
+        Rc::new(Socket { fd, incoming, sending, send_slot, is_pipe: Cell::default() })
     }
 
     pub(crate) fn entry_fd(&self) -> types::Fd {
@@ -120,7 +129,8 @@ impl<T> Incoming<T> {
     /// Takes the next item, or the end.
     pub(crate) fn take(&self) -> Option<io::Result<Option<T>>> {
         if let Some(item) = self.first.take() {
-            self.first.set(self.rest.borrow_mut().as_mut().and_then(|rest| rest.pop_front()));
+            let next = self.rest.borrow_mut().as_mut().and_then(|rest| rest.pop_front());
+            self.set_first(next);
             return Some(Ok(Some(item)));
         }
         match self.end.get()? {
@@ -134,23 +144,28 @@ impl<T> Incoming<T> {
 
     /// Returns whether there is anything to take.
     pub(crate) fn has_arrived(&self) -> bool {
-        let first = self.first.take();
-        let has_first = first.is_some();
-        self.first.set(first);
-        has_first || self.end.get().is_some()
+        self.has_first.get() || self.end.get().is_some()
+    }
+
+    fn set_first(&self, item: Option<T>) {
+        self.has_first.set(item.is_some());
+        self.first.set(item);
     }
 
     /// Releases the socket, because no program will ask again: drops what has arrived, and from now
     /// on what still arrives. Returns false if it was released before.
     pub(crate) fn release(&self) -> bool {
         let is_new = !self.is_released.replace(true);
-        drop((self.first.take(), self.rest.take()));
+        self.set_first(None);
+        self.rest.take();
         is_new
     }
 
     /// Puts an item back at the front, because the program took only a part of it.
     pub(crate) fn put_back(&self, item: T) {
-        if let Some(second) = self.first.replace(Some(item)) {
+        let second = self.first.take();
+        self.set_first(Some(item));
+        if let Some(second) = second {
             self.rest.borrow_mut().get_or_insert_default().push_front(second);
         }
     }
@@ -174,14 +189,13 @@ impl<T> Incoming<T> {
             return Demand::More;
         }
         let mut len = 1;
-        if let Some(first) = self.first.replace(None) {
+        if self.has_first.get() {
             let mut rest = self.rest.borrow_mut();
             let rest = rest.get_or_insert_default();
             rest.push_back(item);
             len += rest.len();
-            self.first.set(Some(first));
         } else {
-            self.first.set(Some(item));
+            self.set_first(Some(item));
         }
         self.wake(fired);
         let is_enough = len >= cap && !self.is_stopping.replace(true);

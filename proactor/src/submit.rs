@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use executor::{DriverStats, Fired, Key, Seam};
 
-use crate::op::{Endings, Kind, Launched, Next, Slots};
+use crate::op::{Endings, Kind, Launched, Next, Send, Slots};
 use crate::pool::Pool;
 use crate::ring::Ring;
 use crate::ring::completion::Completion;
@@ -77,13 +77,23 @@ impl Operations {
     }
 
     pub(crate) fn start(&mut self, seam: &Seam, kind: Kind) -> Key {
-        count(&mut self.stats.operations);
         let key = self.slots.insert(kind);
+        self.push_or_wait(seam, key);
+        key
+    }
+
+    /// Starts a send. (It does not become a [`Kind`] on the way, which would be moved more often.)
+    pub(crate) fn send(&mut self, seam: &Seam, send: Send) {
+        let key = self.slots.insert_send(send);
+        self.push_or_wait(seam, key);
+    }
+
+    fn push_or_wait(&mut self, seam: &Seam, key: Key) {
+        count(&mut self.stats.operations);
         if !self.backlog.is_empty() || !self.push(seam, key) {
             self.backlog.push_back(key);
             count(&mut self.stats.operations_deferred);
         }
-        key
     }
 
     /// Pushes what waits, while there is room.
@@ -186,7 +196,18 @@ impl Operations {
 
     /// Orphans an operation: its future is gone.
     pub(crate) fn orphan(&mut self, key: Key, fired: &mut Fired) {
-        if self.slots.orphan(key, fired) == Next::Cancel {
+        let next = self.slots.orphan(key, fired);
+        self.cancel_orphan(key, next);
+    }
+
+    /// Frees the slot of a stream's sends, because the stream is dropped.
+    pub(crate) fn retire(&mut self, slot: Key, fired: &mut Fired) {
+        let next = self.slots.retire(slot, fired);
+        self.cancel_orphan(slot, next);
+    }
+
+    fn cancel_orphan(&mut self, key: Key, next: Next) {
+        if next == Next::Cancel {
             self.is_quiet_awaited = true;
             count(&mut self.stats.orphans);
             self.cancels.push(key);

@@ -7,9 +7,9 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context as TaskContext, Poll, ready};
 
-use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, allocate};
+use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime, allocate, closed};
 use socket2::SockRef;
 
 use crate::buffer::Buffer;
@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::driver::UringDriver;
 use crate::features::Feature;
 use crate::hold::{Fill, Hold};
-use crate::op::{Accept, Connect, Kind, Read, RecvMultishot, RecvOnce, Send};
+use crate::op::{Accept, Connect, Kind, Purpose, Read, RecvMultishot, RecvOnce, Send};
 use crate::pool::{Chunk, MISS_SIZE, OWN_SIZE};
 use crate::proactor::Proactor;
 use crate::ring::buffers::Group;
@@ -138,6 +138,65 @@ impl StreamSocket {
     }
 }
 
+impl StreamSocket {
+    /// Starts to send a whole buffer that does not come back. Returns false if it is empty.
+    fn start_sending<B: IoBuf>(&self, buf: B, purpose: Purpose) -> io::Result<bool> {
+        let Hold { context, .. } = &self.hold;
+        if context.is_closed.get() {
+            return Err(closed());
+        }
+        if buf.bytes().is_empty() {
+            return Ok(false);
+        }
+        let send = self.sending(Buffer::to_send(buf), true).to(purpose);
+        context.operations.borrow_mut().send(&context.seam, send);
+        Ok(true)
+    }
+}
+
+/// The future of [`Connection::send_before_recv`]. It waits for the receive, and looks at the send
+/// only then. Dropping it gives the send up.
+struct Exchange<'a, B> {
+    stream: &'a StreamSocket,
+    buf: Option<B>,
+    is_under_way: bool,
+}
+
+impl<B: IoBuf> Future for Exchange<'_, B> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let stream = self.stream;
+        if self.buf.is_some() {
+            ready!(stream.poll_flush(cx))?;
+            let buf = self.buf.take().expect("just seen");
+            self.is_under_way = stream.start_sending(buf, Purpose::Exchange)?;
+        }
+        if !self.is_under_way {
+            return Poll::Ready(Ok(()));
+        }
+        let is_sending = stream.hold.socket().sending.get() == Sending::UnderWay;
+        if is_sending && stream.hold.await_arrival(fill_stream, cx) {
+            return Poll::Pending;
+        }
+        let sent = ready!(stream.poll_flush(cx));
+        self.is_under_way = false;
+        Poll::Ready(sent)
+    }
+}
+
+// The buffer is a value like any other.
+impl<B> Unpin for Exchange<'_, B> {}
+
+impl<B> Drop for Exchange<'_, B> {
+    fn drop(&mut self) {
+        if self.is_under_way {
+            let Hold { context, .. } = &self.stream.hold;
+            context.give_up_sending(self.stream.hold.socket());
+        }
+    }
+}
+
 impl Connection for StreamSocket {
     type Runtime = Proactor;
     type Chunk = Chunk;
@@ -185,37 +244,54 @@ impl Connection for StreamSocket {
 
     fn send<B: IoBuf>(&self, buf: B, whole: bool) -> impl Future<Output = BufResult<usize, B>> + Unpin {
         let kind = move |buf| Kind::Send(self.sending(Buffer::to_send(buf), whole));
-        self.hold.context.transfer(buf, |buf| buf.bytes().len(), kind)
+        self.hold.context.transfer_after(|cx| self.poll_flush(cx), buf, |buf| buf.bytes().len(), kind)
     }
 
     fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin {
         let kind = |bufs| Kind::Send(self.sending(Buffer::to_gather(bufs), true));
-        self.hold.context.transfer(bufs, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), kind)
+        self.hold.context.transfer_after(
+            |cx| self.poll_flush(cx),
+            bufs,
+            |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(),
+            kind,
+        )
     }
 
-    /// Waits for the receive, and checks the send only then.
     fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
-        let (mut buf, mut ticket) = (Some(buf), None);
+        Exchange { stream: self, buf: Some(buf), is_under_way: false }
+    }
+
+    /// Never waits: the slot owns the send, and no future has to.
+    fn feed<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
+        let mut buf = Some(buf);
         poll_fn(move |cx| {
-            if let Some(buf) = buf.take().filter(|buf| !buf.bytes().is_empty()) {
-                let kind = Kind::Send(self.sending(Buffer::to_send(buf), true).unkept());
-                ticket = Some(self.hold.context.start(kind).map_err(|(error, _)| error)?);
-            }
-            let Some(ticket) = &mut ticket else { return Poll::Ready(Ok(())) };
-            if !ticket.is_over() && self.hold.await_arrival(fill_stream, cx) {
-                return Poll::Pending;
-            }
-            Pin::new(ticket).poll(cx).map(|(result, _)| result.map(drop))
+            ready!(self.poll_flush(cx))?;
+            let buf = buf.take().expect("polled again after it was ready");
+            Poll::Ready(self.start_sending(buf, Purpose::Feed).map(drop))
         })
     }
 
+    #[inline]
+    fn poll_flush(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        match self.hold.socket().sending.get() {
+            Sending::Whole => Poll::Ready(Ok(())),
+            _ => self.hold.poll_sent(cx),
+        }
+    }
+
     fn is_cut(&self) -> bool {
-        self.hold.socket().sending.get() != Sending::Whole
+        matches!(self.hold.socket().sending.get(), Sending::UnderWay | Sending::Cut)
     }
 
     /// Drops what arrives from now on, so that it takes nothing from the pool.
     fn stop_receiving(&self) {
         self.hold.context.release(self.hold.socket());
+    }
+
+    fn stop_sending(&self) {
+        if !self.hold.reset_if_fed() {
+            let _ = self.shutdown(Shutdown::Write);
+        }
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {

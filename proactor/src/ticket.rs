@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 
 use executor::{BufResult, Key, closed};
 
@@ -18,14 +18,6 @@ pub(crate) struct Ticket {
     key: Option<Key>,
 }
 
-impl Ticket {
-    /// Returns whether there is nothing to wait for: the operation is over, or has left the table.
-    pub(crate) fn is_over(&self) -> bool {
-        let operations = self.context.operations.borrow();
-        self.key.is_none_or(|key| operations.slots.is_over(key))
-    }
-}
-
 impl Future for Ticket {
     /// The result, as the kernel returned it, and the buffer, if the program gets it back.
     /// [`closed`] without the buffer: the operation was abandoned, and its memory is the kernel's
@@ -33,21 +25,37 @@ impl Future for Ticket {
     type Output = (io::Result<usize>, Option<Buffer>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let Ticket { context, key: name } = &mut *self;
-        let key = name.expect("polled again after it was ready");
-        let mut operations = context.operations.borrow_mut();
+        let key = self.key.expect("polled again after it was ready");
+        let polled = self.context.poll_operation(key, cx);
+        if polled.is_ready() {
+            self.key = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.context.orphan(key);
+        }
+    }
+}
+
+impl Context {
+    /// Asks for an operation: see [`Ticket`]. If it is not over, it will wake the task.
+    pub(crate) fn poll_operation(&self, key: Key, cx: &TaskContext<'_>) -> Poll<<Ticket as Future>::Output> {
+        let mut operations = self.operations.borrow_mut();
         match operations.slots.ask(key, cx.waker()) {
             Asked::Gone => {
                 let is_abandoned = operations.slots.abandoned() > 0;
-                *name = None;
                 return Poll::Ready((if is_abandoned { Err(closed()) } else { Ok(0) }, None));
             }
             Asked::Over(result, buffer) => {
-                *name = None;
                 let result = usize::try_from(result).map_err(|_| match -result {
                     // While a future waits for an operation, only the end of the runtime cancels
                     // it.
-                    libc::ECANCELED if context.is_closed.get() => closed(),
+                    libc::ECANCELED if self.is_closed.get() => closed(),
                     errno => io::Error::from_raw_os_error(errno),
                 });
                 return Poll::Ready((result, buffer));
@@ -62,23 +70,13 @@ impl Future for Ticket {
         drop(operations);
         // Clone and drop wakers outside of the borrow, because they may be user code.
         let waker = cx.waker().clone();
-        let mut operations = context.operations.borrow_mut();
+        let mut operations = self.operations.borrow_mut();
         let replaced = operations.slots.set_waker(key, waker);
         drop(operations);
         drop(replaced);
         Poll::Pending
     }
-}
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.context.orphan(key);
-        }
-    }
-}
-
-impl Context {
     /// Starts an operation for a future that waits for it.
     ///
     /// # Errors
@@ -102,11 +100,26 @@ impl Context {
         len: impl Fn(&B) -> usize + Unpin,
         kind: impl Fn(B) -> Kind + Unpin,
     ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
+        self.transfer_after(|_| Poll::Ready(Ok(())), buf, len, kind)
+    }
+
+    /// As [`transfer`](Self::transfer). The operation is started only after `before`.
+    pub(crate) fn transfer_after<B: Unpin + 'static>(
+        self: &Rc<Self>,
+        before: impl Fn(&mut TaskContext<'_>) -> Poll<io::Result<()>> + Unpin,
+        buf: B,
+        len: impl Fn(&B) -> usize + Unpin,
+        kind: impl Fn(B) -> Kind + Unpin,
+    ) -> impl Future<Output = BufResult<usize, B>> + Unpin {
         let (mut buf, mut ticket) = (Some(buf), None);
         poll_fn(move |cx| {
-            if let Some(buf) = buf.take() {
-                if len(&buf) == 0 {
-                    return Poll::Ready((Ok(0), buf));
+            if buf.is_some() {
+                let before = ready!(before(cx));
+                let buf = buf.take().expect("just seen");
+                match before {
+                    Err(error) => return Poll::Ready((Err(error), buf)),
+                    Ok(()) if len(&buf) == 0 => return Poll::Ready((Ok(0), buf)),
+                    Ok(()) => {}
                 }
                 match self.start(kind(buf)) {
                     Ok(started) => ticket = Some(started),

@@ -5,7 +5,6 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
@@ -217,11 +216,6 @@ impl Connection for StreamSocket {
             self.registration.source().send_all(self.sys(), rest)
         };
         self.sending(bufs, true, |bufs| bufs.iter().map(|buf| buf.bytes().len()).sum(), send)
-    }
-
-    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
-        let mut sending = self.send(buf, true);
-        poll_fn(move |cx| Pin::new(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
     }
 
     /// Returns true: a send that was dropped while it waited had bytes left to send.

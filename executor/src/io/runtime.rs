@@ -220,13 +220,49 @@ pub trait Writer: 'static {
         (Ok(()), written)
     }
 
+    /// Hands the whole buffer over. The future completes as soon as the runtime can send the rest
+    /// alone, and the buffer does not come back. At most one buffer is under way: the next write
+    /// first waits until it is sent, so a slow peer slows the program down.
+    ///
+    /// It saves a proactor the wake at the end of the send. On a reactor it does the same as
+    /// [`write_all`](Self::write_all).
+    ///
+    /// End with [`flush`](Self::flush). ([`shutdown`](Self::shutdown) and [`Stream::close`] flush,
+    /// too.) If a writer is dropped before everything is sent, the connection is reset when the
+    /// stream is closed: a message that was cut must not look whole.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write). The error of a buffer that was handed over may come late: the
+    /// next write, `flush`, `shutdown` or `close` returns it. If the connection failed, a
+    /// [`recv`](Reader::recv) may return the error, too.
+    ///
+    /// # Cancel safety
+    /// Dropping this future while it waits for the buffer before it does nothing, except that its
+    /// own buffer is dropped. On a reactor, it then does the same as dropping a
+    /// [`write`](Self::write).
+    async fn feed<B: IoBuf>(&mut self, buf: B) -> io::Result<()> {
+        self.write_all(buf).await.0
+    }
+
+    /// Waits until everything that was [fed](Self::feed) is sent. Without that, it returns at once.
+    ///
+    /// # Errors
+    /// Those of sending what was fed.
+    ///
+    /// # Cancel safety
+    /// Dropping this future does nothing. The sending goes on.
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Ends the writing side: the peer reads all that was written, and then the end of the stream.
     ///
     /// # Errors
-    /// Those of shutdown(2).
+    /// Those of shutdown(2), and those of [`flush`](Self::flush).
     ///
     /// # Cancel safety
-    /// It never waits: its first poll completes it. Dropping this future before that does nothing.
+    /// Its first poll completes it, unless a buffer that was [fed](Self::feed) is still under way.
+    /// Dropping this future before that does nothing.
     async fn shutdown(&mut self) -> io::Result<()>;
 }
 
@@ -273,12 +309,12 @@ pub trait Stream: Reader + Writer {
     /// Those of getsockname(2).
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// Ends the connection and reports how the close went. Dropping the stream closes it, too, and
-    /// reports nothing. (On a proactor both may end the connection by shutdown(2), and so for
+    /// Ends the connection and reports how the close went. First sends what was
+    /// [fed](Writer::feed). Dropping the stream closes it, too, and reports nothing. (On a proactor both may end the connection by shutdown(2), and so for
     /// duplicates of its descriptor, too.)
     ///
     /// # Errors
-    /// Those of close(2).
+    /// Those of close(2), and those of [`flush`](Writer::flush). The connection is closed even then.
     ///
     /// # Cancel safety
     /// Dropping this future still closes the connection.

@@ -33,7 +33,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -67,12 +67,30 @@ pub trait Connection: Debug + Sized + 'static {
     fn send_all<B: IoBuf>(&self, bufs: Vec<B>) -> impl Future<Output = BufResult<usize, Vec<B>>> + Unpin;
     /// Sends the whole buffer, and drops it. The task receives next. So the end of the send need
     /// not wake the task, if an arrival wakes it. See [`Stream::exchange`].
-    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin;
+    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
+        let mut sending = self.send(buf, true);
+        poll_fn(move |cx| pin!(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
+    }
+    /// Sends the whole buffer, and drops it. The future completes as soon as the runtime can go on
+    /// alone. See [`Writer::feed`].
+    fn feed<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
+        self.send_before_recv(buf)
+    }
+    /// Waits until what was fed is sent. Every send does this first.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = cx;
+        Poll::Ready(Ok(()))
+    }
     /// Returns true if a send whose future was dropped while it waited may have left something
     /// unsent.
     fn is_cut(&self) -> bool;
     /// Stops receiving: the reading half was dropped.
     fn stop_receiving(&self);
+    /// Ends the writing side: the writing half was dropped. If that leaves something unsent that was
+    /// fed, the close must reset the connection.
+    fn stop_sending(&self) {
+        let _ = self.shutdown(Shutdown::Write);
+    }
     /// Ends one side or both.
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     /// See [`Stream::close`].
@@ -257,7 +275,8 @@ impl<C: Connection> TcpStream<C> {
     ///
     /// # Cancel safety
     /// Dropping this future closes the connection.
-    pub async fn into_std(self) -> io::Result<(std::net::TcpStream, Vec<u8>)> {
+    pub async fn into_std(mut self) -> io::Result<(std::net::TcpStream, Vec<u8>)> {
+        self.write.flush().await?;
         let rest = self.read.connection.drain().await?;
         let stream = std::net::TcpStream::from(self.take_apart().into_fd().await?);
         stream.set_nonblocking(false)?;
@@ -352,6 +371,14 @@ impl<C: Connection> Writer for TcpStream<C> {
         self.write.write_all_vectored(bufs)
     }
 
+    fn feed<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = io::Result<()>> {
+        self.write.feed(buf)
+    }
+
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
+        self.write.flush()
+    }
+
     async fn shutdown(&mut self) -> io::Result<()> {
         self.write.shutdown().await
     }
@@ -386,8 +413,9 @@ impl<C: Connection> Stream for TcpStream<C> {
         self.read.connection.local_addr()
     }
 
-    async fn close(self) -> io::Result<()> {
-        self.take_apart().close().await
+    async fn close(mut self) -> io::Result<()> {
+        let flushed = self.write.flush().await;
+        flushed.and(self.take_apart().close().await)
     }
 }
 
@@ -471,7 +499,18 @@ impl<C: Connection> Writer for WriteHalf<C> {
         poll_fn(move |cx| pin!(&mut sending).poll(cx).map(|(result, bufs)| (result.map(drop), bufs)))
     }
 
+    fn feed<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = io::Result<()>> {
+        self.guard(buf, C::feed, |error, _buf| Err(error))
+    }
+
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> {
+        // After a write that was dropped midway, nothing fed is left.
+        let is_cut = self.is_broken && self.connection.is_cut();
+        poll_fn(move |cx| if is_cut { Poll::Ready(Ok(())) } else { self.connection.poll_flush(cx) })
+    }
+
     async fn shutdown(&mut self) -> io::Result<()> {
+        self.flush().await?;
         self.connection.shutdown(Shutdown::Write)
     }
 }
@@ -480,7 +519,7 @@ impl<C: Connection> Drop for WriteHalf<C> {
     fn drop(&mut self) {
         // The last half to go closes the connection, which ends both sides.
         if Rc::strong_count(&self.connection) > 1 && !self.is_closing {
-            let _ = self.connection.shutdown(Shutdown::Write);
+            self.connection.stop_sending();
         }
     }
 }

@@ -49,8 +49,8 @@ struct Entry<T> {
 
 /// A [`Slab`] that finds an entry only by the full [`Key`] it was inserted under.
 ///
-/// Each table has one counter for generations, which moves with every insertion. A stale key could
-/// find a wrong entry only if it were kept for exactly 2^32 insertions *and* the last of them had
+/// Each table has one counter for generations, which moves with every new key. A stale key could
+/// find a wrong entry only if it were kept for exactly 2^32 new keys *and* the last of them had
 /// filled its slot.
 #[derive(Debug)]
 pub struct Table<T> {
@@ -100,6 +100,18 @@ impl<T> Table<T> {
         (entry.generation == key.generation).then_some(&mut entry.value)
     }
 
+    /// Gives the entry under `key` a new key, if it is still there and `is_free`. From then on, the
+    /// old key finds nothing, as if the entry had been removed and another one inserted.
+    pub fn renew(&mut self, key: Key, is_free: impl FnOnce(&T) -> bool) -> Option<(Key, &mut T)> {
+        let entry = self.slots.get_mut(key.index as usize)?;
+        if entry.generation != key.generation || !is_free(&entry.value) {
+            return None;
+        }
+        entry.generation = self.next_generation;
+        self.next_generation = self.next_generation.wrapping_add(1);
+        Some((Key { index: key.index, generation: entry.generation }, &mut entry.value))
+    }
+
     /// Removes the entry under `key` and returns it, if it is still there.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
@@ -146,6 +158,19 @@ mod tests {
         assert_eq!(table.remove(first), None);
         assert_eq!(table.get(second), Some(&"second"));
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_renewed_entry_has_a_new_name_only() {
+        let mut table = Table::default();
+        let old = table.insert("entry");
+        assert!(table.renew(old, |_| false).is_none() && table.get(old).is_some());
+        let (new, value) = table.renew(old, |_| true).unwrap();
+        *value = "entry, renewed";
+        assert_eq!((new.index, table.get(old), table.get(new)), (old.index, None, Some(&"entry, renewed")));
+        assert!(table.renew(old, |_| true).is_none() && table.remove(old).is_none());
+        assert_ne!(table.insert("next"), new);
+        assert_eq!(table.len(), 2);
     }
 
     #[test]

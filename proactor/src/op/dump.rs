@@ -15,6 +15,9 @@ impl Slots {
                 let _ = writeln!(text, "operation {key:?} is over ({result}), and its future has not come for it");
                 continue;
             }
+            if *state == State::Idle {
+                continue;
+            }
             let (name, fd) = match kind {
                 Kind::RecvMultishot(RecvMultishot { socket }) => {
                     ("receives again and again", socket.as_fd().as_raw_fd())

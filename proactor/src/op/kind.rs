@@ -15,7 +15,7 @@ use crate::buffer::Buffer;
 use crate::pool::Pool;
 use crate::ring::READABLE;
 use crate::ring::completion::Completion;
-use crate::socket::{Demand, Filler, Sending};
+use crate::socket::{Demand, Filler};
 
 /// The work of an operation, and everything that belongs to it.
 pub(crate) enum Kind {
@@ -32,6 +32,15 @@ pub(crate) enum Kind {
     File(FileRequest),
     /// What is left of an operation that is over.
     Spent(Option<Buffer>),
+}
+
+/// What an operation leaves when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// A result, for its future.
+    Result,
+    /// Nothing: its slot is idle.
+    Nothing,
 }
 
 impl Kind {
@@ -60,7 +69,7 @@ impl Kind {
             Kind::Accept(Accept { socket, .. }) => socket.incoming.filler.set(Filler::Own(key)),
             Kind::Datagrams(receive) => receive.socket.incoming.filler.set(Filler::Own(key)),
             Kind::Read(Read { socket, .. }) => socket.incoming.filler.set(Filler::Read(key)),
-            Kind::Send(Send { socket: Some(socket), .. }) => socket.sending.set(Sending::UnderWay(key)),
+            Kind::Send(send) => send.tell_its_name(key),
             _ => {}
         }
     }
@@ -85,6 +94,11 @@ impl Kind {
         }
     }
 
+    /// Returns whether a future waits for it, unless that is gone.
+    pub(super) fn has_future(&self) -> bool {
+        self.is_ticketed() && !matches!(self, Kind::Send(send) if send.is_fed())
+    }
+
     /// Returns whether silence means success: see [`Send`].
     pub(super) fn is_quiet(&self) -> bool {
         matches!(self, Kind::Send(send) if send.is_quiet())
@@ -104,18 +118,18 @@ impl Kind {
     }
 
     /// Reports the end of the operation to its socket, and drops everything except what its future
-    /// gets. Returns whether its slot must stay.
-    pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, fired: &mut Fired) -> bool {
+    /// gets.
+    pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, fired: &mut Fired) -> Left {
         match self {
             Kind::Send(send) => return send.let_go(result, is_awaited, fired),
             // A read may still have to give its bytes to the stream.
-            Kind::Read(_) => return true,
+            Kind::Read(_) => return Left::Result,
             Kind::SendMessage(send) => send.socket.incoming.wake_closer(fired),
             _ => {}
         }
         let rest = std::mem::replace(self, Kind::Spent(None)).into_buffer();
         *self = Kind::Spent(rest);
-        true
+        Left::Result
     }
 
     /// Gives what an operation without a ticket brought to its socket.

@@ -22,9 +22,10 @@
 
 use std::rc::Rc;
 
-use executor::Fired;
+use executor::{Fired, Key};
 use io_uring::{opcode, squeue};
 
+use super::kind::Left;
 use crate::buffer::{Buffer, clamp};
 use crate::pool::Chunk;
 use crate::ring::message::MOST;
@@ -34,6 +35,7 @@ use crate::socket::{Sending, Socket};
 pub(crate) struct Send {
     /// `None` when the send is over.
     pub(super) socket: Option<Rc<Socket<Chunk>>>,
+    /// Empty when the program has it back, or when it is dropped.
     pub(super) buffer: Buffer,
     /// Bytes that earlier submissions sent.
     sent: usize,
@@ -42,18 +44,45 @@ pub(crate) struct Send {
     /// Silence means success: see the module's text. The submission in flight then names everything
     /// that is left.
     is_quiet: bool,
-    /// The program gets the buffer back. Otherwise it is dropped when everything is sent.
-    is_kept: bool,
+    purpose: Purpose,
+}
+
+/// What becomes of a buffer when it is sent, and of the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The future gets both back.
+    Write,
+    /// The future gets the result. The buffer is dropped.
+    Exchange,
+    /// There is no future. The buffer is dropped. Only a failure is kept, for the next write.
+    Feed,
 }
 
 impl Send {
     pub(crate) fn new(socket: Rc<Socket<Chunk>>, buffer: Buffer, is_whole: bool, is_quiet: bool) -> Send {
-        Send { socket: Some(socket), buffer, sent: 0, is_whole, is_quiet, is_kept: true }
+        Send { socket: Some(socket), buffer, sent: 0, is_whole, is_quiet, purpose: Purpose::Write }
     }
 
-    /// Changes the send to drop its buffer when everything is sent.
-    pub(crate) fn unkept(self) -> Send {
-        Send { is_kept: false, ..self }
+    /// Changes the purpose of the send.
+    pub(crate) fn to(self, purpose: Purpose) -> Send {
+        Send { purpose, ..self }
+    }
+
+    /// Returns the slot of the stream's last send, which this one may use again.
+    pub(super) fn last_slot(&self) -> Option<Key> {
+        self.socket.as_ref()?.send_slot.get()
+    }
+
+    /// Tells the socket that this send is under way from now on, under this name.
+    pub(super) fn tell_its_name(&self, key: Key) {
+        if let Some(socket) = &self.socket {
+            socket.sending.set(if self.is_fed() { Sending::Fed } else { Sending::UnderWay });
+            socket.send_slot.set(Some(key));
+        }
+    }
+
+    pub(super) fn is_fed(&self) -> bool {
+        self.purpose == Purpose::Feed
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -66,7 +95,7 @@ impl Send {
         let socket = socket.as_ref().expect("it is not over");
         let (start, len) = buffer.place();
         let (fd, left) = (socket.entry_fd(), len - *sent);
-        if let Buffer::Other { gather: Some(gather), .. } = buffer {
+        if let Some(gather) = buffer.gather() {
             let part = gather.after(*sent);
             if socket.is_pipe.get() {
                 return opcode::Writev::new(fd, part.vector, part.count).offset(OWN_POSITION).build();
@@ -104,50 +133,74 @@ impl Send {
         }
     }
 
-    /// Reports the result to the socket, and drops the reference to it. Returns whether the program
-    /// gets anything back. If everything is sent and the buffer is not kept, the slot is freed at
-    /// once, so a connection that waits for its answer holds no slot.
+    /// Reports the result to the socket, and drops the reference to it. If everything is sent and
+    /// the buffer is not kept, nothing is left: the buffer is dropped.
     ///
-    /// After a failure, the socket keeps the name of this send until its future gets the error, or
-    /// until it is settled.
-    pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, fired: &mut Fired) -> bool {
+    /// A failed send keeps its reference until its future gets the error, or until it is settled: it
+    /// may have to report to the socket.
+    pub(super) fn let_go(&mut self, result: i32, is_awaited: bool, fired: &mut Fired) -> Left {
         if result < 0 {
-            if let Some(socket) = self.socket.as_ref().filter(|_| !is_awaited) {
-                // An exchange waits only for the receive, and might now wait forever.
-                socket.incoming.wake(fired);
+            if let Some(socket) = &self.socket {
+                if self.is_fed() {
+                    note_error(socket, result);
+                } else {
+                    socket.sending.set(Sending::Cut);
+                }
+                if !is_awaited {
+                    // An exchange waits only for the receive, and might now wait forever.
+                    socket.incoming.wake(fired);
+                }
             }
-            return true;
+            return Left::Result;
         }
         // The results that mean "everything": see `advance`.
         let is_complete =
             if self.is_whole { result == 0 } else { usize::try_from(result) == Ok(self.buffer.place().1) };
         if let Some(socket) = self.socket.take() {
-            socket.sending.set(if is_complete { Sending::Whole } else { Sending::Cut });
+            match (is_complete, self.purpose) {
+                (true, _) => socket.sending.set(Sending::Whole),
+                (false, Purpose::Feed) => {}
+                (false, _) => socket.sending.set(Sending::Cut),
+            }
             if !is_awaited {
                 socket.incoming.wake_closer(fired);
             }
         }
-        self.is_kept
+        if self.purpose == Purpose::Write {
+            return Left::Result;
+        }
+        self.take_buffer().discard(fired);
+        Left::Nothing
     }
 
-    /// Notes that the future has got the error.
-    pub(super) fn told(&self) {
-        if let Some(socket) = &self.socket {
+    /// Takes the buffer out, for the program or to drop it.
+    pub(super) fn take_buffer(&mut self) -> Buffer {
+        std::mem::replace(&mut self.buffer, Buffer::EMPTY)
+    }
+
+    /// Notes that the program has got the result, if that is a failure. Drops the reference to the
+    /// socket.
+    pub(super) fn told(&mut self) {
+        if let Some(socket) = self.socket.take() {
             socket.sending.set(Sending::Cut);
         }
     }
 
-    /// Settles a failure that no future gets. The send has taken the connection's error, so the
-    /// next receive reports it: a reset must not look like an orderly end.
+    /// Settles a failure that no future gets.
     pub(super) fn settle(self, result: i32, fired: &mut Fired) -> Buffer {
-        self.told();
         if let Some(socket) = self.socket {
-            if !matches!(-result, libc::ECANCELED | libc::EPIPE | libc::EAGAIN | libc::EINTR) {
-                socket.incoming.note_end(result);
-            }
+            note_error(&socket, result);
             socket.incoming.wake(fired);
         }
         self.buffer
+    }
+}
+
+/// Lets the next receive report the error of a send. The send has taken it from the connection, and
+/// a reset must not look like an orderly end.
+fn note_error(socket: &Socket<Chunk>, result: i32) {
+    if !matches!(-result, libc::ECANCELED | libc::EPIPE | libc::EAGAIN | libc::EINTR) {
+        socket.incoming.note_end(result);
     }
 }
 

@@ -235,11 +235,6 @@ impl Connection for StreamSocket {
         })
     }
 
-    fn send_before_recv<B: IoBuf>(&self, buf: B) -> impl Future<Output = io::Result<()>> + Unpin {
-        let mut sending = self.send(buf, true);
-        poll_fn(move |cx| Pin::new(&mut sending).poll(cx).map(|(result, _buf)| result.map(drop)))
-    }
-
     fn is_cut(&self) -> bool {
         self.world.state.borrow().sockets[&self.id].is_cut
     }

@@ -11,7 +11,9 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     Read { len: usize },
-    Send { len: usize, is_quiet: bool, is_kept: bool },
+    Send { len: usize, is_quiet: bool, purpose: Purpose },
+    SendAgain { which: usize, len: usize, is_quiet: bool, purpose: Purpose },
+    Retire(usize),
     Launch(usize),
     Complete { which: usize, result: i32 },
     Silence(usize),
@@ -21,12 +23,19 @@ enum Step {
     Fire,
 }
 
+fn purpose() -> impl Strategy<Value = Purpose> {
+    prop_oneof![Just(Purpose::Write), Just(Purpose::Exchange), Just(Purpose::Feed)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let number = 0usize..64;
     prop_oneof![
         3 => (1usize..200).prop_map(|len| Step::Read { len }),
-        3 => (1usize..200, any::<bool>(), any::<bool>())
-            .prop_map(|(len, is_quiet, is_kept)| Step::Send { len, is_quiet, is_kept }),
+        3 => (1usize..200, any::<bool>(), purpose())
+            .prop_map(|(len, is_quiet, purpose)| Step::Send { len, is_quiet, purpose }),
+        3 => (number.clone(), 1usize..200, any::<bool>(), purpose())
+            .prop_map(|(which, len, is_quiet, purpose)| Step::SendAgain { which, len, is_quiet, purpose }),
+        1 => number.clone().prop_map(Step::Retire),
         6 => number.clone().prop_map(Step::Launch),
         6 => (number.clone(), prop_oneof![-150i32..0, 0i32..220, Just(-libc::EINTR), Just(-libc::EAGAIN)])
             .prop_map(|(which, result)| Step::Complete { which, result }),
@@ -50,7 +59,9 @@ struct Modelled {
     /// Whether its ticket still exists.
     has_ticket: bool,
     is_over: bool,
-    has_failed: bool,
+    purpose: Purpose,
+    /// Whether the program has asked for the result.
+    is_told: bool,
 }
 
 /// The table, beside a model of what the kernel holds.
@@ -68,16 +79,23 @@ impl Model {
         all.get(which % all.len().max(1)).map(|name| Key::from_u64(*name))
     }
 
-    fn insert(&mut self, is_read: bool, len: usize, is_quiet: bool, is_kept: bool) {
-        let (socket, watch) = (socket(), Watch::default());
+    fn insert(
+        &mut self,
+        socket: Rc<Socket<Chunk>>,
+        is_read: bool,
+        len: usize,
+        is_quiet: bool,
+        purpose: Purpose,
+    ) -> Key {
+        let watch = Watch::default();
         let kind = match (is_read, send(&socket, &watch, len, is_quiet)) {
             (true, other) => {
                 drop(other);
                 watch.drops.set(0);
                 read(&socket, &watch, len)
             }
-            (false, Kind::Send(send)) if !is_kept => Kind::Send(send.unkept()),
-            (false, kind) => kind,
+            (false, Kind::Send(send)) => Kind::Send(send.to(purpose)),
+            (false, _) => unreachable!("a send"),
         };
         let key = self.slots.insert(kind);
         let modelled = Modelled {
@@ -89,9 +107,23 @@ impl Model {
             is_quiet,
             has_ticket: true,
             is_over: false,
-            has_failed: false,
+            purpose,
+            is_told: false,
         };
         self.operations.insert(key.to_u64(), modelled);
+        key
+    }
+
+    /// Sends again on a stream whose last send is over, and has no future any more.
+    fn send_again(&mut self, old: Key, len: usize, is_quiet: bool, purpose: Purpose) {
+        let is_idle = state(&self.slots, old) == Some(State::Idle);
+        let Modelled { socket, watch, .. } = self.operations.remove(&old.to_u64()).unwrap();
+        std::mem::take(&mut self.fired).run();
+        assert_eq!(watch.drops.get(), 1);
+        let slots_before = self.slots.table.len();
+        let new = self.insert(socket, false, len, is_quiet, purpose);
+        assert_ne!(new, old, "a late report of the old one must not find it");
+        assert_eq!(self.slots.table.len() - slots_before, usize::from(!is_idle), "it takes the idle slot");
     }
 
     fn end(&mut self, key: Key) {
@@ -103,8 +135,22 @@ impl Model {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Read { len } => self.insert(true, len, false, true),
-            Step::Send { len, is_quiet, is_kept } => self.insert(false, len, is_quiet, is_kept),
+            Step::Read { len } => {
+                self.insert(socket(), true, len, false, Purpose::Write);
+            }
+            Step::Send { len, is_quiet, purpose } => {
+                self.insert(socket(), false, len, is_quiet, purpose);
+            }
+            Step::SendAgain { which, len, is_quiet, purpose } => {
+                let is_left = |it: &Modelled| !it.is_read && it.is_over && !it.has_ticket;
+                let Some(old) = self.pick(which, is_left) else { return };
+                self.send_again(old, len, is_quiet, purpose);
+            }
+            Step::Retire(which) => {
+                let Some(key) = self.pick(which, |it| !it.is_read && it.is_over && !it.has_ticket) else { return };
+                assert_eq!(self.slots.retire(key, &mut self.fired), Next::Nothing);
+                assert_eq!(state(&self.slots, key), None);
+            }
             Step::Launch(which) => {
                 let Some(key) = self.pick(which, |it| !it.is_pushed && !it.is_over && it.has_ticket) else { return };
                 let it = self.operations.get_mut(&key.to_u64()).unwrap();
@@ -136,8 +182,10 @@ impl Model {
             Step::Poll(which) => {
                 let Some(key) = self.pick(which, |it| it.has_ticket && it.is_over) else { return };
                 let it = self.operations.get_mut(&key.to_u64()).unwrap();
-                it.has_ticket = false;
-                drop(self.slots.take(key).map(Buffer::unstow::<Watched>));
+                (it.has_ticket, it.is_told) = (false, true);
+                if let Asked::Over(_, Some(buffer)) = self.slots.ask(key, Waker::noop()) {
+                    drop(buffer.unstow::<Watched>());
+                }
             }
             Step::Repeat(which) => {
                 let name = self.ended.borrow().get(which).copied();
@@ -164,8 +212,6 @@ impl Model {
             it.is_pushed = false;
             it.watch.held.set(false);
         } else {
-            // The kernel never sends 0 bytes of a non-empty buffer: that counts as a broken pipe.
-            it.has_failed = result < 0 || (!it.is_read && result == 0);
             self.end(key);
         }
         let next = self.slots.complete(done(key, result), &mut self.fired);
@@ -179,13 +225,16 @@ impl Model {
         for (name, it) in &self.operations {
             let operation = self.slots.table.get(Key::from_u64(*name));
             assert!(!it.is_pushed || operation.is_some_and(|operation| operation.state.is_in_kernel()), "{name}");
-            assert!(it.has_ticket || it.is_pushed || operation.is_none(), "{name}: a slot that nothing needs");
+            let is_free = operation.is_none_or(|operation| !it.is_read && operation.state == State::Idle);
+            assert!(it.has_ticket || it.is_pushed || is_free, "{name}: a slot that nothing needs");
             assert!(it.watch.drops.get() <= 1 && (!it.is_pushed || it.watch.drops.get() == 0));
             if !it.is_read {
                 let expected = match (it.is_over, it.left) {
-                    (false, _) => Sending::UnderWay(Key::from_u64(*name)),
-                    (true, _) if it.has_failed && it.has_ticket => Sending::UnderWay(Key::from_u64(*name)),
+                    (false, _) if it.purpose == Purpose::Feed => Sending::Fed,
+                    (false, _) => Sending::UnderWay,
                     (true, 0) => Sending::Whole,
+                    // Nothing has asked for the error.
+                    (true, _) if it.purpose == Purpose::Feed && !it.is_told => Sending::Fed,
                     (true, _) => Sending::Cut,
                 };
                 assert!(it.socket.sending.get() == expected, "{name}: {} left", it.left);

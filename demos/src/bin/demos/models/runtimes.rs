@@ -9,10 +9,11 @@
 //! What is next: `demos echo` and `demos http`, which do the same in full; `demos compare` measures them.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 
 use demos::echo;
-use demos::serve::unless_stopping;
+use demos::serve::unless_stopped;
 use executor::{IoBuf, Reader, Runtime, Writer};
 
 use super::service::{Dialogue, Service, Then};
@@ -35,7 +36,8 @@ impl server::Service for Rung {
 
 async fn web<R: Runtime>(name: &str, rt: R, mut stream: R::Stream) -> io::Result<()> {
     let mut dialogue = Dialogue::default();
-    while let Some(received) = unless_stopping(&rt, stream.recv()).await {
+    let mut stopped = pin!(rt.stopped());
+    while let Some(received) = unless_stopped(&rt, stopped.as_mut(), stream.recv()).await {
         let received = received?;
         if received.bytes().is_empty() {
             break;
@@ -43,7 +45,7 @@ async fn web<R: Runtime>(name: &str, rt: R, mut stream: R::Stream) -> io::Result
         let mut output = Vec::new();
         let then = dialogue.answer(Service::Web, name, received.bytes(), &mut output);
         drop(received);
-        stream.write_all(output).await.0?;
+        stream.feed(output).await?;
         if then == Then::Close {
             break;
         }
