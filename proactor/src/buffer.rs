@@ -120,10 +120,17 @@ impl Buffer {
         buffer.expect("taken only here")
     }
 
-    /// Drops the buffer. If that may run code of the program, the buffer becomes garbage first.
-    pub(crate) fn discard(self, fired: &mut Fired) {
-        if let Buffer::Other(other) = self {
-            fired.discard(Box::new(other));
+    /// Takes the buffer, and leaves none.
+    pub(crate) fn take(&mut self) -> Buffer {
+        std::mem::replace(self, Buffer::EMPTY)
+    }
+
+    /// Drops the buffer, and leaves none. If that may run code of the program, the buffer becomes
+    /// garbage first.
+    pub(crate) fn discard(&mut self, fired: &mut Fired) {
+        match self {
+            Buffer::Other(_) => fired.discard(Box::new(self.take())),
+            _ => *self = Buffer::EMPTY,
         }
     }
 }

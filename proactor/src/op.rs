@@ -340,7 +340,7 @@ impl Slots {
 
     /// Settles a result: puts it where it belongs, because no future waits for it.
     fn settle(&self, kind: Kind, result: i32, fired: &mut Fired) {
-        if let Some(buffer) = kind.settle(result, &self.pool, fired) {
+        if let Some(mut buffer) = kind.settle(result, &self.pool, fired) {
             buffer.discard(fired);
         }
     }
@@ -407,7 +407,7 @@ impl Slots {
         if let Kind::Send(send) = &mut operation.kind {
             operation.state = State::Idle;
             send.told();
-            return Some(send.take_buffer());
+            return Some(send.buffer.take());
         }
         let kind = self.table.remove(key)?.kind;
         if let Kind::Read(read) = &kind {

@@ -169,13 +169,8 @@ impl Send {
         if self.purpose == Purpose::Write {
             return Left::Result;
         }
-        self.take_buffer().discard(fired);
+        self.buffer.discard(fired);
         Left::Nothing
-    }
-
-    /// Takes the buffer out, for the program or to drop it.
-    pub(super) fn take_buffer(&mut self) -> Buffer {
-        std::mem::replace(&mut self.buffer, Buffer::EMPTY)
     }
 
     /// Notes that the program has got the result, if that is a failure. Drops the reference to the
