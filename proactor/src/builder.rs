@@ -23,6 +23,22 @@ const OPERATIONS: u32 = 16 * 1024;
 const SUBMISSIONS: u32 = 1024;
 
 /// Sets a runtime up.
+///
+/// # Examples
+///
+/// ```
+/// use proactor::{Builder, Config};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let config = Config { max_tasks: 1000, ..Config::default() };
+/// let rt = Builder::new().config(config).build()?;
+/// # Ok(())
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Builder {
     config: Config,
@@ -39,17 +55,56 @@ impl Default for Builder {
 
 impl Builder {
     /// Starts with the defaults: everything the kernel can do, and the defaults of [`Config`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = proactor::Builder::new();
+    /// ```
     pub fn new() -> Builder {
         Builder::default()
     }
 
     /// Sets the limits and hooks that every runtime has.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use proactor::{Builder, Config};
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let config = Config { shutdown_deadline: Duration::from_secs(1), ..Config::default() };
+    /// let rt = Builder::new().config(config).build()?;
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;
         self
     }
 
     /// Sets for how long the runtime looks for work before it sleeps: see [`Config::spin`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let rt = proactor::Builder::new().spin(Duration::from_micros(50)).build()?;
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn spin(mut self, spin: Duration) -> Builder {
         self.config.spin = spin;
         self
@@ -57,12 +112,41 @@ impl Builder {
 
     /// Sets how many operations the kernel may hold at once; further ones wait. Rounded up to a
     /// power of two, and cut to what the kernel allows (65,536).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example() -> std::io::Result<()> {
+    /// let rt = proactor::Builder::new().operations(256).build()?;
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn operations(mut self, operations: u32) -> Builder {
         self.operations = operations.max(4);
         self
     }
 
     /// Does without a feature, as on a kernel that lacks it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use proactor::{Builder, Feature};
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let rt = Builder::new().without(Feature::MultishotRecv).build()?;
+    /// assert!(!rt.features().has(Feature::MultishotRecv));
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn without(mut self, feature: Feature) -> Builder {
         self.features.remove(feature);
         self
@@ -75,6 +159,24 @@ impl Builder {
     ///
     /// This restricts only the runtime's own ring. To keep a program from making another ring, use
     /// a seccomp filter.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use proactor::{Builder, File, RandomAccess};
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let rt = Builder::new().sockets_only().build()?;
+    /// let file = File::from_std(&rt, std::fs::File::open("Cargo.toml")?)?;
+    /// let (refused, _buffer) = rt.block_on(file.read_at([0; 9], 0));
+    /// assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn sockets_only(mut self) -> Builder {
         self.sockets_only = true;
         self
@@ -84,6 +186,20 @@ impl Builder {
     ///
     /// # Errors
     /// [`SetupError`], which names the obstacle and the remedy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example() -> std::io::Result<()> {
+    /// let rt = proactor::Builder::new().build()?;
+    /// assert_eq!(rt.block_on(async { 1 + 1 }), 2);
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn build(self) -> Result<Proactor, SetupError> {
         let mut features = self.features;
         let size = Size { submissions: SUBMISSIONS.min(self.operations), completions: self.operations };
@@ -102,6 +218,22 @@ impl Proactor {
     ///
     /// # Errors
     /// The errors of [`Builder::build`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use proactor::Proactor;
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let rt = Proactor::new()?;
+    /// rt.block_on(async { println!("hello") });
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn new() -> Result<Proactor, SetupError> {
         Builder::new().build()
     }

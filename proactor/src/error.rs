@@ -4,6 +4,17 @@ use std::fmt;
 use std::io;
 
 /// The reason why io_uring can't be used here. Its text names the remedy.
+///
+/// # Examples
+///
+/// ```
+/// use proactor::Proactor;
+///
+/// match Proactor::new() {
+///     Ok(rt) => rt.block_on(async { println!("it runs") }),
+///     Err(error) => println!("{error}"), // and says what to do about it
+/// }
+/// ```
 #[derive(Debug)]
 pub struct SetupError {
     gate: Gate,
@@ -11,6 +22,17 @@ pub struct SetupError {
 }
 
 /// The obstacle.
+///
+/// # Examples
+///
+/// ```
+/// use proactor::{Gate, Proactor};
+///
+/// let error = Proactor::new().err();
+/// if error.is_some_and(|error| matches!(error.gate(), Gate::Seccomp | Gate::Sysctl)) {
+///     println!("io_uring is forbidden here: runs on epoll");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gate {
@@ -49,6 +71,14 @@ const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
 
 impl SetupError {
     /// Returns the obstacle.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// if let Err(error) = proactor::Proactor::new() {
+    ///     println!("the obstacle: {:?}", error.gate());
+    /// }
+    /// ```
     pub fn gate(&self) -> Gate {
         self.gate
     }
@@ -81,6 +111,14 @@ impl SetupError {
     }
 
     /// Returns the remedy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// if let Err(error) = proactor::Proactor::new() {
+    ///     println!("the remedy: {}", error.remedy());
+    /// }
+    /// ```
     pub fn remedy(&self) -> &'static str {
         self.text().1
     }

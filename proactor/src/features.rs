@@ -5,6 +5,16 @@
 use std::fmt;
 
 /// A feature of the kernel that the runtime uses if it is there.
+///
+/// # Examples
+///
+/// ```
+/// use proactor::Feature;
+///
+/// let feature = Feature::MultishotRecv;
+/// println!("{}, from Linux {} on", feature.name(), feature.since());
+/// println!("without it: {}", feature.fallback());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Feature {
@@ -54,21 +64,47 @@ const TABLE: [(Feature, &str, &str, &str); 11] = [
 
 impl Feature {
     /// Returns all features.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let names: Vec<_> = proactor::Feature::all().map(|feature| feature.name()).collect();
+    /// assert!(names.contains(&"buffer ring"));
+    /// ```
     pub fn all() -> impl Iterator<Item = Feature> {
         TABLE.iter().map(|row| row.0)
     }
 
     /// Returns the name of the feature in reports.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(proactor::Feature::QuietSend.name(), "no completion of success");
+    /// ```
     pub fn name(self) -> &'static str {
         TABLE[self as usize].1
     }
 
     /// Returns the kernel version that brought it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(proactor::Feature::BufferRing.since(), "5.19");
+    /// ```
     pub fn since(self) -> &'static str {
         TABLE[self as usize].2
     }
 
     /// Says what happens without it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let fallback = proactor::Feature::BufferRing.fallback();
+    /// assert_eq!(fallback, "each receive takes memory of its own along");
+    /// ```
     pub fn fallback(self) -> &'static str {
         TABLE[self as usize].3
     }
@@ -79,6 +115,24 @@ impl Feature {
 }
 
 /// A set of [`Feature`]s.
+///
+/// # Examples
+///
+/// ```
+/// use proactor::{Feature, Features, Proactor};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let features: Features = Proactor::new()?.features();
+/// for feature in Feature::all().filter(|feature| !features.has(*feature)) {
+///     println!("no {}: {}", feature.name(), feature.fallback());
+/// }
+/// # Ok(())
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Features(u16);
 
@@ -86,6 +140,23 @@ impl Features {
     pub(crate) const ALL: Features = Features((1 << TABLE.len()) - 1);
 
     /// Returns whether the feature is in the set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use proactor::{Feature, Proactor};
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// if Proactor::new()?.features().has(Feature::IncrementalBuffers) {
+    ///     println!("small messages share a buffer");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn has(self, feature: Feature) -> bool {
         self.0 & feature.bit() != 0
     }

@@ -67,6 +67,22 @@ impl File {
     ///
     /// # Errors
     /// The errors of open(2); [`closed`] after the end of the runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use proactor::{File, Proactor};
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let rt = Proactor::new()?;
+    /// let file = File::open(&rt, "Cargo.toml", std::fs::OpenOptions::new().read(true))?;
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn open(proactor: &Proactor, path: impl AsRef<Path>, options: &OpenOptions) -> io::Result<File> {
         proactor.open_file(path, options)
     }
@@ -77,6 +93,24 @@ impl File {
     ///
     /// # Errors
     /// The errors of fcntl(2); [`closed`] after the end of the runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use proactor::{File, Proactor, RandomAccess};
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let rt = Proactor::new()?;
+    /// let file = File::from_std(&rt, std::fs::File::open("Cargo.toml")?)?;
+    /// let (count, start) = rt.block_on(file.read_at([0; 9], 0));
+    /// assert_eq!(&start[..count?], b"[package]");
+    /// # Ok(())
+    /// # }
+    /// # fn main() {
+    /// #     // Where io_uring is closed there is nothing to show.
+    /// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+    /// # }
+    /// ```
     pub fn from_std(proactor: &Proactor, file: std::fs::File) -> io::Result<File> {
         if proactor.context.is_closed.get() {
             return Err(closed());

@@ -93,6 +93,27 @@ pub type Signals = executor::Signals<crate::TcpStream>;
 /// [`connect_unix`](Net::connect_unix) and [`unix_pair`](Net::unix_pair) make them. They are the
 /// types for TCP by other names: a connected Unix stream differs from a TCP stream only in its
 /// addresses.
+///
+/// # Examples
+///
+/// ```
+/// use proactor::{Listener, Net, Proactor, UnixListener, UnixStream};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let name = format!("\0unix-{}", std::process::id());
+/// let mut listener: UnixListener = rt.listen_unix(&name)?;
+/// rt.block_on(async {
+///     let client: UnixStream = rt.connect_unix(&name).await?;
+///     let server: UnixStream = listener.accept().await?;
+///     Ok(())
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
 pub use crate::tcp::{TcpListener as UnixListener, TcpStream as UnixStream};
 
 impl Net for Proactor {

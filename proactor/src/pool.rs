@@ -204,6 +204,27 @@ impl Pool {
 /// Meanwhile the kernel may fill the rest of the same block for other streams. A chunk keeps its
 /// whole block from being filled again. So a program that keeps many chunks for long should copy
 /// what it needs of them.
+///
+/// # Examples
+///
+/// ```
+/// use proactor::{Chunk, Net, Proactor, Reader, Writer};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let (mut one, mut other) = rt.unix_pair()?;
+/// rt.block_on(async {
+///     one.write_all("hello").await.0?;
+///     let chunk: Chunk = other.recv().await?;
+///     assert_eq!(&chunk[..2], b"he");
+///     other.write_all(chunk).await.0 // as it is, without a copy
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if proactor::Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
 pub struct Chunk(Option<Piece<Home>>);
 
 impl Chunk {

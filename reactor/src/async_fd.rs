@@ -38,6 +38,19 @@ impl AsyncFd {
     /// `PermissionDenied` if epoll cannot watch it, such as regular files and directories.
     /// `AlreadyExists` if unsafe code gave one number two owners, and the other is watched. The
     /// errors of fcntl(2) and epoll_ctl(2); [`executor::closed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::{AsyncFd, Reactor};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = Reactor::new()?;
+    /// let refused = AsyncFd::new(&rt, std::fs::File::open("Cargo.toml")?);
+    /// assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(reactor: &Reactor, fd: impl Into<OwnedFd>) -> io::Result<AsyncFd> {
         let fd = fd.into();
         SockRef::from(&fd).set_nonblocking(true)?;
@@ -54,6 +67,25 @@ impl AsyncFd {
     ///
     /// # Cancel safety
     /// Dropping this future loses nothing: when `call` succeeds, the future is over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{fs::File, io::Write};
+    ///
+    /// use reactor::{AsyncFd, Direction, Reactor};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = Reactor::new()?;
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// let mut writer = AsyncFd::new(&rt, writer)?;
+    /// let count = rt.block_on(writer.io(Direction::Write, |fd| {
+    ///     File::from(fd.try_clone_to_owned()?).write(b"hello")
+    /// }))?;
+    /// assert_eq!(count, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn io<T>(
         &mut self,
         direction: Direction,
@@ -63,6 +95,20 @@ impl AsyncFd {
     }
 
     /// Returns the descriptor. It is no longer watched, but still non-blocking.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::{AsyncFd, Reactor};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = Reactor::new()?;
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let reader = AsyncFd::new(&rt, reader)?;
+    /// let reader = std::io::PipeReader::from(reader.into_inner());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn into_inner(self) -> OwnedFd {
         self.registration.into_fd()
     }

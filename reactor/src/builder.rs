@@ -15,6 +15,18 @@ use crate::source::Trigger;
 use crate::sys::Sys;
 
 /// Sets a runtime up.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::{Builder, Config};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let config = Config { max_tasks: 1000, ..Config::default() };
+/// let rt = Builder::new().config(config).build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     trigger: Trigger,
@@ -24,29 +36,82 @@ pub struct Builder {
 
 impl Builder {
     /// Starts with the defaults: edge-triggered, and the defaults of [`Config`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let builder = reactor::Builder::new();
+    /// ```
     pub fn new() -> Builder {
         Builder::default()
     }
 
     /// Chooses level or edge.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::{Builder, Runtime, Trigger};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = Builder::new().trigger(Trigger::Edge).build()?;
+    /// assert_eq!(rt.engine(), "reactor-edge");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn trigger(mut self, trigger: Trigger) -> Builder {
         self.trigger = trigger;
         self
     }
 
     /// Sets the limits and hooks that every runtime has.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use reactor::{Builder, Config};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let config = Config { shutdown_deadline: Duration::from_secs(1), ..Config::default() };
+    /// let rt = Builder::new().config(config).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn config(mut self, config: Config) -> Builder {
         self.config = config;
         self
     }
 
     /// Sets for how long the runtime looks for work before it sleeps: see [`Config::spin`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = reactor::Builder::new().spin(Duration::from_micros(50)).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn spin(mut self, spin: Duration) -> Builder {
         self.config.spin = spin;
         self
     }
 
     /// Waits as on a kernel without `epoll_pwait2`: in whole milliseconds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = reactor::Builder::new().without_pwait2().build()?;
+    /// rt.block_on(rt.sleep(std::time::Duration::from_micros(100))); // takes a millisecond
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn without_pwait2(mut self) -> Builder {
         self.without_pwait2 = true;
         self
@@ -56,6 +121,16 @@ impl Builder {
     ///
     /// # Errors
     /// The errors of epoll_create1(2) and eventfd(2): no free descriptors, no memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = reactor::Builder::new().build()?;
+    /// assert_eq!(rt.block_on(async { 1 + 1 }), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn build(self) -> io::Result<Reactor> {
         let sys = Sys::new();
         let sources = Sources::new(Epoll::new(&sys, !self.without_pwait2)?);
@@ -76,6 +151,18 @@ impl Reactor {
     ///
     /// # Errors
     /// The errors of [`Builder::build`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::Reactor;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = Reactor::new()?;
+    /// rt.block_on(async { println!("hello") });
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new() -> io::Result<Reactor> {
         Builder::new().build()
     }

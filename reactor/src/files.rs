@@ -64,6 +64,18 @@ impl File {
     ///
     /// # Errors
     /// The errors of open(2); [`closed`] after the end of the runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::{File, Reactor};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = Reactor::new()?;
+    /// let file = File::open(&rt, "Cargo.toml", std::fs::OpenOptions::new().read(true))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(reactor: &Reactor, path: impl AsRef<Path>, options: &OpenOptions) -> io::Result<File> {
         reactor.open_file(path, options)
     }
@@ -73,6 +85,20 @@ impl File {
     ///
     /// # Errors
     /// [`closed`] after the end of the runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reactor::{File, RandomAccess, Reactor};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let rt = Reactor::new()?;
+    /// let file = File::from_std(&rt, std::fs::File::open("Cargo.toml")?)?;
+    /// let (count, start) = rt.block_on(file.read_at([0; 9], 0));
+    /// assert_eq!(&start[..count?], b"[package]");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_std(reactor: &Reactor, file: std::fs::File) -> io::Result<File> {
         if reactor.context.closed.get() {
             return Err(closed());

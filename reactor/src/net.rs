@@ -16,6 +16,23 @@ use crate::tcp::{ListenSocket, ReadHalf, StreamSocket, TcpStream, WriteHalf};
 /// [`connect_unix`](Net::connect_unix) and [`unix_pair`](Net::unix_pair) make them. They are the
 /// types for TCP by other names: a connected Unix stream differs from a TCP stream only in its
 /// addresses.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::{Listener, Net, Reactor, UnixListener, UnixStream};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let name = format!("\0unix-{}", std::process::id());
+/// let mut listener: UnixListener = rt.listen_unix(&name)?;
+/// rt.block_on(async {
+///     let client: UnixStream = rt.connect_unix(&name).await?;
+///     let server: UnixStream = listener.accept().await?;
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub use crate::tcp::{TcpListener as UnixListener, TcpStream as UnixStream};
 
 /// A pipe's reading end, or a descriptor that reads like one: see

@@ -49,6 +49,23 @@ impl Pool {
 /// if the runtime is gone by then.
 ///
 /// The chunk is one pointer, so that moving it is cheap.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::{Chunk, Net, Reactor, Reader, Writer};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let (mut one, mut other) = rt.unix_pair()?;
+/// rt.block_on(async {
+///     one.write_all("hello").await.0?;
+///     let chunk: Chunk = other.recv().await?;
+///     assert_eq!(&chunk[..2], b"he");
+///     other.write_all(chunk).await.0 // as it is, without a copy
+/// })
+/// # }
+/// ```
 pub struct Chunk(Option<Box<Memory>>);
 
 /// A buffer of the pool. The first `len` bytes are filled.

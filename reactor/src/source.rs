@@ -52,6 +52,18 @@ use crate::sys::{Moved, Sys};
 pub(crate) const DRAIN_CAP: u8 = 16;
 
 /// The way epoll reports a descriptor. The table in `source.rs` shows what follows from it.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::{Builder, Runtime, Trigger};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Builder::new().trigger(Trigger::Level).build()?;
+/// assert_eq!(rt.engine(), "reactor-level");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trigger {
     /// Reports it as long as it is ready.
@@ -62,6 +74,20 @@ pub enum Trigger {
 }
 
 /// The direction in which bytes move.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::{AsyncFd, Direction, Reactor};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let (_reader, writer) = std::io::pipe()?;
+/// let mut writer = AsyncFd::new(&rt, writer)?;
+/// // Writable, as nothing is in the pipe.
+/// rt.block_on(writer.io(Direction::Write, |_fd| Ok(())))
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Towards us: readable, acceptable.

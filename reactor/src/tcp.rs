@@ -20,12 +20,84 @@ use crate::source::{Direction, Trigger};
 use crate::sys::{Moved, Sys};
 
 /// Listens for TCP connections.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::{Listener, Reactor, Stream, TcpListener, TcpStream};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let mut listener = TcpListener::bind(&rt, "127.0.0.1:0".parse().unwrap())?;
+/// rt.block_on(async {
+///     let client = TcpStream::connect(&rt, listener.local_addr()?).await?;
+///     let server: TcpStream = listener.accept().await?;
+///     assert_eq!(server.peer_addr()?, client.local_addr()?);
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub type TcpListener = executor::TcpListener<ListenSocket>;
 /// A TCP connection.
+///
+/// # Examples
+///
+/// ```
+/// use reactor::{Reactor, Stream, TcpStream};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// let echo = std::thread::spawn(move || {
+///     let (mut stream, _) = listener.accept()?;
+///     std::io::copy(&mut stream.try_clone()?, &mut stream)
+/// });
+/// rt.block_on(async {
+///     let mut stream = TcpStream::connect(&rt, address).await?;
+///     assert_eq!(&*stream.exchange("hello").await?, b"hello");
+///     stream.close().await
+/// })?;
+/// assert_eq!(echo.join().unwrap()?, 5);
+/// # Ok(())
+/// # }
+/// ```
 pub type TcpStream = executor::TcpStream<StreamSocket>;
 /// The reading side of a [`TcpStream`].
+///
+/// # Examples
+///
+/// ```
+/// use reactor::{Net, Reactor, ReadHalf, Reader, Stream, Writer};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let (stream, mut peer) = rt.unix_pair()?;
+/// let (mut reader, _writer): (ReadHalf, _) = stream.split();
+/// rt.block_on(async {
+///     peer.write_all("hello").await.0?;
+///     assert_eq!(&*reader.recv().await?, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub type ReadHalf = executor::ReadHalf<StreamSocket>;
 /// The writing side of a [`TcpStream`].
+///
+/// # Examples
+///
+/// ```
+/// use reactor::{Net, Reactor, Reader, Stream, WriteHalf};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let rt = Reactor::new()?;
+/// let (stream, mut peer) = rt.unix_pair()?;
+/// let (_reader, writer): (_, WriteHalf) = stream.split();
+/// drop(writer); // ends its side
+/// assert!(rt.block_on(peer.recv())?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 pub type WriteHalf = executor::WriteHalf<StreamSocket>;
 
 impl Runtime for Reactor {

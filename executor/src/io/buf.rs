@@ -14,18 +14,65 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// The result of an I/O call with an owned buffer, and the buffer.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{BufResult, Reader};
+///
+/// async fn at_most_512<R: Reader>(stream: &mut R) -> BufResult<usize, Vec<u8>> {
+///     stream.read(vec![0; 512]).await
+/// }
+/// ```
 pub type BufResult<T, B> = (std::io::Result<T>, B);
 
 /// A buffer whose bytes can be read (sent). It is `Unpin`, so it may be moved until an operation
 /// has begun: a future can hold one without unsafe code.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{IoBuf, Writer};
+///
+/// struct Line(String);
+///
+/// impl IoBuf for Line {
+///     fn bytes(&self) -> &[u8] {
+///         self.0.as_bytes()
+///     }
+/// }
+///
+/// async fn greet<W: Writer>(stream: &mut W) -> std::io::Result<()> {
+///     stream.write_all(Line("hello\n".to_owned())).await.0
+/// }
+/// ```
 pub trait IoBuf: Unpin + 'static {
     /// Returns the bytes: the same ones at each call, until the buffer is written to.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::IoBuf;
+    ///
+    /// assert_eq!(String::from("hello").slice(0..2).bytes(), b"he");
+    /// ```
     fn bytes(&self) -> &[u8];
 
     /// Returns the part of the buffer in `range`, which still owns the whole.
     ///
     /// # Panics
     /// If the range does not lie within the buffer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{IoBuf, Writer};
+    ///
+    /// async fn send_half<W: Writer>(stream: &mut W, bytes: Vec<u8>) -> std::io::Result<()> {
+    ///     let half = bytes.len() / 2;
+    ///     stream.write_all(bytes.slice(0..half)).await.0
+    /// }
+    /// ```
     fn slice(self, range: Range<usize>) -> Slice<Self>
     where
         Self: Sized,
@@ -38,12 +85,51 @@ pub trait IoBuf: Unpin + 'static {
 
 /// A buffer whose bytes can be written (received into). All of them are initialised, so the trait
 /// is safe to implement: a `Vec<u8>` offers its length, not its capacity.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{IoBuf, IoBufMut};
+///
+/// struct Block(Box<[u8; 4096]>);
+///
+/// impl IoBuf for Block {
+///     fn bytes(&self) -> &[u8] {
+///         &*self.0
+///     }
+/// }
+///
+/// impl IoBufMut for Block {
+///     fn bytes_mut(&mut self) -> &mut [u8] {
+///         &mut *self.0
+///     }
+/// }
+/// ```
 pub trait IoBufMut: IoBuf {
     /// Returns the bytes to write into: those that [`bytes`](IoBuf::bytes) shows.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{IoBuf, IoBufMut};
+    ///
+    /// let mut buffer = [0; 4];
+    /// buffer.bytes_mut()[..2].copy_from_slice(b"hi");
+    /// assert_eq!(buffer.bytes(), b"hi\0\0");
+    /// ```
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 
 /// Part of a buffer, made by [`IoBuf::slice`].
+///
+/// # Examples
+///
+/// ```
+/// use executor::{IoBuf, Slice};
+///
+/// let slice: Slice<Vec<u8>> = vec![1, 2, 3, 4].slice(1..3);
+/// assert_eq!(slice.bytes(), [2, 3]);
+/// ```
 #[derive(Debug)]
 pub struct Slice<B> {
     buffer: B,
@@ -52,6 +138,15 @@ pub struct Slice<B> {
 
 impl<B> Slice<B> {
     /// Returns the whole buffer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::IoBuf;
+    ///
+    /// let slice = vec![1, 2, 3, 4].slice(1..3);
+    /// assert_eq!(slice.into_inner(), [1, 2, 3, 4]);
+    /// ```
     pub fn into_inner(self) -> B {
         self.buffer
     }

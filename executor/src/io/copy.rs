@@ -27,6 +27,18 @@ use crate::io::runtime::{Reader, Stream, Writer};
 /// # Cancel safety
 /// Dropping this future while it reads loses nothing. Dropping it while it writes loses the chunk,
 /// and does to the writer what dropping [`write_all`](Writer::write_all) does.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Stream, copy};
+///
+/// /// Sends back what comes, up to the end.
+/// async fn echo<S: Stream>(stream: S) -> std::io::Result<u64> {
+///     let (mut reader, mut writer) = stream.split();
+///     copy(&mut reader, &mut writer).await
+/// }
+/// ```
 pub async fn copy<R: Reader, W: Writer>(reader: &mut R, writer: &mut W) -> io::Result<u64> {
     let mut count = 0;
     loop {
@@ -49,6 +61,20 @@ pub async fn copy<R: Reader, W: Writer>(reader: &mut R, writer: &mut W) -> io::R
 ///
 /// # Cancel safety
 /// Dropping this future closes both streams. What was received and not sent by then is lost.
+///
+/// # Examples
+///
+/// ```
+/// use std::net::SocketAddr;
+///
+/// use executor::{Runtime, copy_bidirectional};
+///
+/// async fn relay<R: Runtime>(rt: &R, client: R::Stream, to: SocketAddr) -> std::io::Result<()> {
+///     let (sent, received) = copy_bidirectional(client, rt.connect(to).await?).await?;
+///     println!("{sent} bytes there, {received} back");
+///     Ok(())
+/// }
+/// ```
 pub async fn copy_bidirectional<A: Stream, B: Stream>(a: A, b: B) -> io::Result<(u64, u64)> {
     let ((from_a, to_a), (from_b, to_b)) = (a.split(), b.split());
     let (mut there, mut back) = (pin!(copy_with_end(from_a, to_b)), pin!(copy_with_end(from_b, to_a)));

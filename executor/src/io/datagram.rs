@@ -44,9 +44,30 @@ use crate::tasks::table::{Key, Table};
 /// Bytes of a datagram that fit the memory which [`recv_from`](DatagramSocket::recv_from) lends, on
 /// every engine: a proactor's chunk, less the place for the sender's address. Networks seldom carry
 /// more than 1,500, or 9,000.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LENT_DATAGRAM;
+///
+/// // An Ethernet frame fits, jumbo frames too. The longest datagram over IPv4 needs `read_from`.
+/// assert!((9_000..65_507).contains(&LENT_DATAGRAM));
+/// ```
 pub const LENT_DATAGRAM: usize = 32 * 1024 - 144;
 
 /// A datagram that was received.
+///
+/// # Examples
+///
+/// ```
+/// # use executor::{Datagram, Net};
+/// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+/// let socket = rt.bind_udp("127.0.0.1:5353".parse().unwrap())?;
+/// let Datagram { bytes, len, from } = socket.recv_from().await?;
+/// println!("{} of {len} bytes from {from}", bytes.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Datagram<C, A = SocketAddr> {
     /// The part of it that fitted.
@@ -60,12 +81,34 @@ pub struct Datagram<C, A = SocketAddr> {
 impl<C: IoBuf, A> Datagram<C, A> {
     /// Returns true if its end is missing, because there was not enough room for it. The end is
     /// lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::Datagram;
+    ///
+    /// assert!(Datagram { bytes: "hel", len: 5, from: () }.is_cut());
+    /// ```
     pub fn is_cut(&self) -> bool {
         self.bytes.bytes().len() < self.len
     }
 }
 
 /// The kind of address that names the sockets of one kind.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Address, DatagramSocket, Port};
+///
+/// /// Sends each datagram back, over UDP as over a Unix socket.
+/// async fn echo<P: Port, A: Address>(socket: DatagramSocket<P, A>) -> std::io::Result<()> {
+///     loop {
+///         let datagram = socket.recv_from().await?;
+///         socket.send_to(datagram.bytes, datagram.from).await.0?;
+///     }
+/// }
+/// ```
 pub trait Address: Clone + Debug + 'static {
     /// The standard library's socket of that kind.
     type Std: From<OwnedFd> + Into<OwnedFd>;
@@ -123,6 +166,24 @@ pub trait Port: AsFd + Debug + Sized + 'static {
 ///
 /// Some options are not here (broadcast, multicast ...). Set them before
 /// [`from_std`](Self::from_std), or on a duplicate of the descriptor.
+///
+/// # Examples
+///
+/// ```
+/// # use executor::Net;
+/// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+/// let socket = std::rc::Rc::new(rt.bind_udp("127.0.0.1:5353".parse().unwrap())?);
+/// for number in 0..2 {
+///     let socket = socket.clone();
+///     rt.spawn(async move {
+///         while let Ok(datagram) = socket.recv_from().await {
+///             println!("task {number} got {} bytes", datagram.len);
+///         }
+///     }).detach();
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct DatagramSocket<P: Port, A> {
     port: P,
@@ -133,10 +194,32 @@ pub struct DatagramSocket<P: Port, A> {
 }
 
 /// A UDP socket.
+///
+/// # Examples
+///
+/// ```
+/// # use executor::{Port, UdpSocket};
+/// # async fn example<P: Port>(rt: &P::Runtime) -> std::io::Result<()> {
+/// let socket = UdpSocket::<P>::bind(rt, "127.0.0.1:0".parse().unwrap())?;
+/// socket.send_to("hello", "127.0.0.1:5353".parse().unwrap()).await.0?;
+/// # Ok(())
+/// # }
+/// ```
 pub type UdpSocket<P> = DatagramSocket<P, SocketAddr>;
 
 /// A Unix socket for datagrams. Its datagrams stay within one machine. None is lost, and they
 /// arrive in order. [`Net`](crate::Net) explains paths and abstract names.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Net, UnixDatagram};
+///
+/// async fn log<R: Net>(socket: &UnixDatagram<R::Port>, line: String) -> std::io::Result<()> {
+///     let log = std::os::unix::net::SocketAddr::from_pathname("/dev/log")?;
+///     socket.send_to(line, log).await.0
+/// }
+/// ```
 pub type UnixDatagram<P> = DatagramSocket<P, unix::SocketAddr>;
 
 /// All futures that wait for the same thing. The port keeps one waker, so it gets one that wakes
@@ -216,6 +299,17 @@ impl<P: Port> UdpSocket<P> {
     ///
     /// # Errors
     /// Those of socket(2) and bind(2); [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Port, UdpSocket};
+    /// # async fn example<P: Port>(rt: &P::Runtime) -> std::io::Result<()> {
+    /// let socket = UdpSocket::<P>::bind(rt, "127.0.0.1:0".parse().unwrap())?;
+    /// assert_ne!(socket.local_addr()?.port(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn bind(runtime: &P::Runtime, addr: SocketAddr) -> io::Result<Self> {
         Self::from_std(runtime, std::net::UdpSocket::bind(addr)?)
     }
@@ -226,6 +320,19 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Errors
     /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Port, UdpSocket};
+    /// # async fn example<P: Port>(rt: &P::Runtime) -> std::io::Result<()> {
+    /// let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    /// socket.set_broadcast(true)?;
+    /// let socket = UdpSocket::<P>::from_std(rt, socket)?;
+    /// socket.send_to("hello", "255.255.255.255:9".parse().unwrap()).await.0?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_std(rt: &P::Runtime, socket: A::Std) -> io::Result<Self> {
         let (receiving, sending, address) = Default::default();
         Ok(DatagramSocket { port: P::from_fd(rt, socket.into())?, runtime: rt.clone(), receiving, sending, address })
@@ -239,6 +346,17 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Cancel safety
     /// Dropping this future closes the socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// let socket: std::net::UdpSocket = socket.into_std().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn into_std(self) -> io::Result<A::Std> {
         let fd = self.port.into_fd().await?;
         SockRef::from(&fd).set_nonblocking(false)?;
@@ -253,6 +371,19 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Cancel safety
     /// Dropping this future still closes the socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// let addr = socket.local_addr()?;
+    /// socket.close().await?;
+    /// let again = rt.bind_udp(addr)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(self) -> io::Result<()> {
         self.port.into_fd().await.map(drop)
     }
@@ -267,6 +398,18 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     /// # Errors
     /// Those of connect(2), which never waits here. For a Unix socket `NotFound`, and
     /// `ConnectionRefused` by a path to which no socket is bound any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// socket.connect("127.0.0.1:5353".parse().unwrap())?;
+    /// socket.send("hello").await.0?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connect(&self, addr: A) -> io::Result<()> {
         SockRef::from(self).connect(&addr.to_raw())
     }
@@ -280,6 +423,18 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Cancel safety
     /// Dropping this future loses no datagram: the next receive gets it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// let datagram = socket.recv_from().await?;
+    /// println!("{:?} from {}", &*datagram.bytes, datagram.from);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn recv_from(&self) -> io::Result<Datagram<P::Chunk, A>> {
         let Datagram { bytes, len, from } = self.receiving.join(self.port.recv()).await?;
         Ok(Datagram { bytes, len, from: A::from_raw(&from)? })
@@ -293,6 +448,20 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Cancel safety
     /// Dropping this future loses no datagram: the next receive gets it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// socket.connect("127.0.0.1:5353".parse().unwrap())?;
+    /// socket.send("question").await.0?;
+    /// let answer = socket.recv().await?;
+    /// println!("{:?}", &*answer);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn recv(&self) -> io::Result<P::Chunk> {
         let Datagram { bytes, len, .. } = self.recv_from().await?;
         if bytes.len() == len {
@@ -315,6 +484,19 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Cancel safety
     /// Dropping this future loses no datagram: the next receive gets it. The buffer is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// let (result, buffer) = socket.read_from(vec![0; 65_507]).await;
+    /// let (len, from) = result?;
+    /// println!("{:?} from {from}", &buffer[..len]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read_from<B: IoBufMut>(&self, buf: B) -> BufResult<(usize, A), B> {
         let (result, buf) = self.receiving.join(self.port.read(buf)).await;
         (result.and_then(|(len, from)| Ok((len, A::from_raw(&from)?))), buf)
@@ -337,6 +519,17 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Cancel safety
     /// Dropping this future leaves open whether the datagram is sent; it is never sent in part.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// socket.send_to("hello", "127.0.0.1:5353".parse().unwrap()).await.0?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send_to<B: IoBuf>(&self, buf: B, to: A) -> BufResult<(), B> {
         self.dispatch(buf, Some(to.to_raw())).await
     }
@@ -349,6 +542,18 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Cancel safety
     /// As [`send_to`](Self::send_to).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// socket.connect("127.0.0.1:5353".parse().unwrap())?;
+    /// let (result, buffer) = socket.send(b"hello".to_vec()).await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send<B: IoBuf>(&self, buf: B) -> BufResult<(), B> {
         self.dispatch(buf, None).await
     }
@@ -370,6 +575,17 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Errors
     /// Those of getsockname(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// println!("answers come to {}", socket.local_addr()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn local_addr(&self) -> io::Result<A> {
         A::from_raw(&SockRef::from(self).local_addr()?)
     }
@@ -378,6 +594,19 @@ impl<P: Port, A: Address> DatagramSocket<P, A> {
     ///
     /// # Errors
     /// Those of getpeername(2): ENOTCONN if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// assert!(socket.peer_addr().is_err());
+    /// socket.connect("127.0.0.1:5353".parse().unwrap())?;
+    /// assert_eq!(socket.peer_addr()?.port(), 5353);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn peer_addr(&self) -> io::Result<A> {
         A::from_raw(&SockRef::from(self).peer_addr()?)
     }

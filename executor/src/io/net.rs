@@ -167,12 +167,36 @@ pub trait Net:
     ///
     /// # Cancel safety
     /// Dropping this future loses nothing: as soon as `call` succeeds, the future is over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// socket.set_nonblocking(true)?;
+    /// let mut buffer = [0; 512];
+    /// let fd = socket.try_clone()?.into();
+    /// let (count, from) = rt.when_readable(fd, || socket.recv_from(&mut buffer)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn when_readable<T>(&self, fd: OwnedFd, call: impl FnMut() -> io::Result<T>) -> io::Result<T>;
 
     /// Binds a UDP socket to this address: see [`UdpSocket::bind`].
     ///
     /// # Errors
     /// Those of [`UdpSocket::bind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_udp("[::1]:0".parse().unwrap())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     fn bind_udp(&self, addr: SocketAddr) -> io::Result<UdpSocket<Self::Port>> {
         UdpSocket::bind(self, addr)
     }
@@ -182,6 +206,17 @@ pub trait Net:
     /// # Errors
     /// Those of bind(2): `AddrInUse` if the path exists ...; `InvalidInput` for a path that is too
     /// long; [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Listener, Net};
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let mut listener = rt.listen_unix("\0an abstract name")?;
+    /// let stream = listener.accept().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<Self::Listener> {
         TcpListener::from_std(self, OwnedFd::from(bound(path.as_ref(), UnixListener::bind_addr)?).into())
     }
@@ -195,6 +230,17 @@ pub trait Net:
     ///
     /// # Cancel safety
     /// Dropping this future gives the attempt up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Net, Writer};
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let mut stream = rt.connect_unix("/run/server.socket").await?;
+    /// stream.write_all("hello").await.0?;
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn connect_unix(&self, path: impl AsRef<Path>) -> io::Result<Self::Stream> {
         let addr = unix_addr(path.as_ref())?.to_raw();
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
@@ -211,6 +257,18 @@ pub trait Net:
     ///
     /// # Errors
     /// Those of socketpair(2); [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{IoBuf, Net, Reader, Writer};
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let (mut one, mut other) = rt.unix_pair()?;
+    /// one.write_all("hello").await.0?;
+    /// assert_eq!(other.recv().await?.bytes(), b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     fn unix_pair(&self) -> io::Result<(Self::Stream, Self::Stream)> {
         let (one, other) = UnixStream::pair()?;
         let stream = |end: UnixStream| TcpStream::from_std(self, OwnedFd::from(end).into());
@@ -221,6 +279,17 @@ pub trait Net:
     ///
     /// # Errors
     /// As [`listen_unix`](Self::listen_unix).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let socket = rt.bind_unix_datagram("\0an abstract name")?;
+    /// let datagram = socket.recv_from().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     fn bind_unix_datagram(&self, path: impl AsRef<Path>) -> io::Result<UnixDatagram<Self::Port>> {
         UnixDatagram::from_std(self, bound(path.as_ref(), unix::UnixDatagram::bind_addr)?)
     }
@@ -229,6 +298,18 @@ pub trait Net:
     ///
     /// # Errors
     /// Those of socketpair(2); [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let (one, other) = rt.unix_datagram_pair()?;
+    /// one.send("hello").await.0?;
+    /// assert_eq!(&*other.recv().await?, b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[allow(clippy::type_complexity)]
     fn unix_datagram_pair(&self) -> io::Result<(UnixDatagram<Self::Port>, UnixDatagram<Self::Port>)> {
         let (one, other) = unix::UnixDatagram::pair()?;
@@ -250,6 +331,19 @@ pub trait Net:
     /// Those of fcntl(2). On the reactor, `PermissionDenied` for what epoll can't watch, such as
     /// regular files. The proactor reads those, from their own position on.
     /// [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{IoBuf, Net, Reader};
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let mut reader = rt.pipe_reader(reader)?;
+    /// drop(writer);
+    /// assert!(reader.recv().await?.bytes().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     fn pipe_reader(&self, fd: impl Into<OwnedFd>) -> io::Result<<Self::Stream as Stream>::ReadHalf> {
         Ok(ReadHalf { connection: self.pipe_end(fd.into())?.into() })
     }
@@ -266,6 +360,19 @@ pub trait Net:
     ///
     /// # Errors
     /// Those of [`pipe_reader`](Self::pipe_reader).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Net, Writer};
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let mut writer = rt.pipe_writer(writer)?;
+    /// writer.write_all("hello").await.0?;
+    /// writer.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     fn pipe_writer(&self, fd: impl Into<OwnedFd>) -> io::Result<PipeWriter<<Self::Stream as Stream>::WriteHalf>> {
         let connection = self.pipe_end(fd.into())?.into();
         Ok(PipeWriter(Some(WriteHalf { connection, is_broken: false, is_closing: false })))
@@ -283,6 +390,20 @@ pub trait Net:
     /// `InvalidInput` for a number that is no signal, and for a signal that can't be handled:
     /// SIGKILL, SIGSTOP, SIGSEGV, SIGFPE and SIGILL. Those of sigaction(2) and socketpair(2);
     /// [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// const SIGHUP: i32 = 1;
+    /// let mut signals = rt.signals([SIGHUP])?;
+    /// while signals.next().await? == SIGHUP {
+    ///     println!("reads the configuration again");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     fn signals(&self, signals: impl IntoIterator<Item = i32>) -> io::Result<Signals<Self::Stream>> {
         Signals::new(signals.into_iter().collect(), |end| TcpStream::from_std(self, OwnedFd::from(end).into()))
     }
@@ -299,6 +420,17 @@ pub trait Net:
     /// # Cancel safety
     /// Dropping this future leaves the child as it is, except that its input is closed. The child
     /// can be waited for again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let mut child = std::process::Command::new("true").spawn()?;
+    /// assert!(rt.wait_for_exit(&mut child).await?.success());
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn wait_for_exit(&self, child: &mut Child) -> io::Result<ExitStatus> {
         drop(child.stdin.take());
         // Once its status is taken, its number may belong to another process.

@@ -10,6 +10,16 @@ use crate::io::runtime::Writer;
 
 /// A pipe's writing end: see [`Net::pipe_writer`](crate::Net::pipe_writer). Dropping it closes it,
 /// as [`shutdown`](Writer::shutdown) does. A write after that fails with `BrokenPipe`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{PipeWriter, Writer};
+///
+/// async fn feed<W: Writer>(mut input: PipeWriter<W>, lines: String) -> std::io::Result<()> {
+///     input.write_all(lines).await.0 // the drop then ends it
+/// }
+/// ```
 #[derive(Debug)]
 pub struct PipeWriter<W>(pub(crate) Option<W>);
 

@@ -19,6 +19,19 @@ use crate::io::runtime::Reader;
 
 /// The signals that come to this process: see [`Net::signals`](crate::Net::signals). Dropping it
 /// stops the reports to it.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Reader, Signals};
+///
+/// /// Stops the runtime at the first signal.
+/// async fn stop_at<R: Reader>(rt: impl executor::Runtime, mut signals: Signals<R>) {
+///     if signals.next().await.is_ok() {
+///         rt.stop();
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Signals<R> {
     /// One byte arrives after each signal.
@@ -48,6 +61,20 @@ impl<R: Reader> Signals<R> {
     ///
     /// # Cancel safety
     /// Dropping this future loses no signal: the next call returns it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Net;
+    /// # async fn example<R: Net>(rt: &R) -> std::io::Result<()> {
+    /// let mut signals = rt.signals([1, 15])?;
+    /// match signals.next().await? {
+    ///     1 => println!("SIGHUP"),
+    ///     _ => println!("SIGTERM"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> io::Result<i32> {
         loop {
             if let Some(signal) = self.told.pop() {

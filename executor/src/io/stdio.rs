@@ -48,6 +48,22 @@ fn read() {
 }
 
 /// The standard input: see [`Executor::stdin`].
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Reader, Stdin};
+///
+/// async fn count(mut stdin: Stdin) -> std::io::Result<usize> {
+///     let mut count = 0;
+///     loop {
+///         match stdin.recv().await?.len() {
+///             0 => return Ok(count),
+///             more => count += more,
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Stdin(());
 
@@ -91,6 +107,16 @@ impl Reader for Stdin {
 }
 
 /// The standard output: see [`Executor::stdout`].
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Driver, Stdout, Writer};
+///
+/// async fn greet<D: Driver>(stdout: &mut Stdout<D>) -> std::io::Result<()> {
+///     stdout.write_all("hello\n").await.0
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Stdout<D: Driver> {
     executor: Executor<D>,
@@ -138,6 +164,17 @@ impl<D: Driver> Writer for Stdout<D> {
 impl<D: Driver> Executor<D> {
     /// Returns the standard input. All its readers, here and through std, share its bytes: each
     /// gets some. Waiting for input delays neither the end of a runtime nor the end of the process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Driver, Executor, Reader};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) -> std::io::Result<()> {
+    /// let typed = rt.stdin().recv().await?;
+    /// println!("{} bytes", typed.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stdin(&self) -> Stdin {
         Stdin(())
     }

@@ -76,6 +76,19 @@ impl Timers {
 ///
 /// # Cancel safety
 /// Dropping this future cancels the timer. Nothing of it remains, and it wakes nothing.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use executor::{Driver, Executor, Sleep};
+/// # async fn example<D: Driver>(rt: &Executor<D>) {
+/// let sleep: Sleep = rt.sleep(Duration::from_millis(10));
+/// let deadline = sleep.deadline().expect("it is no endless sleep");
+/// sleep.await;
+/// assert!(rt.now() >= deadline);
+/// # }
+/// ```
 #[must_use = "a Sleep does nothing unless awaited"]
 pub struct Sleep {
     timers: Rc<Timers>,
@@ -91,12 +104,35 @@ impl Sleep {
     }
 
     /// Returns the time at which it completes; `None` means never.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use executor::{Driver, Executor};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) {
+    /// assert_eq!(rt.sleep(Duration::MAX).deadline(), None);
+    /// # }
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
     /// Moves the deadline, even if the old one has passed. The new deadline wakes a task only after
     /// the task has polled this again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use executor::{Driver, Executor};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) {
+    /// let mut silence = rt.sleep(Duration::from_secs(10));
+    /// // Something was heard: ten seconds from now.
+    /// silence.reset(rt.now() + Duration::from_secs(10));
+    /// silence.await;
+    /// # }
+    /// ```
     pub fn reset(&mut self, deadline: impl Into<Option<Instant>>) {
         self.leave();
         self.deadline = deadline.into();
@@ -152,6 +188,14 @@ impl fmt::Debug for Sleep {
 }
 
 /// The error of a timeout whose time was over before its future was done.
+///
+/// # Examples
+///
+/// ```
+/// // So `?` works in functions that return an io::Result.
+/// let error = std::io::Error::from(executor::Elapsed);
+/// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
@@ -182,6 +226,21 @@ pub(crate) async fn timeout_at<F: Future>(sleep: Sleep, future: F) -> Result<F::
 
 /// The way an [`Interval`] treats ticks that were missed because `tick` was called too late. The
 /// names are tokio's.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use executor::{Driver, Executor, MissedTickBehavior};
+/// # async fn example<D: Driver>(rt: &Executor<D>) {
+/// let mut interval = rt.interval(Duration::from_millis(10));
+/// interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+/// let first = interval.tick().await;
+/// rt.sleep(Duration::from_millis(35)).await; // misses three ticks
+/// interval.tick().await; // the first of them, late
+/// assert!(interval.tick().await >= first + Duration::from_millis(40));
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTickBehavior {
     /// Returns all missed ticks at once, until the schedule is met again.
@@ -194,6 +253,20 @@ pub enum MissedTickBehavior {
 }
 
 /// Ticks at a fixed rate. `interval` of a runtime makes it. The first tick is immediate.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use executor::{Driver, Executor, Interval};
+/// # async fn example<D: Driver>(rt: &Executor<D>) {
+/// let mut interval: Interval = rt.interval(Duration::from_secs(1));
+/// loop {
+///     interval.tick().await;
+///     println!("{} tasks", rt.stats().tasks_now);
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Interval {
     sleep: Sleep,
@@ -208,6 +281,17 @@ impl Interval {
     }
 
     /// Chooses how missed ticks are treated. The default is [`MissedTickBehavior::Burst`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use executor::{Driver, Executor, MissedTickBehavior};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) {
+    /// let mut interval = rt.interval(Duration::from_secs(1));
+    /// interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// # }
+    /// ```
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
     }
@@ -217,6 +301,18 @@ impl Interval {
     ///
     /// # Cancel safety
     /// Dropping this future loses no tick. The next `tick` returns it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use executor::{Driver, Executor};
+    /// # async fn example<D: Driver>(rt: &Executor<D>) {
+    /// let mut interval = rt.interval(Duration::from_secs(1));
+    /// let (first, second) = (interval.tick().await, interval.tick().await);
+    /// assert_eq!(second - first, Duration::from_secs(1));
+    /// # }
+    /// ```
     pub async fn tick(&mut self) -> Instant {
         (&mut self.sleep).await;
         let Some(due) = self.sleep.deadline() else { return std::future::pending().await };

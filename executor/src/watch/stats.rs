@@ -5,6 +5,16 @@
 
 /// The counters of a runtime since it was made. Numbers whose name ends in `_now` rise and fall;
 /// all others only grow.
+///
+/// # Examples
+///
+/// ```
+/// # use executor::{Driver, Executor};
+/// # fn example<D: Driver>(rt: &Executor<D>) {
+/// let stats = rt.stats();
+/// println!("{:.1} polls a turn", stats.polls as f64 / stats.turns as f64);
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -39,6 +49,16 @@ pub struct Stats {
 }
 
 /// The counters of the threads for blocking calls.
+///
+/// # Examples
+///
+/// ```
+/// # use executor::{Driver, Executor};
+/// # fn example<D: Driver>(rt: &Executor<D>) {
+/// let blocking = rt.stats().blocking;
+/// println!("{} jobs on {} threads", blocking.jobs_now, blocking.threads_now);
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockingStats {
@@ -60,6 +80,19 @@ impl BlockingStats {
 }
 
 /// The counters of a driver.
+///
+/// # Examples
+///
+/// ```
+/// # use executor::{Driver, Executor};
+/// # fn example<D: Driver>(rt: &Executor<D>) {
+/// let driver = rt.stats().driver;
+/// assert_eq!(driver.stray_cqes.unwrap_or(0), 0);
+/// for (call, count) in driver.system_calls {
+///     println!("{call}: {count}");
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DriverStats {
     /// System calls by name. Calls that were never made are left out.
@@ -110,6 +143,15 @@ pub struct DriverStats {
 impl Stats {
     /// Returns every counter that exists on this engine, with its name. System calls are named
     /// `call.NAME`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut stats = executor::Stats::default();
+    /// stats.polls = 3;
+    /// assert!(stats.fields().contains(&("polls".to_owned(), 3)));
+    /// assert_eq!(stats.to_string(), "polls=3");
+    /// ```
     pub fn fields(&self) -> Vec<(String, u64)> {
         let driver = &self.driver;
         let always = [
