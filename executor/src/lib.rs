@@ -103,6 +103,8 @@
 //! | [`read`](Reader::read) | no byte of the stream, only the buffer |
 //! | [`read_exact`](Reader::read_exact) | what was read so far |
 //! | [`write`](Writer::write), [`write_all`](Writer::write_all), [`exchange`](Stream::exchange) | before the first poll, or if all was sent: nothing. Else it is unknown how much was sent, so the writing side is broken |
+//! | [`feed`](Writer::feed) | on a proactor its buffer; on a reactor as `write_all` |
+//! | [`flush`](Writer::flush) | nothing |
 //! | [`recv_from`](DatagramSocket::recv_from), [`recv`](DatagramSocket::recv) | no datagram |
 //! | [`read_from`](DatagramSocket::read_from) | no datagram, only the buffer |
 //! | [`send_to`](DatagramSocket::send_to), [`send`](DatagramSocket::send) | it is unknown whether the datagram is sent; it is sent whole or not at all |

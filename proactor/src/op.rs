@@ -19,6 +19,9 @@
 //!     ticket dropped       (or never pushed)
 //! ```
 //!
+//! The sends of a stream use one slot, one after the other: instead of being freed it is *idle*, and
+//! the next send takes it under a new name. It is freed when the stream is dropped.
+//!
 //! # Words for endings
 //!
 //! * *Final*: the last completion of an operation. After it, the kernel touches none of its memory.
@@ -39,7 +42,8 @@
 //!
 //! Operations that fill a socket (receive, accept; [`Filler`](crate::socket::Filler)) have no
 //! ticket. What they bring goes to the socket's [`Incoming`](crate::socket::Incoming), where `recv`
-//! and `accept` find it.
+//! and `accept` find it. Sends of `exchange` and `feed` have none either: the socket knows their
+//! slot.
 //!
 //! # The barrier
 //!
@@ -54,7 +58,7 @@
 //!
 //! It costs memory: its slot and its buffer. It never keeps a descriptor for longer than its stream
 //! lives: an operation that is over drops its reference to the file, or is settled when the stream
-//! is dropped. It never changes the order of bytes: the socket knows its unfinished send
+//! is dropped. It never changes the order of bytes: the socket knows whether its last send is over
 //! ([`Sending`](crate::socket::Sending)).
 
 mod connect;

@@ -122,6 +122,7 @@ const PROACTOR: &[Step] = &[
     call("proactor/src/submit.rs", "Operations::start"),
     call("proactor/src/op.rs", "Slots::insert"),
     back_to("proactor/src/submit.rs", "Operations::start"),
+    call("proactor/src/submit.rs", "Operations::push_or_wait"),
     call("proactor/src/submit.rs", "Operations::push"),
     call("proactor/src/op.rs", "Slots::launch"),
     call("proactor/src/op/kind.rs", "Kind::entry"),
