@@ -8,7 +8,7 @@ use executor::{Fired, Key, Seam};
 use crate::features::Features;
 use crate::op::Kind;
 use crate::pool::Pool;
-use crate::socket::{Filler, Socket};
+use crate::socket::{Filler, NO_SLOT, Socket};
 use crate::submit::Operations;
 
 /// The part of a runtime that its sockets share, with or without its driver.
@@ -67,10 +67,8 @@ impl Context {
     /// Frees the slot of a stream's sends. If a send is left there, its future was leaked, and it is
     /// orphaned.
     pub(crate) fn give_up_sending<T>(&self, socket: &Socket<T>) {
-        if let Some(slot) = socket.send_slot.take() {
-            let mut fired = Fired::default();
-            self.operations.borrow_mut().retire(slot, &mut fired);
-            fired.run();
-        }
+        let mut fired = Fired::default();
+        self.operations.borrow_mut().retire(socket.send_slot.replace(NO_SLOT), &mut fired);
+        fired.run();
     }
 }

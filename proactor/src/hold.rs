@@ -72,8 +72,7 @@ impl<T> Hold<T> {
 
     /// Waits until the last send is over. Returns its error, if that has not been told.
     pub(crate) fn poll_sent(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        let Some(slot) = self.socket().send_slot.get() else { return Poll::Ready(Ok(())) };
-        self.context.poll_operation(slot, cx).map(|(result, _)| result.map(drop))
+        self.context.poll_operation(self.socket().send_slot.get(), cx).map(|(result, _)| result.map(drop))
     }
 
     /// If something that was handed over is not sent yet, gives it up, and makes the close reset the

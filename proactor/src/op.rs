@@ -87,8 +87,8 @@ pub(crate) use self::connect::{Accept, Connect};
 pub(crate) use self::datagram::{Arrived, HEAD, LENGTHS, Receive, SendMessage};
 pub(crate) use self::file::{FileRequest, Work};
 pub(crate) use self::kind::Kind;
-use self::kind::Left;
 pub(crate) use self::receive::{Read, RecvMultishot, RecvOnce};
+use self::send::Left;
 pub(crate) use self::send::{Purpose, Send};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,7 +244,7 @@ impl Slots {
     /// Adds a send. It takes the slot of its stream's last send, if that is idle.
     pub(crate) fn insert_send(&mut self, send: Send) -> Key {
         let is_idle = |operation: &Operation| operation.state == State::Idle;
-        let idle = send.last_slot().and_then(|slot| self.table.renew(slot, is_idle));
+        let idle = self.table.renew(send.last_slot(), is_idle);
         if let Some((key, Operation { state, kind: Kind::Send(slot), .. })) = idle {
             send.tell_its_name(key);
             (*state, *slot) = (State::Queued, send);

@@ -27,6 +27,9 @@ pub(crate) const CHUNK_CAP: usize = 4;
 /// queues.
 pub(crate) const ACCEPT_CAP: usize = 64;
 
+/// A slot that no table has.
+pub(crate) const NO_SLOT: Key = Key::reserved(4);
+
 /// A socket, and what has arrived on it: chunks on a stream, connections on a listener.
 pub(crate) struct Socket<T> {
     fd: OwnedFd,
@@ -34,7 +37,7 @@ pub(crate) struct Socket<T> {
     /// The result of the last send of a stream.
     pub(crate) sending: Cell<Sending>,
     /// The slot of that send. The next send uses it again, under another name.
-    pub(crate) send_slot: Cell<Option<Key>>,
+    pub(crate) send_slot: Cell<Key>,
     /// Not a socket: a pipe's end, a terminal ...
     pub(crate) is_pipe: Cell<bool>,
 }
@@ -106,7 +109,7 @@ impl<T> Socket<T> {
             is_released: Cell::default(),
             waiting: WaitSlot::default(),
         };
-        let (sending, send_slot) = (Cell::new(Sending::Whole), Cell::new(None));
+        let (sending, send_slot) = (Cell::new(Sending::Whole), Cell::new(NO_SLOT));
         Rc::new(Socket { fd, incoming, sending, send_slot, is_pipe: Cell::default() })
     }
 

@@ -10,7 +10,7 @@ use super::connect::{Accept, Connect};
 use super::datagram::{Receive, SendMessage};
 use super::file::FileRequest;
 use super::receive::{Read, RecvMultishot, RecvOnce};
-use super::send::Send;
+use super::send::{Left, Send};
 use crate::buffer::Buffer;
 use crate::pool::Pool;
 use crate::ring::READABLE;
@@ -32,15 +32,6 @@ pub(crate) enum Kind {
     File(FileRequest),
     /// What is left of an operation that is over.
     Spent(Option<Buffer>),
-}
-
-/// What an operation leaves when it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    /// A result, for its future.
-    Result,
-    /// Nothing: its slot is idle.
-    Nothing,
 }
 
 impl Kind {

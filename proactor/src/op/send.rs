@@ -25,7 +25,6 @@ use std::rc::Rc;
 use executor::{Fired, Key};
 use io_uring::{opcode, squeue};
 
-use super::kind::Left;
 use crate::buffer::{Buffer, clamp};
 use crate::pool::Chunk;
 use crate::ring::message::MOST;
@@ -58,6 +57,15 @@ pub(crate) enum Purpose {
     Feed,
 }
 
+/// What an operation leaves when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// A result, for its future.
+    Result,
+    /// Nothing: its slot is idle.
+    Nothing,
+}
+
 impl Send {
     pub(crate) fn new(socket: Rc<Socket<Chunk>>, buffer: Buffer, is_whole: bool, is_quiet: bool) -> Send {
         Send { socket: Some(socket), buffer, sent: 0, is_whole, is_quiet, purpose: Purpose::Write }
@@ -69,15 +77,15 @@ impl Send {
     }
 
     /// Returns the slot of the stream's last send, which this one may use again.
-    pub(super) fn last_slot(&self) -> Option<Key> {
-        self.socket.as_ref()?.send_slot.get()
+    pub(super) fn last_slot(&self) -> Key {
+        self.socket.as_ref().expect("it is not over").send_slot.get()
     }
 
     /// Tells the socket that this send is under way from now on, under this name.
     pub(super) fn tell_its_name(&self, key: Key) {
         if let Some(socket) = &self.socket {
             socket.sending.set(if self.is_fed() { Sending::Fed } else { Sending::UnderWay });
-            socket.send_slot.set(Some(key));
+            socket.send_slot.set(key);
         }
     }
 

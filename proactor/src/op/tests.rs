@@ -375,7 +375,7 @@ fn a_stream_sends_from_one_slot_under_new_names() {
     let mut names = Vec::new();
     for round in 0..3 {
         let key = slots.insert(send(&socket, &watch, 100, true));
-        assert!(socket.send_slot.get() == Some(key) && socket.sending.get() == Sending::UnderWay);
+        assert!(socket.send_slot.get() == key && socket.sending.get() == Sending::UnderWay);
         assert!(!names.contains(&key));
         slots.launch(key).unwrap();
         for old in &names {
