@@ -26,12 +26,100 @@ use crate::submit::count;
 use crate::sys;
 
 /// Listens for TCP connections.
+///
+/// # Examples
+///
+/// ```
+/// use proactor::{Listener, Proactor, Stream, TcpListener, TcpStream};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let mut listener = TcpListener::bind(&rt, "127.0.0.1:0".parse().unwrap())?;
+/// rt.block_on(async {
+///     let client = TcpStream::connect(&rt, listener.local_addr()?).await?;
+///     let server: TcpStream = listener.accept().await?;
+///     assert_eq!(server.peer_addr()?, client.local_addr()?);
+///     Ok(())
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
 pub type TcpListener = executor::TcpListener<ListenSocket>;
 /// A TCP connection.
+///
+/// # Examples
+///
+/// ```
+/// use proactor::{Proactor, Stream, TcpStream};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// let echo = std::thread::spawn(move || {
+///     let (mut stream, _) = listener.accept()?;
+///     std::io::copy(&mut stream.try_clone()?, &mut stream)
+/// });
+/// rt.block_on(async {
+///     let mut stream = TcpStream::connect(&rt, address).await?;
+///     assert_eq!(&*stream.exchange("hello").await?, b"hello");
+///     stream.close().await
+/// })?;
+/// assert_eq!(echo.join().unwrap()?, 5);
+/// # Ok(())
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
 pub type TcpStream = executor::TcpStream<StreamSocket>;
 /// The reading side of a [`TcpStream`].
+///
+/// # Examples
+///
+/// ```
+/// use proactor::{Net, Proactor, ReadHalf, Reader, Stream, Writer};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let (stream, mut peer) = rt.unix_pair()?;
+/// let (mut reader, _writer): (ReadHalf, _) = stream.split();
+/// rt.block_on(async {
+///     peer.write_all("hello").await.0?;
+///     assert_eq!(&*reader.recv().await?, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
 pub type ReadHalf = executor::ReadHalf<StreamSocket>;
 /// The writing side of a [`TcpStream`].
+///
+/// # Examples
+///
+/// ```
+/// use proactor::{Net, Proactor, Reader, Stream, WriteHalf};
+///
+/// # fn example() -> std::io::Result<()> {
+/// let rt = Proactor::new()?;
+/// let (stream, mut peer) = rt.unix_pair()?;
+/// let (_reader, writer): (_, WriteHalf) = stream.split();
+/// drop(writer); // ends its side
+/// assert!(rt.block_on(peer.recv())?.is_empty());
+/// # Ok(())
+/// # }
+/// # fn main() {
+/// #     // Where io_uring is closed there is nothing to show.
+/// #     if Proactor::new().is_ok() { example().unwrap() }
+/// # }
+/// ```
 pub type WriteHalf = executor::WriteHalf<StreamSocket>;
 
 impl Runtime for Proactor {

@@ -9,6 +9,16 @@ use crate::run::driver::Driver;
 use crate::run::executor::Executor;
 
 /// Settings of a listener.
+///
+/// # Examples
+///
+/// ```
+/// use executor::ListenOptions;
+///
+/// // For one listener on each core, all of them on one port.
+/// let options = ListenOptions { reuse_port: true, ..ListenOptions::default() };
+/// assert_eq!(options.backlog, 4096);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenOptions {
     /// Connections that the kernel queues before they are accepted, at most `net.core.somaxconn`.
@@ -40,6 +50,20 @@ impl Default for ListenOptions {
 /// It dereferences to its [`Executor`], which has all that needs no kernel: `spawn`, `block_on`,
 /// `sleep`, `timeout`, `interval`, `now`, `stop`, `stopped`, `remote`, `stats`. A program that
 /// takes the time only from there can run in simulated time.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Runtime, Writer};
+///
+/// /// Writes a line each second, on any engine.
+/// async fn tick<R: Runtime>(rt: &R, mut stream: R::Stream) -> std::io::Result<()> {
+///     loop {
+///         stream.write_all("tick\n").await.0?;
+///         rt.sleep(std::time::Duration::from_secs(1)).await;
+///     }
+/// }
+/// ```
 pub trait Runtime: Clone + Deref<Target = Executor<Self::Driver>> + 'static {
     /// Listens for TCP connections.
     type Listener: Listener<Stream = Self::Stream>;
@@ -53,6 +77,17 @@ pub trait Runtime: Clone + Deref<Target = Executor<Self::Driver>> + 'static {
     /// # Errors
     /// Those of socket(2), bind(2) and listen(2); [`closed`](crate::closed) after the end of the
     /// runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{ListenOptions, Listener, Runtime};
+    /// # async fn example<R: Runtime>(rt: &R) -> std::io::Result<()> {
+    /// let mut listener = rt.listen("127.0.0.1:7000".parse().unwrap(), &ListenOptions::default())?;
+    /// let stream = listener.accept().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     fn listen(&self, addr: SocketAddr, options: &ListenOptions) -> io::Result<Self::Listener>;
 
     /// Connects.
@@ -63,9 +98,29 @@ pub trait Runtime: Clone + Deref<Target = Executor<Self::Driver>> + 'static {
     /// # Cancel safety
     /// Dropping this future gives the attempt up and closes its socket. If the peer has accepted by
     /// then, it sees the end of the stream or a reset.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Runtime, Stream};
+    /// # async fn example<R: Runtime>(rt: &R) -> std::io::Result<()> {
+    /// let mut stream = rt.connect("127.0.0.1:7000".parse().unwrap()).await?;
+    /// let answer = stream.exchange("hello").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream>;
 
     /// Returns the engine's name: `reactor-level`, `reactor-edge`, `proactor` ...
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Runtime;
+    /// # fn example<R: Runtime>(rt: &R) {
+    /// println!("runs on {}", rt.engine());
+    /// # }
+    /// ```
     fn engine(&self) -> &'static str;
 }
 
@@ -85,12 +140,35 @@ pub trait Listener: 'static {
     /// # Cancel safety
     /// Dropping this future loses no connection: the next `accept` gets it. A pause that has begun
     /// goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Listener, Runtime, Writer};
+    /// # async fn example<R: Runtime>(rt: &R, mut listener: R::Listener) -> std::io::Result<()> {
+    /// loop {
+    ///     let mut stream = listener.accept().await?;
+    ///     rt.spawn(async move { stream.write_all("hello").await.0 }).detach();
+    /// }
+    /// # }
+    /// ```
     async fn accept(&mut self) -> io::Result<Self::Stream>;
 
     /// Returns the address it listens on.
     ///
     /// # Errors
     /// Those of getsockname(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{ListenOptions, Listener, Runtime};
+    /// # async fn example<R: Runtime>(rt: &R) -> std::io::Result<()> {
+    /// let listener = rt.listen("127.0.0.1:0".parse().unwrap(), &ListenOptions::default())?;
+    /// println!("the kernel chose port {}", listener.local_addr()?.port());
+    /// # Ok(())
+    /// # }
+    /// ```
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
@@ -108,6 +186,22 @@ pub trait Reader: 'static {
     ///
     /// # Cancel safety
     /// Dropping this future loses no byte: the next `recv` or `read` gets it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{IoBuf, Reader};
+    /// # async fn example<R: Reader>(mut reader: R) -> std::io::Result<()> {
+    /// loop {
+    ///     let chunk = reader.recv().await?;
+    ///     if chunk.bytes().is_empty() {
+    ///         break; // the end of the stream
+    ///     }
+    ///     println!("{} bytes", chunk.bytes().len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn recv(&mut self) -> io::Result<Self::Chunk>;
 
     /// Reads into a buffer of the caller's. Returns the number of bytes, 0 at the end of the
@@ -119,6 +213,17 @@ pub trait Reader: 'static {
     /// # Cancel safety
     /// Dropping this future loses no byte of the stream: the next `recv` or `read` gets it. The
     /// buffer is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Reader;
+    /// # async fn example<R: Reader>(mut reader: R) -> std::io::Result<()> {
+    /// let (count, buffer) = reader.read(vec![0; 4096]).await;
+    /// println!("{:?}", &buffer[..count?]);
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn read<B: IoBufMut>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Fills the whole buffer.
@@ -129,6 +234,20 @@ pub trait Reader: 'static {
     /// # Cancel safety
     /// Dropping this future loses the buffer, and with it the bytes read so far. The next `recv` or
     /// `read` gets the bytes after them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Reader;
+    /// # async fn example<R: Reader>(mut reader: R) -> std::io::Result<()> {
+    /// // A message: its length in two bytes, then itself.
+    /// let (result, len) = reader.read_exact([0; 2]).await;
+    /// result?;
+    /// let (result, message) = reader.read_exact(vec![0; u16::from_be_bytes(len).into()]).await;
+    /// result?;
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn read_exact<B: IoBufMut>(&mut self, buf: B) -> BufResult<(), B> {
         let mut buf = buf;
         let (mut filled, len) = (0, buf.bytes().len());
@@ -187,6 +306,17 @@ pub trait Writer: 'static {
     /// the writing side: it is unknown how much was sent, so later writes fail with `BrokenPipe`.
     /// If it turns out that all was sent, nothing breaks. The peer gets a prefix of what was
     /// written, and reading goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Writer;
+    /// # async fn example<W: Writer>(mut writer: W) -> std::io::Result<()> {
+    /// let (count, buffer) = writer.write(vec![0; 1_000_000]).await;
+    /// println!("{} of {} bytes", count?, buffer.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn write<B: IoBuf>(&mut self, buf: B) -> BufResult<usize, B>;
 
     /// Writes the whole buffer.
@@ -196,6 +326,18 @@ pub trait Writer: 'static {
     ///
     /// # Cancel safety
     /// Dropping this future does the same as dropping a [`write`](Self::write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Writer;
+    /// # async fn example<W: Writer>(mut writer: W) -> std::io::Result<()> {
+    /// let (result, buffer) = writer.write_all(vec![0; 1_000_000]).await;
+    /// result?;
+    /// writer.write_all(buffer).await.0?; // the same bytes again
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn write_all<B: IoBuf>(&mut self, buf: B) -> BufResult<(), B>;
 
     /// Writes all of several buffers, one after the other: a head and a body, for example, without
@@ -207,6 +349,17 @@ pub trait Writer: 'static {
     ///
     /// # Cancel safety
     /// Dropping this future does the same as dropping a [`write`](Self::write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Writer;
+    /// # async fn example<W: Writer>(mut writer: W) -> std::io::Result<()> {
+    /// let head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
+    /// writer.write_all_vectored(vec![head, "hello"]).await.0?;
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn write_all_vectored<B: IoBuf>(&mut self, bufs: Vec<B>) -> BufResult<(), Vec<B>> {
         let (mut written, mut rest) = (Vec::with_capacity(bufs.len()), bufs.into_iter());
         while let Some(buf) = rest.next() {
@@ -240,6 +393,19 @@ pub trait Writer: 'static {
     /// Dropping this future while it waits for the buffer before it does nothing, except that its
     /// own buffer is dropped. On a reactor, it then does the same as dropping a
     /// [`write`](Self::write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Writer;
+    /// # async fn example<W: Writer>(mut writer: W) -> std::io::Result<()> {
+    /// for number in 0..1000 {
+    ///     writer.feed(format!("{number}\n")).await?;
+    /// }
+    /// writer.flush().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn feed<B: IoBuf>(&mut self, buf: B) -> io::Result<()> {
         self.write_all(buf).await.0
     }
@@ -251,6 +417,18 @@ pub trait Writer: 'static {
     ///
     /// # Cancel safety
     /// Dropping this future does nothing. The sending goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Writer;
+    /// # async fn example<W: Writer>(mut writer: W) -> std::io::Result<()> {
+    /// writer.feed("hello").await?;
+    /// writer.flush().await?;
+    /// drop(writer); // cuts nothing
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -263,6 +441,18 @@ pub trait Writer: 'static {
     /// # Cancel safety
     /// Its first poll completes it, unless a buffer that was [fed](Self::feed) is still under way.
     /// Dropping this future before that does nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{IoBuf, Stream};
+    /// # async fn example<S: Stream>(mut stream: S) -> std::io::Result<()> {
+    /// stream.write_all("all I have to say").await.0?;
+    /// stream.shutdown().await?;
+    /// while !stream.recv().await?.bytes().is_empty() {} // until the peer ends its side, too
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn shutdown(&mut self) -> io::Result<()>;
 }
 
@@ -275,6 +465,19 @@ pub trait Stream: Reader + Writer {
 
     /// Splits the stream into two owned halves, for two tasks. The connection closes when both are
     /// dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Reader, Runtime, Stream, Writer};
+    /// # async fn example<R: Runtime>(rt: &R, stream: R::Stream) -> std::io::Result<()> {
+    /// let (mut reader, mut writer) = stream.split();
+    /// let writing = rt.spawn(async move { writer.write_all("hello").await.0 });
+    /// let chunk = reader.recv().await?;
+    /// writing.await.unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     fn split(self) -> (Self::ReadHalf, Self::WriteHalf);
 
     /// Writes the whole buffer, then waits for the next bytes, as [`write_all`](Writer::write_all)
@@ -292,6 +495,21 @@ pub trait Stream: Reader + Writer {
     /// Dropping this future loses no received byte: the next `recv` or `read` gets it. Dropping it
     /// while it waits for the answer, after the buffer is sent, does no harm. Dropping it before
     /// that breaks the writing side, as dropping [`write_all`](Writer::write_all) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{IoBuf, Stream};
+    ///
+    /// /// Sends back what comes, up to the end.
+    /// async fn echo<S: Stream>(mut stream: S) -> std::io::Result<()> {
+    ///     let mut chunk = stream.recv().await?;
+    ///     while !chunk.bytes().is_empty() {
+    ///         chunk = stream.exchange(chunk).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     async fn exchange<B: IoBuf>(&mut self, buf: B) -> io::Result<Self::Chunk> {
         self.write_all(buf).await.0?;
         self.recv().await
@@ -301,22 +519,54 @@ pub trait Stream: Reader + Writer {
     ///
     /// # Errors
     /// Those of getpeername(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Stream;
+    /// # fn example<S: Stream>(stream: S) -> std::io::Result<()> {
+    /// println!("connected to {}", stream.peer_addr()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     fn peer_addr(&self) -> io::Result<SocketAddr>;
 
     /// Returns the address of this end.
     ///
     /// # Errors
     /// Those of getsockname(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Stream;
+    /// # fn example<S: Stream>(stream: S) -> std::io::Result<()> {
+    /// println!("connected by way of {}", stream.local_addr()?.ip());
+    /// # Ok(())
+    /// # }
+    /// ```
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
     /// Ends the connection and reports how the close went. First sends what was
-    /// [fed](Writer::feed). Dropping the stream closes it, too, and reports nothing. (On a proactor both may end the connection by shutdown(2), and so for
-    /// duplicates of its descriptor, too.)
+    /// [fed](Writer::feed). Dropping the stream closes it, too, and reports nothing. (On a proactor
+    /// both may end the connection by shutdown(2), and so for duplicates of its descriptor, too.)
     ///
     /// # Errors
-    /// Those of close(2), and those of [`flush`](Writer::flush). The connection is closed even then.
+    /// Those of close(2), and those of [`flush`](Writer::flush). The connection is closed even
+    /// then.
     ///
     /// # Cancel safety
     /// Dropping this future still closes the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::Stream;
+    /// # async fn example<S: Stream>(mut stream: S) -> std::io::Result<()> {
+    /// stream.write_all("goodbye").await.0?;
+    /// stream.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn close(self) -> io::Result<()>;
 }

@@ -86,8 +86,8 @@ pub trait Connection: Debug + Sized + 'static {
     fn is_cut(&self) -> bool;
     /// Stops receiving: the reading half was dropped.
     fn stop_receiving(&self);
-    /// Ends the writing side: the writing half was dropped. If that leaves something unsent that was
-    /// fed, the close must reset the connection.
+    /// Ends the writing side: the writing half was dropped. If that leaves something unsent that
+    /// was fed, the close must reset the connection.
     fn stop_sending(&self) {
         let _ = self.shutdown(Shutdown::Write);
     }
@@ -130,6 +130,20 @@ pub trait Acceptor: Debug + Sized + 'static {
 }
 
 /// Listens for TCP connections.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Acceptor, Listener, TcpListener};
+///
+/// /// Closes each connection at once, and counts them.
+/// async fn refuse<A: Acceptor>(mut listener: TcpListener<A>, count: &mut u64) -> std::io::Result<()> {
+///     loop {
+///         drop(listener.accept().await?);
+///         *count += 1;
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct TcpListener<A> {
     acceptor: A,
@@ -144,6 +158,17 @@ impl<A: Acceptor> TcpListener<A> {
     ///
     /// # Errors
     /// As [`bind_with`](Self::bind_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Acceptor, Listener, TcpListener};
+    /// # async fn example<A: Acceptor>(rt: &A::Runtime) -> std::io::Result<()> {
+    /// let mut listener = TcpListener::<A>::bind(rt, "127.0.0.1:7000".parse().unwrap())?;
+    /// let stream = listener.accept().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn bind(runtime: &A::Runtime, addr: SocketAddr) -> io::Result<Self> {
         Self::bind_with(runtime, addr, &ListenOptions::default())
     }
@@ -152,6 +177,19 @@ impl<A: Acceptor> TcpListener<A> {
     ///
     /// # Errors
     /// Those of socket(2), bind(2), listen(2); [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Acceptor, ListenOptions, Listener, TcpListener};
+    /// # async fn example<A: Acceptor>(rt: &A::Runtime) -> std::io::Result<()> {
+    /// // The kernel chooses the port of the first, and spreads the connections over both.
+    /// let options = ListenOptions { reuse_port: true, ..ListenOptions::default() };
+    /// let one = TcpListener::<A>::bind_with(rt, "127.0.0.1:0".parse().unwrap(), &options)?;
+    /// let other = TcpListener::<A>::bind_with(rt, one.local_addr()?, &options)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn bind_with(runtime: &A::Runtime, addr: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
         A::bind(runtime, addr, options).map(Self::new)
     }
@@ -160,6 +198,19 @@ impl<A: Acceptor> TcpListener<A> {
     ///
     /// # Errors
     /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Acceptor, Listener, TcpListener};
+    /// # async fn example<A: Acceptor>(rt: &A::Runtime) -> std::io::Result<()> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// listener.set_ttl(1)?;
+    /// let mut listener = TcpListener::<A>::from_std(rt, listener)?;
+    /// let stream = listener.accept().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_std(runtime: &A::Runtime, listener: std::net::TcpListener) -> io::Result<Self> {
         A::from_std(runtime, listener).map(Self::new)
     }
@@ -230,6 +281,18 @@ impl<A: Acceptor + AsFd> AsFd for TcpListener<A> {
 
 /// A TCP connection. Dropping it closes it. [`Stream::close`] closes it, too, and reports how that
 /// went. [`from_std`](Self::from_std) says what a drop does to duplicates of its descriptor.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Connection, Stream, TcpStream, Writer};
+///
+/// /// Says goodbye. Reports an error of the close.
+/// async fn part<C: Connection>(mut stream: TcpStream<C>) -> std::io::Result<()> {
+///     stream.write_all("goodbye").await.0?;
+///     stream.close().await
+/// }
+/// ```
 #[derive(Debug)]
 pub struct TcpStream<C: Connection> {
     // In this order: `write` is dropped last, so it closes the connection instead of shutting it
@@ -247,6 +310,17 @@ impl<C: Connection> TcpStream<C> {
     /// # Cancel safety
     /// Dropping this future gives the attempt up and closes its socket. If the peer has accepted by
     /// then, it sees the end of the stream or a reset.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Connection, Stream, TcpStream};
+    /// # async fn example<C: Connection>(rt: &C::Runtime) -> std::io::Result<()> {
+    /// let mut stream = TcpStream::<C>::connect(rt, "127.0.0.1:7000".parse().unwrap()).await?;
+    /// let answer = stream.exchange("hello").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(runtime: &C::Runtime, addr: SocketAddr) -> io::Result<Self> {
         C::connect(runtime, addr).await.map(Self::new)
     }
@@ -259,6 +333,18 @@ impl<C: Connection> TcpStream<C> {
     ///
     /// # Errors
     /// Those of fcntl(2) and of watching it; [`closed`](crate::closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Connection, TcpStream, Writer};
+    /// # async fn example<C: Connection>(rt: &C::Runtime, stream: std::net::TcpStream) -> std::io::Result<()> {
+    /// stream.set_ttl(1)?;
+    /// let mut stream = TcpStream::<C>::from_std(rt, stream)?;
+    /// stream.write_all("hello").await.0?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_std(runtime: &C::Runtime, stream: std::net::TcpStream) -> io::Result<Self> {
         C::from_std(runtime, stream).map(Self::new)
     }
@@ -275,6 +361,20 @@ impl<C: Connection> TcpStream<C> {
     ///
     /// # Cancel safety
     /// Dropping this future closes the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Connection, TcpStream};
+    /// # async fn example<C: Connection>(stream: TcpStream<C>) -> std::io::Result<()> {
+    /// use std::io::{Cursor, Read};
+    ///
+    /// let (stream, rest) = stream.into_std().await?;
+    /// // Reads what the runtime had taken first, then what comes.
+    /// let mut input = Cursor::new(rest).chain(stream);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn into_std(mut self) -> io::Result<(std::net::TcpStream, Vec<u8>)> {
         self.write.flush().await?;
         let rest = self.read.connection.drain().await?;
@@ -304,6 +404,17 @@ impl<C: Connection> TcpStream<C> {
     ///
     /// # Errors
     /// Those of shutdown(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Connection, TcpStream};
+    /// # async fn example<C: Connection>(stream: TcpStream<C>) -> std::io::Result<()> {
+    /// // The peer reads the end of the stream, and so does this side.
+    /// stream.shutdown_how(std::net::Shutdown::Both)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn shutdown_how(&self, how: Shutdown) -> io::Result<()> {
         self.read.connection.shutdown(how)
     }
@@ -314,6 +425,19 @@ impl<C: Connection + AsFd> TcpStream<C> {
     ///
     /// # Errors
     /// Those of setsockopt(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Connection, TcpStream, Writer};
+    /// # async fn example<C: Connection + std::os::fd::AsFd>(mut stream: TcpStream<C>) -> std::io::Result<()> {
+    /// stream.set_nodelay(false)?;
+    /// for word in ["many", "small", "writes"] {
+    ///     stream.write_all(word).await.0?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         SockRef::from(self).set_tcp_nodelay(nodelay)
     }
@@ -322,6 +446,17 @@ impl<C: Connection + AsFd> TcpStream<C> {
     ///
     /// # Errors
     /// Those of getsockopt(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Connection, TcpStream};
+    /// # async fn example<C: Connection + std::os::fd::AsFd>(rt: &C::Runtime) -> std::io::Result<()> {
+    /// let stream = TcpStream::<C>::connect(rt, "127.0.0.1:7000".parse().unwrap()).await?;
+    /// assert!(stream.nodelay()?, "connect turns it on");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn nodelay(&self) -> io::Result<bool> {
         SockRef::from(self).tcp_nodelay()
     }
@@ -335,6 +470,17 @@ impl<C: Connection + AsFd> TcpStream<C> {
     ///
     /// # Errors
     /// Those of setsockopt(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Connection, TcpStream};
+    /// # async fn example<C: Connection + std::os::fd::AsFd>(stream: TcpStream<C>) -> std::io::Result<()> {
+    /// stream.set_zero_linger()?;
+    /// drop(stream); // resets the connection
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_zero_linger(&self) -> io::Result<()> {
         SockRef::from(self).set_linger(Some(Duration::ZERO))
     }
@@ -420,6 +566,23 @@ impl<C: Connection> Stream for TcpStream<C> {
 }
 
 /// The reading side of a stream.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Connection, IoBuf, ReadHalf, Reader};
+///
+/// /// Counts the bytes up to the end of the stream.
+/// async fn count<C: Connection>(mut reader: ReadHalf<C>) -> std::io::Result<usize> {
+///     let mut count = 0;
+///     loop {
+///         match reader.recv().await?.bytes().len() {
+///             0 => return Ok(count),
+///             len => count += len,
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ReadHalf<C: Connection> {
     pub(crate) connection: Rc<C>,
@@ -448,6 +611,20 @@ impl<C: Connection> Drop for ReadHalf<C> {
 
 /// The writing side of a stream. If it is dropped before the other half, it ends the writing side,
 /// and the peer reads the end of the stream.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Connection, WriteHalf, Writer};
+///
+/// /// Writes the numbers, a line each. The drop of the half then ends the stream.
+/// async fn list<C: Connection>(mut writer: WriteHalf<C>, numbers: Vec<u64>) -> std::io::Result<()> {
+///     for number in numbers {
+///         writer.feed(format!("{number}\n")).await?;
+///     }
+///     writer.flush().await
+/// }
+/// ```
 #[derive(Debug)]
 pub struct WriteHalf<C: Connection> {
     pub(crate) connection: Rc<C>,
