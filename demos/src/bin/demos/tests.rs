@@ -242,11 +242,19 @@ fn the_map_leads_to_every_command_and_to_files_that_are_there() {
     assert_eq!(missing, [""; 0], "commands that the map of demos/README.md lacks");
 }
 
-/// The lines of Rust that a reader reads: without blank ones, and without the tests at a file's end.
+/// The lines of Rust that a reader reads: without blank ones, without the examples in the documentation, and
+/// without the tests at a file's end.
 fn lines_to_read(source: &str) -> usize {
     let is_test = |line: &&str| line.starts_with("#[cfg(") && line.contains("test");
     let has_tests = source.contains("\nmod tests {");
-    source.lines().take_while(|line| !has_tests || !is_test(line)).filter(|line| !line.trim().is_empty()).count()
+    let lines = source.lines().take_while(|line| !has_tests || !is_test(line)).map(str::trim);
+    let mut is_example = false;
+    let is_read = |line: &&str| {
+        let is_fence = line.starts_with("/// ```");
+        is_example ^= is_fence;
+        !line.is_empty() && !is_example && !is_fence
+    };
+    lines.filter(is_read).count()
 }
 
 #[test]
