@@ -224,9 +224,7 @@ impl StreamSocket {
         let is_quiet = is_whole && !socket.is_pipe.get() && self.hold.context.features.has(Feature::QuietSend);
         Send::new(socket, buffer, is_whole, is_quiet)
     }
-}
 
-impl StreamSocket {
     /// Starts to send a whole buffer that does not come back. Returns false if it is empty.
     fn start_sending<B: IoBuf>(&self, buf: B, purpose: Purpose) -> io::Result<bool> {
         let Hold { context, .. } = &self.hold;
@@ -239,49 +237,6 @@ impl StreamSocket {
         let send = self.sending(Buffer::to_send(buf), true).to(purpose);
         context.operations.borrow_mut().send(&context.seam, send);
         Ok(true)
-    }
-}
-
-/// The future of [`Connection::send_before_recv`]. It waits for the receive, and looks at the send
-/// only then. Dropping it gives the send up.
-struct Exchange<'a, B> {
-    stream: &'a StreamSocket,
-    buf: Option<B>,
-    is_under_way: bool,
-}
-
-impl<B: IoBuf> Future for Exchange<'_, B> {
-    type Output = io::Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        let stream = self.stream;
-        if self.buf.is_some() {
-            ready!(stream.poll_flush(cx))?;
-            let buf = self.buf.take().expect("just seen");
-            self.is_under_way = stream.start_sending(buf, Purpose::Exchange)?;
-        }
-        if !self.is_under_way {
-            return Poll::Ready(Ok(()));
-        }
-        let is_sending = stream.hold.socket().sending.get() == Sending::UnderWay;
-        if is_sending && stream.hold.await_arrival(fill_stream, cx) {
-            return Poll::Pending;
-        }
-        let sent = ready!(stream.poll_flush(cx));
-        self.is_under_way = false;
-        Poll::Ready(sent)
-    }
-}
-
-// The buffer is a value like any other.
-impl<B> Unpin for Exchange<'_, B> {}
-
-impl<B> Drop for Exchange<'_, B> {
-    fn drop(&mut self) {
-        if self.is_under_way {
-            let Hold { context, .. } = &self.stream.hold;
-            context.give_up_sending(self.stream.hold.socket());
-        }
     }
 }
 
@@ -420,6 +375,49 @@ impl Connection for StreamSocket {
 impl AsFd for StreamSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.hold.as_fd()
+    }
+}
+
+/// The future of [`Connection::send_before_recv`]. It waits for the receive, and looks at the send
+/// only then. Dropping it gives the send up.
+struct Exchange<'a, B> {
+    stream: &'a StreamSocket,
+    buf: Option<B>,
+    is_under_way: bool,
+}
+
+impl<B: IoBuf> Future for Exchange<'_, B> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let stream = self.stream;
+        if self.buf.is_some() {
+            ready!(stream.poll_flush(cx))?;
+            let buf = self.buf.take().expect("just seen");
+            self.is_under_way = stream.start_sending(buf, Purpose::Exchange)?;
+        }
+        if !self.is_under_way {
+            return Poll::Ready(Ok(()));
+        }
+        let is_sending = stream.hold.socket().sending.get() == Sending::UnderWay;
+        if is_sending && stream.hold.await_arrival(fill_stream, cx) {
+            return Poll::Pending;
+        }
+        let sent = ready!(stream.poll_flush(cx));
+        self.is_under_way = false;
+        Poll::Ready(sent)
+    }
+}
+
+// The buffer is a value like any other.
+impl<B> Unpin for Exchange<'_, B> {}
+
+impl<B> Drop for Exchange<'_, B> {
+    fn drop(&mut self) {
+        if self.is_under_way {
+            let Hold { context, .. } = &self.stream.hold;
+            context.give_up_sending(self.stream.hold.socket());
+        }
     }
 }
 
