@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use demos::plot::grouped;
 use serde_json::{Value, json};
 
@@ -66,17 +66,16 @@ impl Report {
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
         let engines = self.contenders.iter().map(|contender| contender.engine.name());
-        let title = |text: &str| Cell::new(text).add_attribute(Attribute::Bold);
-        table.set_header([""].into_iter().chain(engines).map(title));
+        table.set_header([""].into_iter().chain(engines));
         for (number, scenario) in SCENARIOS.iter().enumerate() {
-            table.add_row([title(scenario.name)]);
+            table.add_row([scenario.name]);
             let medians: Vec<_> =
                 self.contenders.iter().map(|contender| Figures::median(&contender.runs[number])).collect();
             for (name, style, values) in rows(&medians) {
                 table.add_row(row(&name, style, &values));
             }
         }
-        table.add_row([title("echo, idle connections")]);
+        table.add_row(["echo, idle connections"]);
         let idle: Vec<_> = self.contenders.iter().map(|contender| median(contender.idle_bytes.clone())).collect();
         table.add_row(row("memory, bytes each", Style::Compared, &idle));
         for column in table.column_iter_mut().skip(1) {
