@@ -47,7 +47,11 @@ impl Buffer {
 
     /// Stows a buffer to send from.
     pub(crate) fn to_send<B: IoBuf>(buffer: B) -> Buffer {
-        let place = |buffer: &mut B| (buffer.bytes().as_ptr().cast_mut(), buffer.bytes().len(), None);
+        // One call: the next one might return other bytes.
+        let place = |buffer: &mut B| {
+            let bytes = buffer.bytes();
+            (bytes.as_ptr().cast_mut(), bytes.len(), None)
+        };
         Buffer::sort(buffer).unwrap_or_else(|other| Buffer::stow(other, place))
     }
 
