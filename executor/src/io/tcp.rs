@@ -470,6 +470,8 @@ impl<C: Connection> WriteHalf<C> {
         let mut sending = if *is_broken && connection.is_cut() { Err(Some(buf)) } else { Ok(send(connection, buf)) };
         poll_fn(move |cx| match &mut sending {
             Ok(sending) => {
+                // If the poll panics, how much was sent is unknown.
+                *is_broken = true;
                 let polled = pin!(sending).poll(cx);
                 // Stays true if this future is dropped while it waits.
                 *is_broken = polled.is_pending();
