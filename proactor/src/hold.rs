@@ -98,6 +98,7 @@ impl<T> Hold<T> {
     /// Releases the socket: cancels what is in flight, drops what has arrived, and waits until the
     /// kernel holds none of it.
     pub(crate) async fn release(mut self) -> io::Result<Socket<T>> {
+        self.reset_if_fed();
         self.context.release(self.socket());
         self.context.give_up_sending(self.socket());
         poll_fn(|cx| {

@@ -46,8 +46,7 @@ pub(crate) enum Sending {
     Whole,
     /// It is not over. Its future may be gone.
     UnderWay,
-    /// The buffer was handed over, and no future waits for it. It is not over, or it has failed and
-    /// the program does not know.
+    /// The buffer was handed over, and no future waits for it. It is not over, or it has failed.
     Fed,
     /// It failed, or sent only a part.
     Cut,

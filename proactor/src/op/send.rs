@@ -174,9 +174,10 @@ impl Send {
     }
 
     /// Notes that the program has got the result, if that is a failure. Drops the reference to the
-    /// socket.
+    /// socket. What was fed stays so: unless something is sent after it, the close must reset.
     pub(super) fn told(&mut self) {
-        if let Some(socket) = self.socket.take() {
+        let is_fed = self.is_fed();
+        if let Some(socket) = self.socket.take().filter(|_| !is_fed) {
             socket.sending.set(Sending::Cut);
         }
     }
