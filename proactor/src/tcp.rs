@@ -295,6 +295,9 @@ impl Connection for StreamSocket {
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if how != Shutdown::Read && self.hold.socket().sending.get() == Sending::Fed {
+            return Err(io::Error::other("not everything that was fed is sent: flush first"));
+        }
         sys::shutdown(&self.hold.context.seam, self.as_fd(), how)
     }
 

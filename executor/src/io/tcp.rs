@@ -303,7 +303,9 @@ impl<C: Connection> TcpStream<C> {
     /// stream.
     ///
     /// # Errors
-    /// Those of shutdown(2).
+    /// Those of shutdown(2). If the writing side is to end before everything that was
+    /// [fed](Writer::feed) is sent: the peer would take a cut message for a whole one.
+    /// [`flush`](Writer::flush) first.
     pub fn shutdown_how(&self, how: Shutdown) -> io::Result<()> {
         self.read.connection.shutdown(how)
     }
