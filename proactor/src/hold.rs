@@ -141,8 +141,10 @@ impl<T> Drop for Hold<T> {
         self.context.give_up_sending(&socket);
         match Rc::try_unwrap(socket) {
             Ok(socket) => drop(sys::close(&self.context.seam, socket.into_fd())),
-            // A shutdown would tell the peer of an orderly end.
-            Err(_) if is_reset => {}
+            // A shutdown would tell the peer of an orderly end. What was abandoned is never closed.
+            Err(busy) if is_reset => {
+                let _ = sys::reset(busy.as_fd());
+            }
             Err(busy) => {
                 let _ = sys::shutdown(&self.context.seam, busy.as_fd(), Shutdown::Both);
             }
