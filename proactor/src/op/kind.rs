@@ -104,6 +104,11 @@ impl Kind {
         matches!(self, Kind::Send(send) if send.is_quiet())
     }
 
+    /// Returns whether the program may notice when its buffer is dropped.
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self, Kind::Send(send) if send.buffer.has_destructor())
+    }
+
     /// Handles a completion of a ticketed operation. Returns `None` if there is more to do,
     /// otherwise its result.
     pub(super) fn advance(&mut self, result: i32) -> Option<i32> {
