@@ -417,6 +417,321 @@ fn a_unix_stream_is_cut<E: Engine>() {
     });
 }
 
+/// Dropping the writing half ends the writing side, whatever else lives.
+fn a_dropped_half_ends_its_side<E: Engine>() {
+    for len in [10, LARGE] {
+        run::<E>(async |rt| {
+            let (stream, mut peer) = pair::<E>(rt).await;
+            let (mut read, mut write) = stream.split();
+            // It answers only when it has read all there is.
+            let far = thread::spawn(move || {
+                peer.set_read_timeout(Some(ms(2000))).unwrap();
+                let mut all = Vec::new();
+                let end = peer.read_to_end(&mut all).map_err(|error| error.kind());
+                (all.len(), end)
+            });
+            write.feed(vec![b'x'; len]).await.unwrap();
+            drop(write);
+            let _ = rt.timeout(ms(3000), read.recv()).await;
+            let (count, end) = far.join().unwrap();
+            assert!(end != Err(ErrorKind::WouldBlock), "{count} of {len}, and no end");
+        });
+    }
+}
+
+thread_local! {
+    static AT_THE_CLONE: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+    static WOKEN: Cell<u32> = const { Cell::new(0) };
+}
+
+const ACTS: RawWakerVTable = RawWakerVTable::new(
+    |_| {
+        let act = AT_THE_CLONE.with(|act| act.borrow_mut().take());
+        if let Some(act) = act {
+            act();
+        }
+        RawWaker::new(std::ptr::null(), &ACTS)
+    },
+    |_| WOKEN.set(WOKEN.get() + 1),
+    |_| WOKEN.set(WOKEN.get() + 1),
+    |_| {},
+);
+
+/// A waker may give the runtime a turn as it is cloned.
+fn a_turn_at_the_clone_loses_no_wake<E: Engine>() {
+    for way in 0..2 {
+        let bench = Bench::<E>::new();
+        let rt = bench.handle();
+        let (mut stream, peer) = rt.block_on(pair::<E>(&rt));
+        assert!(tests::poll_idle(&mut Box::pin(stream.feed("hello"))).is_ready());
+        let turner = rt.clone();
+        AT_THE_CLONE.with(|act| *act.borrow_mut() = Some(Box::new(move || drop(turner.turn(Some(ms(0)))))));
+        // SAFETY: the table does nothing with the data.
+        let waker = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &ACTS)) };
+        let mut cx = Context::from_waker(&waker);
+        {
+            let mut future: Pin<Box<dyn Future<Output = bool>>> = match way {
+                0 => Box::pin(async { stream.flush().await.is_ok() }),
+                _ => Box::pin(async { stream.write_all("world").await.0.is_ok() }),
+            };
+            WOKEN.set(0);
+            let mut is_over = future.as_mut().poll(&mut cx).is_ready();
+            for _ in 0..10 {
+                rt.turn(Some(ms(1))).unwrap();
+                if !is_over && WOKEN.take() > 0 {
+                    is_over = future.as_mut().poll(&mut cx).is_ready();
+                }
+            }
+            assert!(is_over, "{way}: not woken");
+        }
+        drop((stream, peer, rt));
+        bench.finish();
+    }
+}
+
+/// Panics when it is dropped.
+struct Bomb(Vec<u8>);
+
+impl IoBuf for Bomb {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("a buffer's drop");
+        }
+    }
+}
+
+/// A buffer whose drop panics takes nobody else down, and leaves nothing behind.
+fn a_bomb_is_contained<E: Engine>() {
+    for step in 0..6 {
+        let bench = Bench::<E>::with(Config { on_task_panic: Rc::new(|_| {}), ..Config::default() });
+        let rt = bench.handle();
+        let (mut stream, peer) = rt.block_on(pair::<E>(&rt));
+        let (mut other, mut other_peer) = rt.block_on(pair::<E>(&rt));
+        let len = if step == 0 { 10 } else { LARGE };
+        let fed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            tests::poll_idle(&mut Box::pin(stream.feed(Bomb(vec![b'x'; len])))).is_ready()
+        }));
+        if !matches!(fed, Ok(true)) {
+            continue;
+        }
+        let go = |count: u64| {
+            for _ in 0..count {
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rt.turn(Some(ms(1)))));
+            }
+        };
+        let drops = |what: Box<dyn FnOnce() + '_>| {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(what));
+        };
+        match step {
+            0 => go(5),
+            1 => {
+                // Partly sent, and waiting for its second launch.
+                go(1);
+                drops(Box::new(|| drop(stream)));
+                go(5);
+            }
+            2 => {
+                go(5);
+                drops(Box::new(|| drop(stream)));
+                go(5);
+            }
+            3 => {
+                go(5);
+                reset(peer);
+                go(20);
+                drops(Box::new(|| drop(stream)));
+                go(5);
+            }
+            4 => {
+                let (read, write) = stream.split();
+                go(1);
+                drops(Box::new(|| drop(write)));
+                go(5);
+                drops(Box::new(|| drop(read)));
+                go(5);
+            }
+            _ => {
+                let mut close = Box::pin(stream.close());
+                let _ = tests::poll_idle(&mut close);
+                go(1);
+                drops(Box::new(|| drop(close)));
+                go(5);
+            }
+        }
+        other_peer.write_all(b"y").unwrap();
+        assert_eq!(rt.block_on(other.recv()).unwrap().bytes(), b"y");
+        drop((other, other_peer));
+        go(5);
+        if step != 0 {
+            tests::settle::<E>(&rt);
+        }
+        drop(rt);
+    }
+}
+
+/// The end of the runtime, with more fed than its queues hold.
+fn the_end_with_a_backlog_resets_all<E: Engine>() {
+    for is_first_turned in [false, true] {
+        let mut bench = Bench::<E>::new();
+        let rt = bench.handle();
+        let mut fed = Vec::new();
+        for _ in 0..20 {
+            fed.push(rt.block_on(pair::<E>(&rt)));
+        }
+        for (stream, _) in &mut fed {
+            if tests::poll_idle(&mut Box::pin(stream.feed(vec![b'x'; LARGE]))).is_pending() {
+                return;
+            }
+        }
+        if is_first_turned {
+            rt.turn(Some(ms(0))).unwrap();
+        }
+        bench.end();
+        let stats = rt.stats().driver;
+        assert_eq!((stats.ops_leaked.unwrap_or(0), stats.ops_abandoned.unwrap_or(0)), (0, 0));
+        for (n, (stream, peer)) in fed.into_iter().enumerate() {
+            if n % 2 == 0 {
+                drop(stream);
+            } else {
+                let (read, write) = stream.split();
+                drop(read);
+                drop(write);
+            }
+            let (all, end) = read_late(peer).join().unwrap();
+            assert_eq!(end, Err(ErrorKind::ConnectionReset), "{n}: {} bytes", all.len());
+        }
+    }
+}
+
+/// Bytes keep their order, however the kernel cuts and interrupts the sends.
+fn cut_and_interrupted_sends_keep_their_order<E: Engine>() {
+    for seed in 0..6 {
+        run::<E>(async |rt| {
+            let (stream, mut peer) = pair::<E>(rt).await;
+            let random = RefCell::new(fastrand::Rng::with_seed(seed));
+            let judge = move |name: &'static str, _| {
+                let mut random = random.borrow_mut();
+                match name {
+                    "op_send" | "op_sendmsg" | "sendto" | "sendmsg" => match random.u32(..10) {
+                        0 => Verdict::Fail(Errno::INTR.raw_os_error()),
+                        1..6 => Verdict::Shorten(random.usize(1..9000)),
+                        _ => Verdict::Pass,
+                    },
+                    _ => Verdict::Pass,
+                }
+            };
+            E::set_judge(rt, Some(Rc::new(judge)));
+            let pattern = tests::net::Pattern::new(seed);
+            let far = thread::spawn(move || {
+                let (mut all, mut piece, mut random) = (Vec::new(), vec![0; 30_000], fastrand::Rng::with_seed(seed));
+                loop {
+                    let len = random.usize(1..30_000);
+                    match peer.read(&mut piece[..len]).unwrap() {
+                        0 => return all,
+                        count => all.extend_from_slice(&piece[..count]),
+                    }
+                    if random.u32(..20) == 0 {
+                        peer.write_all(b"!").unwrap();
+                        thread::sleep(ms(1));
+                    }
+                }
+            });
+            let mut random = fastrand::Rng::with_seed(seed + 100);
+            let (mut read, mut write) = stream.split();
+            let reading = rt.spawn(async move { while !read.recv().await.unwrap().bytes().is_empty() {} });
+            let mut total = 0;
+            for _ in 0..150 {
+                let len = random.usize(1..60_000);
+                let bytes = pattern.bytes(total, len);
+                total += len;
+                match random.u32(..7) {
+                    0 => write.write_all(bytes).await.0.unwrap(),
+                    1 => {
+                        let (one, two) = bytes.split_at(len / 2);
+                        write.write_all_vectored(vec![one.to_vec(), two.to_vec()]).await.0.unwrap();
+                    }
+                    2 => write.flush().await.and(write.feed(bytes).await).unwrap(),
+                    3 => {
+                        // Whatever waits here is dropped, and nothing of it is sent.
+                        write.feed(bytes).await.unwrap();
+                        let is_proactor = E::NAME.starts_with("proactor");
+                        if is_proactor && poll_once(&mut Box::pin(write.feed("dropped"))).await.is_some() {
+                            panic!("it was meant to wait");
+                        }
+                    }
+                    4 => write.feed(String::from_utf8_lossy(&[]).into_owned()).await.and(write.feed(bytes).await).unwrap(),
+                    _ => write.feed(bytes).await.unwrap(),
+                }
+            }
+            write.shutdown().await.unwrap();
+            let all = far.join().unwrap();
+            assert_eq!(all.len(), total);
+            pattern.check(0, &all);
+            reading.await.unwrap();
+            E::set_judge(rt, None);
+        });
+    }
+}
+
+/// An exchange whose send fails does not wait for an answer.
+fn a_failed_send_ends_the_exchange<E: Engine>() {
+    for fed in [0, 10, 100_000] {
+        run::<E>(async |rt| {
+            let (mut stream, mut peer) = pair::<E>(rt).await;
+            let far = thread::spawn(move || {
+                let mut all = Vec::new();
+                let _ = peer.read_to_end(&mut all);
+                all.len()
+            });
+            if fed > 0 {
+                stream.feed(vec![b'x'; fed]).await.unwrap();
+            }
+            stream.flush().await.unwrap();
+            let failing = |name: &'static str, _| match name {
+                "op_send" | "sendto" => Verdict::Fail(Errno::NOBUFS.raw_os_error()),
+                _ => Verdict::Pass,
+            };
+            E::set_judge(rt, Some(Rc::new(failing)));
+            let answer = rt.timeout(ms(2000), stream.exchange("question")).await;
+            assert!(matches!(answer, Ok(Err(_))), "{fed}: {:?}", answer.is_ok());
+            E::set_judge(rt, None);
+            drop(stream);
+            rt.sleep(ms(1)).await;
+            assert_eq!(far.join().unwrap(), fed);
+        });
+    }
+}
+
+/// Many streams at once, more than tiny queues hold: each is fed, and closed, or goes to std.
+fn many_are_fed_and_closed<E: Engine>() {
+    run::<E>(async |rt| {
+        let mut tasks = Vec::new();
+        for n in 0..60 {
+            let (mut stream, peer) = pair::<E>(rt).await;
+            let handle = rt.clone();
+            tasks.push((n, read_late(peer), rt.spawn(async move {
+                for _ in 0..3 {
+                    stream.feed(vec![b'x'; 1 + n * 3000]).await.unwrap();
+                    if n % 3 == 0 {
+                        handle.sleep(ms(1)).await;
+                    }
+                }
+                if n % 2 == 0 { stream.close().await.unwrap() } else { stream.shutdown().await.unwrap() }
+            })));
+        }
+        for (n, reader, task) in tasks {
+            task.await.unwrap();
+            assert_eq!(reader.join().unwrap().1, Ok(3 * (1 + n * 3000)));
+        }
+    });
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_variant!(
@@ -428,6 +743,13 @@ fn main() -> ExitCode {
         a_panic_in_the_middle_breaks_the_writer,
         a_failure_of_the_kernels_resets,
         a_copy_learns_of_a_failure,
+        a_dropped_half_ends_its_side,
+        a_bomb_is_contained,
+        the_end_with_a_backlog_resets_all,
+        cut_and_interrupted_sends_keep_their_order,
+        a_failed_send_ends_the_exchange,
+        many_are_fed_and_closed,
+        a_turn_at_the_clone_loses_no_wake,
     );
     on_every_engine!(suite, a_told_error_still_resets, a_dropped_future_keeps_no_waker, a_unix_stream_is_cut);
     on_proactors!(suite, an_abandoned_stream_tells_its_peer);
