@@ -484,6 +484,7 @@ fn a_turn_at_the_clone_loses_no_wake<E: Engine>() {
             }
             assert!(is_over, "{way}: not woken");
         }
+        AT_THE_CLONE.with(|act| *act.borrow_mut() = None);
         drop((stream, peer, rt));
         bench.finish();
     }
