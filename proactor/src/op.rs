@@ -173,7 +173,7 @@ pub(crate) struct Launched {
     pub(crate) entry: squeue::Entry,
     /// It completes only if it does not send everything it names.
     pub(crate) is_quiet: bool,
-    /// A task waits only for this operation, or may wait for the drop of its buffer.
+    /// A task waits only for this operation, or something is to be done at its end.
     pub(crate) is_awaited: bool,
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Socket<T> {
     pub(crate) sending: Cell<Sending>,
     /// The slot of that send. The next send uses it again, under another name.
     pub(crate) send_slot: Cell<Option<Key>>,
+    /// The writing half was dropped, and what it fed is under way: the end follows that.
+    pub(crate) ends_when_sent: Cell<bool>,
     /// Not a socket: a pipe's end, a terminal ...
     pub(crate) is_pipe: Cell<bool>,
 }
@@ -106,7 +108,8 @@ impl<T> Socket<T> {
             waiting: WaitSlot::default(),
         };
         let (sending, send_slot) = (Cell::new(Sending::Whole), Cell::new(None));
-        Rc::new(Socket { fd, incoming, sending, send_slot, is_pipe: Cell::default() })
+        let (ends_when_sent, is_pipe) = (Cell::default(), Cell::default());
+        Rc::new(Socket { fd, incoming, sending, send_slot, ends_when_sent, is_pipe })
     }
 
     pub(crate) fn entry_fd(&self) -> types::Fd {

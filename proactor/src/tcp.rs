@@ -289,7 +289,11 @@ impl Connection for StreamSocket {
     }
 
     fn stop_sending(&self) {
-        if !self.hold.reset_if_fed() {
+        let socket = self.hold.socket();
+        if socket.sending.get() == Sending::Fed {
+            socket.ends_when_sent.set(true);
+            self.hold.context.operations.borrow_mut().is_quiet_awaited = true;
+        } else {
             let _ = self.shutdown(Shutdown::Write);
         }
     }

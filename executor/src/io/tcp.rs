@@ -86,8 +86,8 @@ pub trait Connection: Debug + Sized + 'static {
     fn is_cut(&self) -> bool;
     /// Stops receiving: the reading half was dropped.
     fn stop_receiving(&self);
-    /// Ends the writing side: the writing half was dropped. If that leaves something unsent that was
-    /// fed, the close must reset the connection.
+    /// Ends the writing side: the writing half was dropped. What was fed is sent first. If the
+    /// connection is closed before that, it is reset.
     fn stop_sending(&self) {
         let _ = self.shutdown(Shutdown::Write);
     }

@@ -104,9 +104,9 @@ impl Kind {
         matches!(self, Kind::Send(send) if send.is_quiet())
     }
 
-    /// Returns whether the program may notice when its buffer is dropped.
+    /// Returns whether something is to be done at its end.
     pub(super) fn is_watched(&self) -> bool {
-        matches!(self, Kind::Send(send) if send.buffer.has_destructor())
+        matches!(self, Kind::Send(send) if send.is_watched())
     }
 
     /// Handles a completion of a ticketed operation. Returns `None` if there is more to do,
