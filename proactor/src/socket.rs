@@ -35,8 +35,6 @@ pub(crate) struct Socket<T> {
     pub(crate) sending: Cell<Sending>,
     /// The slot of that send. The next send uses it again, under another name.
     pub(crate) send_slot: Cell<Option<Key>>,
-    /// The writing half was dropped, and what it fed is under way: the end follows that.
-    pub(crate) ends_when_sent: Cell<bool>,
     /// Not a socket: a pipe's end, a terminal ...
     pub(crate) is_pipe: Cell<bool>,
 }
@@ -92,6 +90,9 @@ pub(crate) struct Incoming<T> {
     is_stopping: Cell<bool>,
     /// Whether the socket is released: no program will ask again, so what still arrives is dropped.
     is_released: Cell<bool>,
+    /// The writing half was dropped, and what it fed is under way: the end follows that. (It is here
+    /// because there is room for it.)
+    pub(crate) ends_when_sent: Cell<bool>,
     pub(crate) waiting: WaitSlot,
 }
 
@@ -105,11 +106,11 @@ impl<T> Socket<T> {
             filler: Cell::new(Filler::None),
             is_stopping: Cell::default(),
             is_released: Cell::default(),
+            ends_when_sent: Cell::default(),
             waiting: WaitSlot::default(),
         };
         let (sending, send_slot) = (Cell::new(Sending::Whole), Cell::new(None));
-        let (ends_when_sent, is_pipe) = (Cell::default(), Cell::default());
-        Rc::new(Socket { fd, incoming, sending, send_slot, ends_when_sent, is_pipe })
+        Rc::new(Socket { fd, incoming, sending, send_slot, is_pipe: Cell::default() })
     }
 
     pub(crate) fn entry_fd(&self) -> types::Fd {

@@ -291,7 +291,7 @@ impl Connection for StreamSocket {
     fn stop_sending(&self) {
         let socket = self.hold.socket();
         if socket.sending.get() == Sending::Fed {
-            socket.ends_when_sent.set(true);
+            socket.incoming.ends_when_sent.set(true);
             self.hold.context.operations.borrow_mut().is_quiet_awaited = true;
         } else {
             let _ = self.shutdown(Shutdown::Write);

@@ -90,7 +90,7 @@ impl Send {
     /// Returns whether something is to be done at its end, so that the loop must not sleep: the
     /// program may wait for the drop of its buffer, and the peer for the end.
     pub(super) fn is_watched(&self) -> bool {
-        self.buffer.has_destructor() || self.socket.as_ref().is_some_and(|socket| socket.ends_when_sent.get())
+        self.buffer.has_destructor() || self.socket.as_ref().is_some_and(|socket| socket.incoming.ends_when_sent.get())
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -168,7 +168,7 @@ impl Send {
             match (is_complete, self.purpose) {
                 (true, _) => {
                     socket.sending.set(Sending::Whole);
-                    if socket.ends_when_sent.get() {
+                    if socket.incoming.ends_when_sent.get() {
                         let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
                     }
                 }
