@@ -35,6 +35,8 @@ pub(crate) enum Buffer {
 pub(crate) struct Other<O: ?Sized> {
     start: *mut u8,
     len: usize,
+    /// Its drop may run code of the program, which may wait for that.
+    has_destructor: bool,
     /// The places of several buffers.
     gather: Option<Box<Gather>>,
     /// A `Cell<Option<B>>`, to take the program's buffer out of it again.
@@ -47,7 +49,11 @@ impl Buffer {
 
     /// Stows a buffer to send from.
     pub(crate) fn to_send<B: IoBuf>(buffer: B) -> Buffer {
-        let place = |buffer: &mut B| (buffer.bytes().as_ptr().cast_mut(), buffer.bytes().len(), None);
+        // One call: the next one might return other bytes.
+        let place = |buffer: &mut B| {
+            let bytes = buffer.bytes();
+            (bytes.as_ptr().cast_mut(), bytes.len(), None)
+        };
         Buffer::sort(buffer).unwrap_or_else(|other| Buffer::stow(other, place))
     }
 
@@ -84,7 +90,13 @@ impl Buffer {
     /// Puts any other buffer on the heap, and notes its place there.
     fn stow<B: 'static>(buffer: B, place: impl FnOnce(&mut B) -> (*mut u8, usize, Option<Box<Gather>>)) -> Buffer {
         let owner = Cell::new(Some(buffer));
-        let mut stowed = Rc::new(Other { start: std::ptr::null_mut(), len: 0, gather: None, owner });
+        let mut stowed = Rc::new(Other {
+            start: std::ptr::null_mut(),
+            len: 0,
+            has_destructor: std::mem::needs_drop::<B>(),
+            gather: None,
+            owner,
+        });
         let other = Rc::get_mut(&mut stowed).expect("just made");
         (other.start, other.len, other.gather) = place(other.owner.get_mut().as_mut().expect("just put there"));
         Buffer::Other(stowed)
@@ -103,6 +115,11 @@ impl Buffer {
     pub(crate) fn gather(&mut self) -> Option<&mut Gather> {
         let Buffer::Other(other) = self else { return None };
         Rc::get_mut(other).expect("the only reference").gather.as_deref_mut()
+    }
+
+    /// Returns whether its drop may run code of the program.
+    pub(crate) fn has_destructor(&self) -> bool {
+        matches!(self, Buffer::Other(other) if other.has_destructor)
     }
 
     /// Returns the program's buffer.

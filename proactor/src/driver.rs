@@ -96,8 +96,9 @@ impl Driver for UringDriver {
         let seam = &context.seam;
         self.arm_wake(operations);
         operations.flush(seam)?;
+        let is_quiet_awaited = operations.is_quiet_awaited || operations.is_held_up_by_quiet();
         let ring = operations.ring.as_mut().ok_or_else(closed)?;
-        let must_look = operations.is_quiet_awaited || ring.has_completions();
+        let must_look = is_quiet_awaited || ring.has_completions();
         let timeout = if must_look { Some(Duration::ZERO) } else { timeout };
         if timeout != Some(Duration::ZERO) || ring.has_business() {
             let entered = ring.enter(seam, timeout)?;

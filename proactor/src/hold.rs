@@ -97,6 +97,7 @@ impl<T> Hold<T> {
     /// Releases the socket: cancels what is in flight, drops what has arrived, and waits until the
     /// kernel holds none of it.
     pub(crate) async fn release(mut self) -> io::Result<Socket<T>> {
+        self.reset_if_fed();
         self.context.release(self.socket());
         self.context.give_up_sending(self.socket());
         poll_fn(|cx| {
@@ -139,8 +140,10 @@ impl<T> Drop for Hold<T> {
         self.context.give_up_sending(&socket);
         match Rc::try_unwrap(socket) {
             Ok(socket) => drop(sys::close(&self.context.seam, socket.into_fd())),
-            // A shutdown would tell the peer of an orderly end.
-            Err(_) if is_reset => {}
+            // A shutdown would tell the peer of an orderly end. What was abandoned is never closed.
+            Err(busy) if is_reset => {
+                let _ = sys::reset(busy.as_fd());
+            }
             Err(busy) => {
                 let _ = sys::shutdown(&self.context.seam, busy.as_fd(), Shutdown::Both);
             }

@@ -173,7 +173,7 @@ pub(crate) struct Launched {
     pub(crate) entry: squeue::Entry,
     /// It completes only if it does not send everything it names.
     pub(crate) is_quiet: bool,
-    /// A task waits only for this operation.
+    /// A task waits only for this operation, or something is to be done at its end.
     pub(crate) is_awaited: bool,
 }
 
@@ -269,7 +269,8 @@ impl Slots {
         operation.state = State::InFlight;
         let entry = operation.kind.entry().user_data(key.to_u64());
         self.in_kernel += 1;
-        Some(Launched { entry, is_quiet: operation.kind.is_quiet(), is_awaited: operation.waker.is_some() })
+        let is_awaited = operation.waker.is_some() || operation.kind.is_watched();
+        Some(Launched { entry, is_quiet: operation.kind.is_quiet(), is_awaited })
     }
 
     /// Handles a completion of the operation that it names.

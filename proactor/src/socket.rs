@@ -49,8 +49,7 @@ pub(crate) enum Sending {
     Whole,
     /// It is not over. Its future may be gone.
     UnderWay,
-    /// The buffer was handed over, and no future waits for it. It is not over, or it has failed and
-    /// the program does not know.
+    /// The buffer was handed over, and no future waits for it. It is not over, or it has failed.
     Fed,
     /// It failed, or sent only a part.
     Cut,
@@ -94,6 +93,9 @@ pub(crate) struct Incoming<T> {
     is_stopping: Cell<bool>,
     /// Whether the socket is released: no program will ask again, so what still arrives is dropped.
     is_released: Cell<bool>,
+    /// The writing half was dropped, and what it fed is under way: the end follows that. (It is here
+    /// because there is room for it.)
+    pub(crate) ends_when_sent: Cell<bool>,
     pub(crate) waiting: WaitSlot,
 }
 
@@ -107,6 +109,7 @@ impl<T> Socket<T> {
             filler: Cell::new(Filler::None),
             is_stopping: Cell::default(),
             is_released: Cell::default(),
+            ends_when_sent: Cell::default(),
             waiting: WaitSlot::default(),
         };
         let (sending, send_slot) = (Cell::new(Sending::Whole), Cell::new(NO_SLOT));

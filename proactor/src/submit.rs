@@ -152,6 +152,12 @@ impl Operations {
         is_waiting || self.ring.as_mut().is_some_and(|ring| ring.has_completions() || ring.has_business())
     }
 
+    /// Returns whether operations wait for places that quiet sends have. Nothing else may tell that
+    /// these are over.
+    pub(crate) fn is_held_up_by_quiet(&self) -> bool {
+        !self.backlog.is_empty() && !self.quiet.is_empty()
+    }
+
     fn push_cancels(&mut self) {
         let Some(ring) = self.ring.as_mut() else { return };
         while let Some(key) = self.cancels.last().copied().filter(|_| !ring.is_full()) {

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 
 use executor::Seam;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockRef, Socket, Type};
 
 use crate::calls::Call;
 
@@ -24,6 +24,15 @@ pub(crate) fn listen(seam: &Seam, socket: &Socket, addr: SocketAddr, backlog: u3
 pub(crate) fn shutdown(seam: &Seam, fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
     seam.pass(Call::Shutdown as usize)?;
     SockRef::from(&fd).shutdown(how)
+}
+
+/// Resets a TCP connection at once, whoever else holds the file. Fails for what has no reset.
+pub(crate) fn reset(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let storage = SockAddrStorage::zeroed();
+    let len = storage.size_of();
+    // SAFETY: zeros are an address of the family AF_UNSPEC.
+    let nowhere = unsafe { SockAddr::new(storage, len) };
+    SockRef::from(&fd).connect(&nowhere)
 }
 
 /// Closes the descriptor, and returns the result. On Linux the number is free again whatever the

@@ -332,12 +332,19 @@ impl Connection for StreamSocket {
     }
 
     fn stop_sending(&self) {
-        if !self.hold.reset_if_fed() {
+        let socket = self.hold.socket();
+        if socket.sending.get() == Sending::Fed {
+            socket.incoming.ends_when_sent.set(true);
+            self.hold.context.operations.borrow_mut().is_quiet_awaited = true;
+        } else {
             let _ = self.shutdown(Shutdown::Write);
         }
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if how != Shutdown::Read && self.hold.socket().sending.get() == Sending::Fed {
+            return Err(io::Error::other("not everything that was fed is sent: flush first"));
+        }
         sys::shutdown(&self.hold.context.seam, self.as_fd(), how)
     }
 

@@ -45,36 +45,41 @@ impl Drop for Ticket {
 impl Context {
     /// Asks for an operation: see [`Ticket`]. If it is not over, it will wake the task.
     pub(crate) fn poll_operation(&self, key: Key, cx: &TaskContext<'_>) -> Poll<<Ticket as Future>::Output> {
-        let mut operations = self.operations.borrow_mut();
-        match operations.slots.ask(key, cx.waker()) {
-            Asked::Gone => {
-                let is_abandoned = operations.slots.abandoned() > 0;
-                return Poll::Ready((if is_abandoned { Err(closed()) } else { Ok(0) }, None));
-            }
-            Asked::Over(result, buffer) => {
-                let result = usize::try_from(result).map_err(|_| match -result {
-                    // While a future waits for an operation, only the end of the runtime cancels
-                    // it.
-                    libc::ECANCELED if self.is_closed.get() => closed(),
-                    errno => io::Error::from_raw_os_error(errno),
-                });
-                return Poll::Ready((result, buffer));
-            }
-            Asked::UnderWay { is_quiet, is_known } => {
-                operations.is_quiet_awaited |= is_quiet;
-                if is_known {
-                    return Poll::Pending;
+        let mut clone = None;
+        loop {
+            let mut operations = self.operations.borrow_mut();
+            match operations.slots.ask(key, cx.waker()) {
+                Asked::Gone => {
+                    let is_abandoned = operations.slots.abandoned() > 0;
+                    return Poll::Ready((if is_abandoned { Err(closed()) } else { Ok(0) }, None));
+                }
+                Asked::Over(result, buffer) => {
+                    let result = usize::try_from(result).map_err(|_| match -result {
+                        // While a future waits for an operation, only the end of the runtime cancels
+                        // it.
+                        libc::ECANCELED if self.is_closed.get() => closed(),
+                        errno => io::Error::from_raw_os_error(errno),
+                    });
+                    return Poll::Ready((result, buffer));
+                }
+                Asked::UnderWay { is_quiet, is_known } => {
+                    operations.is_quiet_awaited |= is_quiet;
+                    if is_known {
+                        return Poll::Pending;
+                    }
                 }
             }
+            if let Some(waker) = clone.take() {
+                let replaced = operations.slots.set_waker(key, waker);
+                drop(operations);
+                drop(replaced);
+                return Poll::Pending;
+            }
+            drop(operations);
+            // Clone and drop wakers outside of the borrow, because they may be user code. The
+            // operation may be over after that.
+            clone = Some(cx.waker().clone());
         }
-        drop(operations);
-        // Clone and drop wakers outside of the borrow, because they may be user code.
-        let waker = cx.waker().clone();
-        let mut operations = self.operations.borrow_mut();
-        let replaced = operations.slots.set_waker(key, waker);
-        drop(operations);
-        drop(replaced);
-        Poll::Pending
     }
 
     /// Starts an operation for a future that waits for it.

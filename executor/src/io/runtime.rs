@@ -381,8 +381,10 @@ pub trait Writer: 'static {
     /// [`write_all`](Self::write_all).
     ///
     /// End with [`flush`](Self::flush). ([`shutdown`](Self::shutdown) and [`Stream::close`] flush,
-    /// too.) If a writer is dropped before everything is sent, the connection is reset when the
-    /// stream is closed: a message that was cut must not look whole.
+    /// too.) If a stream is dropped before everything is sent, the connection is reset: a message
+    /// that was cut must not look whole. (Unix sockets and pipes have no reset. There, the peer sees
+    /// an orderly end.) If only the writing half is dropped, the rest is still sent, and then the
+    /// end.
     ///
     /// # Errors
     /// As [`write`](Self::write). The error of a buffer that was handed over may come late: the

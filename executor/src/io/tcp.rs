@@ -86,8 +86,8 @@ pub trait Connection: Debug + Sized + 'static {
     fn is_cut(&self) -> bool;
     /// Stops receiving: the reading half was dropped.
     fn stop_receiving(&self);
-    /// Ends the writing side: the writing half was dropped. If that leaves something unsent that
-    /// was fed, the close must reset the connection.
+    /// Ends the writing side: the writing half was dropped. What was fed is sent first. If the
+    /// connection is closed before that, it is reset.
     fn stop_sending(&self) {
         let _ = self.shutdown(Shutdown::Write);
     }
@@ -403,7 +403,9 @@ impl<C: Connection> TcpStream<C> {
     /// stream.
     ///
     /// # Errors
-    /// Those of shutdown(2).
+    /// Those of shutdown(2). If the writing side is to end before everything that was
+    /// [fed](Writer::feed) is sent: the peer would take a cut message for a whole one.
+    /// [`flush`](Writer::flush) first.
     ///
     /// # Examples
     ///
@@ -647,6 +649,8 @@ impl<C: Connection> WriteHalf<C> {
         let mut sending = if *is_broken && connection.is_cut() { Err(Some(buf)) } else { Ok(send(connection, buf)) };
         poll_fn(move |cx| match &mut sending {
             Ok(sending) => {
+                // If the poll panics, how much was sent is unknown.
+                *is_broken = true;
                 let polled = pin!(sending).poll(cx);
                 // Stays true if this future is dropped while it waits.
                 *is_broken = polled.is_pending();

@@ -95,6 +95,11 @@ impl Kind {
         matches!(self, Kind::Send(send) if send.is_quiet())
     }
 
+    /// Returns whether something is to be done at its end.
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self, Kind::Send(send) if send.is_watched())
+    }
+
     /// Handles a completion of a ticketed operation. Returns `None` if there is more to do,
     /// otherwise its result.
     pub(super) fn advance(&mut self, result: i32) -> Option<i32> {

@@ -20,10 +20,12 @@
 //! result at once. `exchange` sends and then receives; its send needs no wake of its own, which
 //! saves one system call and one wake per message.
 
+use std::net::Shutdown;
 use std::rc::Rc;
 
 use executor::{Fired, Key};
 use io_uring::{opcode, squeue};
+use socket2::SockRef;
 
 use crate::buffer::{Buffer, clamp};
 use crate::pool::Chunk;
@@ -91,6 +93,12 @@ impl Send {
 
     pub(super) fn is_fed(&self) -> bool {
         self.purpose == Purpose::Feed
+    }
+
+    /// Returns whether something is to be done at its end, so that the loop must not sleep: the
+    /// program may wait for the drop of its buffer, and the peer for the end.
+    pub(super) fn is_watched(&self) -> bool {
+        self.buffer.has_destructor() || self.socket.as_ref().is_some_and(|socket| socket.incoming.ends_when_sent.get())
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -166,7 +174,12 @@ impl Send {
             if self.is_whole { result == 0 } else { usize::try_from(result) == Ok(self.buffer.place().1) };
         if let Some(socket) = self.socket.take() {
             match (is_complete, self.purpose) {
-                (true, _) => socket.sending.set(Sending::Whole),
+                (true, _) => {
+                    socket.sending.set(Sending::Whole);
+                    if socket.incoming.ends_when_sent.get() {
+                        let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
+                    }
+                }
                 (false, Purpose::Feed) => {}
                 (false, _) => socket.sending.set(Sending::Cut),
             }
@@ -182,9 +195,10 @@ impl Send {
     }
 
     /// Notes that the program has got the result, if that is a failure. Drops the reference to the
-    /// socket.
+    /// socket. What was fed stays so: unless something is sent after it, the close must reset.
     pub(super) fn told(&mut self) {
-        if let Some(socket) = self.socket.take() {
+        let is_fed = self.is_fed();
+        if let Some(socket) = self.socket.take().filter(|_| !is_fed) {
             socket.sending.set(Sending::Cut);
         }
     }

@@ -60,8 +60,6 @@ struct Modelled {
     has_ticket: bool,
     is_over: bool,
     purpose: Purpose,
-    /// Whether the program has asked for the result.
-    is_told: bool,
 }
 
 /// The table, beside a model of what the kernel holds.
@@ -108,7 +106,6 @@ impl Model {
             has_ticket: true,
             is_over: false,
             purpose,
-            is_told: false,
         };
         self.operations.insert(key.to_u64(), modelled);
         key
@@ -182,7 +179,7 @@ impl Model {
             Step::Poll(which) => {
                 let Some(key) = self.pick(which, |it| it.has_ticket && it.is_over) else { return };
                 let it = self.operations.get_mut(&key.to_u64()).unwrap();
-                (it.has_ticket, it.is_told) = (false, true);
+                it.has_ticket = false;
                 if let Asked::Over(_, Some(buffer)) = self.slots.ask(key, Waker::noop()) {
                     drop(buffer.unstow::<Watched>());
                 }
@@ -234,7 +231,7 @@ impl Model {
                     (false, _) => Sending::UnderWay,
                     (true, 0) => Sending::Whole,
                     // Nothing has asked for the error.
-                    (true, _) if it.purpose == Purpose::Feed && !it.is_told => Sending::Fed,
+                    (true, _) if it.purpose == Purpose::Feed => Sending::Fed,
                     (true, _) => Sending::Cut,
                 };
                 assert!(it.socket.sending.get() == expected, "{name}: {} left", it.left);
