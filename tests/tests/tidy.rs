@@ -35,7 +35,7 @@ const UNSAFE_FILES: &[&str] = &[
     "demos/src/bin/demos/ipc/shared_memory.rs",
     "tests/tests/connects.rs",
     "tests/tests/error_queue.rs",
-    "tests/tests/feed_attack.rs",
+    "tests/tests/feed_hostile.rs",
     "tests/tests/foreign_wakers.rs",
     "tests/tests/lossy.rs",
     "tests/tests/threads.rs",

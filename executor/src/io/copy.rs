@@ -16,8 +16,9 @@ use crate::io::buf::IoBuf;
 use crate::io::runtime::{Reader, Stream, Writer};
 
 /// Writes all that the reader brings to the writer, up to the end of the stream. It does not pass
-/// on the end. Returns the number of bytes. At most two chunks are under way, one of them
-/// [fed](Writer::feed) to the writer: a slow writer slows the reader down.
+/// on the end. Returns the number of bytes. At most one chunk is under way: a slow writer slows the
+/// reader down. (It does not [feed](Writer::feed) the writer: if that fails while the reader is
+/// silent, the copy must end.)
 ///
 /// The bytes are never copied in user space.
 ///
@@ -25,8 +26,8 @@ use crate::io::runtime::{Reader, Stream, Writer};
 /// Those of reading and of writing. How many bytes were written before the error is unknown.
 ///
 /// # Cancel safety
-/// Dropping this future while it reads loses nothing. Dropping it while it writes loses a chunk, and
-/// does to the writer what dropping [`feed`](Writer::feed) does.
+/// Dropping this future while it reads loses nothing. Dropping it while it writes loses the chunk,
+/// and does to the writer what dropping [`write_all`](Writer::write_all) does.
 ///
 /// # Examples
 ///
@@ -45,10 +46,9 @@ pub async fn copy<R: Reader, W: Writer>(reader: &mut R, writer: &mut W) -> io::R
         let chunk = reader.recv().await?;
         let len = chunk.bytes().len();
         if len == 0 {
-            writer.flush().await?;
             return Ok(count);
         }
-        writer.feed(chunk).await?;
+        writer.write_all(chunk).await.0?;
         count += len as u64;
     }
 }

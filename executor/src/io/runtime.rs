@@ -418,7 +418,8 @@ pub trait Writer: 'static {
     /// Those of sending what was fed.
     ///
     /// # Cancel safety
-    /// Dropping this future does nothing. The sending goes on.
+    /// Dropping this future does nothing. The sending goes on, and keeps the task's waker until it is
+    /// over.
     ///
     /// # Examples
     ///
