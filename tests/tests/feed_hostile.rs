@@ -44,7 +44,7 @@ struct Fickle {
 impl IoBuf for Fickle {
     fn bytes(&self) -> &[u8] {
         self.calls.set(self.calls.get() + 1);
-        if self.calls.get() % 2 == 0 { &self.short } else { &self.long }
+        if self.calls.get().is_multiple_of(2) { &self.short } else { &self.long }
     }
 }
 
