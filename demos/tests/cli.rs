@@ -10,6 +10,7 @@ mod crowd;
 mod dht;
 mod endings;
 mod files;
+mod filters;
 mod framing;
 mod ipc;
 mod memory;
