@@ -20,6 +20,7 @@ mod proxy;
 mod queue;
 mod rpc;
 mod sandbox;
+mod streams;
 mod tasks;
 mod udp;
 mod workers;

@@ -118,8 +118,9 @@ impl Hall {
         let told = || -> io::Result<()> {
             stream.set_nonblocking(true)?;
             // What it has said already and nobody has read would turn the end into a reset.
-            let _ = { stream }.read(&mut [0; BUFFER]);
-            { stream }.write_all(&refusal(self.service, reason))?;
+            let mut heard = [0; BUFFER];
+            let count = { stream }.read(&mut heard).unwrap_or(0);
+            { stream }.write_all(&refusal(self.service, &heard[..count], reason))?;
             stream.shutdown(Shutdown::Write)
         };
         // Who does not wait for the answer misses it.
