@@ -193,10 +193,10 @@ fn an_input_that_cannot_be_read_is_an_error<E: Engine>() {
 /// Another process that shares a pipe may have made it non-blocking.
 fn a_pipe_that_does_not_block_is_waited_for<E: Engine>() {
     const LEN: usize = 300_000;
-    let (mut writer, mut reader) = (input(), output());
-    rustix::io::ioctl_fionbio(std::io::stdin(), true).unwrap();
-    rustix::io::ioctl_fionbio(std::io::stdout(), true).unwrap();
     run::<E>(async |rt| {
+        let (mut writer, mut reader) = (input(), output());
+        rustix::io::ioctl_fionbio(std::io::stdin(), true).unwrap();
+        rustix::io::ioctl_fionbio(std::io::stdout(), true).unwrap();
         let feeder = thread::spawn(move || {
             thread::sleep(ms(20));
             writer.write_all(b"hello")
