@@ -15,6 +15,7 @@
 //! | [`rpc`] | remote procedure calls: stubs, messages, concurrent calls |
 //! | [`dht`] | look-ups in a ring of nodes over UDP, iterative and recursive |
 //! | [`serve`] | what all servers need: the accept loop, the limit of connections, the end |
+//! | [`connect`] | what clients need: all addresses of a name are tried |
 //! | [`memory`] | what the kernel says about memory |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
@@ -29,6 +30,7 @@
 
 pub mod blocking;
 pub mod chat;
+pub mod connect;
 pub mod dht;
 pub mod echo;
 pub mod files;

@@ -56,7 +56,7 @@ impl Gate {
     fn of(error: &io::Error) -> Gate {
         match error.raw_os_error() {
             Some(libc::ENOSYS) => Gate::NoSyscall,
-            Some(libc::EPERM | libc::EACCES) => match std::fs::read_to_string(SYSCTL) {
+            Some(libc::EPERM | libc::EACCES | libc::EOPNOTSUPP) => match std::fs::read_to_string(SYSCTL) {
                 Ok(value) if matches!(value.trim(), "1" | "2") => Gate::Sysctl,
                 _ => Gate::Seccomp,
             },

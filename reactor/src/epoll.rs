@@ -79,6 +79,13 @@ impl Events {
     }
 }
 
+/// Returns whether the error says that the call cannot be had here. An older kernel answers ENOSYS.
+/// A seccomp filter that does not know the call answers EPERM or EOPNOTSUPP, and the call itself
+/// returns neither.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EOPNOTSUPP))
+}
+
 /// An epoll instance.
 pub(crate) struct Epoll {
     pub(crate) fd: OwnedFd,
@@ -121,7 +128,7 @@ impl Epoll {
     pub(crate) fn wait(&self, sys: &Sys, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         let waited = if self.has_pwait2.get() {
             match self.wait_nanoseconds(sys, timeout, events) {
-                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+                Err(error) if is_absent(&error) => {
                     self.has_pwait2.set(false);
                     self.wait_milliseconds(sys, timeout, events)
                 }

@@ -26,6 +26,7 @@ pub mod errno {
     pub const ENOSPC: i32 = 28;
     pub const ENOSYS: i32 = 38;
     pub const EPROTO: i32 = 71;
+    pub const EOPNOTSUPP: i32 = 95;
     pub const EADDRNOTAVAIL: i32 = 99;
     pub const ECONNABORTED: i32 = 103;
     pub const ENOBUFS: i32 = 105;

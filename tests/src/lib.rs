@@ -35,6 +35,7 @@ mod conversation;
 pub mod datagrams;
 pub mod descriptors;
 mod engine;
+pub mod filters;
 mod flat;
 mod guests;
 pub mod judges;

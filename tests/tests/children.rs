@@ -11,8 +11,13 @@ use std::task::Poll;
 use executor::{Config, Net, Writer, yield_now};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
+use tests::filters::{no_filters, refuse};
+use tests::judges::errno::{ENOSYS, EOPNOTSUPP, EPERM};
 use tests::net::{Pattern, recv_to_end};
-use tests::{Bench, Engine, Suite, both, is_closed, ms, on_every_fallback, poll_idle, poll_once, run, start_then_drop};
+use tests::{
+    Bench, Engine, Suite, both, is_closed, ms, on_every_engine, on_every_fallback, poll_idle, poll_once, run,
+    start_then_drop,
+};
 
 #[global_allocator]
 static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
@@ -141,6 +146,26 @@ fn a_child_is_talked_to<E: Engine>() {
     });
 }
 
+/// An older kernel answers ENOSYS. A filter that does not know the call answers EPERM or EOPNOTSUPP.
+fn without_a_descriptor_for_it_it_is_asked<E: Engine>(errno: i32) {
+    refuse(libc::SYS_pidfd_open, errno);
+    how_it_ended_is_told::<E>();
+    a_dropped_wait_leaves_the_child::<E>();
+    a_status_that_others_took_is_missed::<E>();
+}
+
+fn where_the_call_is_unknown<E: Engine>() {
+    without_a_descriptor_for_it_it_is_asked::<E>(ENOSYS);
+}
+
+fn where_the_call_is_forbidden<E: Engine>() {
+    without_a_descriptor_for_it_it_is_asked::<E>(EPERM);
+}
+
+fn where_the_call_is_not_supported<E: Engine>() {
+    without_a_descriptor_for_it_it_is_asked::<E>(EOPNOTSUPP);
+}
+
 fn the_end_of_the_runtime_is_told<E: Engine>() {
     let mut child = sleeper();
     // To who waits across it, ...
@@ -197,6 +222,14 @@ fn main() -> ExitCode {
         a_child_is_talked_to,
         the_end_of_the_runtime_is_told,
     );
+    if suite.is_possible("seccomp filters", no_filters) {
+        on_every_engine!(
+            suite,
+            where_the_call_is_unknown,
+            where_the_call_is_forbidden,
+            where_the_call_is_not_supported,
+        );
+    }
     suite.add_plain("a_ring_for_sockets_waits_too", a_ring_for_sockets_waits_too);
     suite.run()
 }

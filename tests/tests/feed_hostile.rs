@@ -613,11 +613,27 @@ fn the_end_with_a_backlog_resets_all<E: Engine>() {
     }
 }
 
+/// Reads to the end in pieces, and says something now and then.
+fn read_in_pieces(mut peer: TcpStream, seed: u64) -> Vec<u8> {
+    let (mut all, mut piece, mut random) = (Vec::new(), vec![0; 30_000], fastrand::Rng::with_seed(seed));
+    loop {
+        let len = random.usize(1..30_000);
+        match peer.read(&mut piece[..len]).unwrap() {
+            0 => return all,
+            count => all.extend_from_slice(&piece[..count]),
+        }
+        if random.u32(..20) == 0 {
+            peer.write_all(b"!").unwrap();
+            thread::sleep(ms(1));
+        }
+    }
+}
+
 /// Bytes keep their order, however the kernel cuts and interrupts the sends.
 fn cut_and_interrupted_sends_keep_their_order<E: Engine>() {
     for seed in 0..6 {
         run::<E>(async |rt| {
-            let (stream, mut peer) = pair::<E>(rt).await;
+            let (stream, peer) = pair::<E>(rt).await;
             let random = RefCell::new(fastrand::Rng::with_seed(seed));
             let judge = move |name: &'static str, _| {
                 let mut random = random.borrow_mut();
@@ -632,20 +648,7 @@ fn cut_and_interrupted_sends_keep_their_order<E: Engine>() {
             };
             E::set_judge(rt, Some(Rc::new(judge)));
             let pattern = tests::net::Pattern::new(seed);
-            let far = thread::spawn(move || {
-                let (mut all, mut piece, mut random) = (Vec::new(), vec![0; 30_000], fastrand::Rng::with_seed(seed));
-                loop {
-                    let len = random.usize(1..30_000);
-                    match peer.read(&mut piece[..len]).unwrap() {
-                        0 => return all,
-                        count => all.extend_from_slice(&piece[..count]),
-                    }
-                    if random.u32(..20) == 0 {
-                        peer.write_all(b"!").unwrap();
-                        thread::sleep(ms(1));
-                    }
-                }
-            });
+            let far = thread::spawn(move || read_in_pieces(peer, seed));
             let mut random = fastrand::Rng::with_seed(seed + 100);
             let (mut read, mut write) = stream.split();
             let reading = rt.spawn(async move { while !read.recv().await.unwrap().bytes().is_empty() {} });

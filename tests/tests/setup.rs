@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use executor::{Config, IoBuf, Judge, ListenOptions, Listener, Reader, Runtime, Verdict, Writer, judge_setups};
 use proactor::{Builder, Feature, Gate, Proactor, SetupError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-use tests::judges::errno::{EINVAL, EMFILE, ENFILE, ENOMEM, ENOSYS, EPERM};
+use tests::filters::{no_filters, refuse};
+use tests::judges::errno::{EINVAL, EMFILE, ENFILE, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM};
 use tests::judges::{at, every, first};
 use tests::net::V4;
 use tests::{Engine, ProactorFull, Suite, ms, on_every_engine, open_fds};
@@ -29,9 +29,10 @@ fn refused(errno: i32) -> SetupError {
 }
 
 /// The errno of io_uring_setup, the gate that it means, and words of the remedy.
-const GATES: [(i32, Gate, &str); 6] = [
+const GATES: [(i32, Gate, &str); 7] = [
     (ENOSYS, Gate::NoSyscall, "another kernel"),
     (EPERM, Gate::Seccomp, "--security-opt seccomp"),
+    (EOPNOTSUPP, Gate::Seccomp, "--security-opt seccomp"),
     (ENOMEM, Gate::Memlock, "ulimit -l"),
     (EMFILE, Gate::Descriptors, "ulimit -n"),
     (ENFILE, Gate::Descriptors, "ulimit -n"),
@@ -51,27 +52,13 @@ fn a_closed_gate_is_named() {
     assert_eq!(open_fds(), before);
 }
 
-/// From here on a new ring fails with `errno` for this thread, as it does in a container: by a filter of the kernel.
-fn forbid_rings(errno: i32) {
-    let refuse = SeccompAction::Errno(errno.unsigned_abs());
-    let rules = [(libc::SYS_io_uring_setup, Vec::new())].into();
-    let here = std::env::consts::ARCH.try_into().expect("tried before");
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, here).expect("a filter");
-    let program: BpfProgram = filter.try_into().expect("a program");
-    seccompiler::apply_filter(&program).expect("tried before");
-}
-
-/// Why there can't be such filters here, if there can't. Tried on a thread, with which they end.
-fn no_filters() -> Option<String> {
-    std::thread::spawn(demos::sandbox::check).join().expect("no panic").err().map(|error| error.to_string())
-}
-
-/// The kernel itself refuses. Docker's filter says EPERM; what is older than the system call says ENOSYS.
+/// The kernel itself refuses. Docker's filter says EPERM, others EOPNOTSUPP; what is older than the system call says
+/// ENOSYS.
 fn a_real_filter_is_named() {
     let before = open_fds();
-    for (errno, gate, remedy) in GATES.into_iter().filter(|(errno, ..)| [ENOSYS, EPERM].contains(errno)) {
+    for (errno, gate, remedy) in GATES.into_iter().filter(|(errno, ..)| [ENOSYS, EPERM, EOPNOTSUPP].contains(errno)) {
         let tried = std::thread::spawn(move || {
-            forbid_rings(errno);
+            refuse(libc::SYS_io_uring_setup, errno);
             [(); 3].map(|()| Builder::new().build().map(drop).expect_err("a ring without its system call"))
         });
         for error in tried.join().expect("no panic") {
@@ -100,7 +87,7 @@ fn an_older_kernel_gets_fewer_flags() {
 /// Any registration may be refused: a fallback takes its place, or the error says what is missing.
 fn refused_registrations_have_fallbacks() {
     for k in 0..8 {
-        for errno in [EINVAL, EPERM, ENOMEM] {
+        for errno in [EINVAL, EPERM, EOPNOTSUPP, ENOMEM] {
             let before = open_fds();
             let built = judged(at("io_uring_register", k, Verdict::Fail(errno)), || Builder::new().build());
             match built {

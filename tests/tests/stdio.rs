@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use executor::{Config, Reader, Writer, yield_now};
+use rustix::io::Errno;
 use rustix::stdio::{dup2_stdin, dup2_stdout};
 use tests::{Bench, Engine, Suite, elsewhere, ms, on_every_engine, run, start_then_drop};
 
@@ -174,6 +175,44 @@ fn a_closed_output_is_an_error<E: Engine>() {
     bench.finish();
 }
 
+/// std takes it for an empty one.
+fn an_input_that_cannot_be_read_is_an_error<E: Engine>() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    dup2_stdin(writer).unwrap();
+    run::<E>(async |rt| {
+        let error = rt.stdin().recv().await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::BADF.raw_os_error()));
+    });
+    dup2_stdin(std::fs::File::open("/tmp").unwrap()).unwrap();
+    run::<E>(async |rt| {
+        let error = rt.stdin().recv().await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::ISDIR.raw_os_error()));
+    });
+}
+
+/// Another process that shares a pipe may have made it non-blocking.
+fn a_pipe_that_does_not_block_is_waited_for<E: Engine>() {
+    const LEN: usize = 300_000;
+    run::<E>(async |rt| {
+        let (mut writer, mut reader) = (input(), output());
+        rustix::io::ioctl_fionbio(std::io::stdin(), true).unwrap();
+        rustix::io::ioctl_fionbio(std::io::stdout(), true).unwrap();
+        let feeder = thread::spawn(move || {
+            thread::sleep(ms(20));
+            writer.write_all(b"hello")
+        });
+        assert_eq!(rt.stdin().recv().await.unwrap(), b"hello");
+        feeder.join().unwrap().unwrap();
+        let taker = thread::spawn(move || {
+            thread::sleep(ms(20));
+            let mut all = vec![0; LEN];
+            reader.read_exact(&mut all).map(|()| all)
+        });
+        rt.stdout().write_all(a_pattern(LEN)).await.0.unwrap();
+        assert!(taker.join().unwrap().unwrap() == a_pattern(LEN));
+    });
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_engine!(
@@ -185,6 +224,8 @@ fn main() -> ExitCode {
         a_dropped_write_breaks_the_writer,
         output_that_nobody_takes_is_left,
         a_closed_output_is_an_error,
+        an_input_that_cannot_be_read_is_an_error,
+        a_pipe_that_does_not_block_is_waited_for,
     );
     suite.run()
 }

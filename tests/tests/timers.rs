@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use executor::{Elapsed, MissedTickBehavior};
-use tests::{Engine, ReactorMillis, Suite, both, ms, on_every_engine, on_every_variant, poll_once, run};
+use executor::{Elapsed, MissedTickBehavior, Verdict};
+use tests::judges::errno::{ENOSYS, EOPNOTSUPP, EPERM};
+use tests::judges::every;
+use tests::{Engine, ReactorMillis, Suite, both, ms, on_every_engine, on_every_variant, on_reactors, poll_once, run};
 
 /// Not when the turn began: the task has worked for long since.
 fn a_sleep_begins_when_it_is_asked_for<E: Engine>() {
@@ -209,6 +211,21 @@ fn without_pwait2_only_milliseconds_are_asked_for<E: Engine>() {
     });
 }
 
+/// An older kernel answers ENOSYS. A filter that does not know the call answers EPERM or EOPNOTSUPP.
+fn where_pwait2_is_refused_milliseconds_are_asked_for<E: Engine>() {
+    for errno in [ENOSYS, EPERM, EOPNOTSUPP] {
+        run::<E>(async |rt| {
+            E::set_judge(rt, Some(every("epoll_pwait2", 1, Verdict::Fail(errno))));
+            rt.sleep(Duration::from_micros(300)).await;
+            rt.sleep(Duration::from_micros(300)).await;
+            let calls = rt.stats().driver.system_calls;
+            let count = |wanted| calls.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, count)| *count);
+            assert!(count("epoll_pwait2") == 1 && count("epoll_wait") > 0, "errno {errno}: {calls:?}");
+            E::set_judge(rt, None);
+        });
+    }
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_variant!(suite, far_deadlines_pend, a_far_timer_alone_does_not_keep_the_loop_busy,);
@@ -226,5 +243,6 @@ fn main() -> ExitCode {
         "without_pwait2_only_milliseconds_are_asked_for",
         without_pwait2_only_milliseconds_are_asked_for::<ReactorMillis>,
     );
+    on_reactors!(suite, where_pwait2_is_refused_milliseconds_are_asked_for);
     suite.run()
 }

@@ -10,7 +10,7 @@
 //! | hidden files, such as `.bashrc` | a name that begins with a dot is refused |
 //! | a symbolic link that leads out of the folder | never followed: neither opened, nor written through |
 //! | a named pipe or a device in the place of a file in the making | only regular files are opened |
-//! | a file that is there | a rename that fails if the name is taken; replaced only with `overwrite` |
+//! | a file that is there | a rename, or a link, that fails if the name is taken; replaced only with `overwrite` |
 //! | half a file under its name | the name comes last, when the digest is right and the bytes are on the disk |
 //! | two senders of the same file | a lock on the file in the making; the second is sent away |
 //!
@@ -23,8 +23,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat, renameat,
-    renameat_with, statat, unlinkat,
+    self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, linkat, openat,
+    renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -119,12 +119,24 @@ impl Folder {
         let renamed = if self.overwrite {
             renameat(&self.folder, from, &self.folder, to)
         } else {
-            renameat_with(&self.folder, from, &self.folder, to, RenameFlags::NOREPLACE)
+            match renameat_with(&self.folder, from, &self.folder, to, RenameFlags::NOREPLACE) {
+                // The file system (NFS, older FUSE, ZFS) does not know the flag, or the kernel or a filter the call.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => self.link(from, to),
+                other => other,
+            }
         };
         renamed.map_err(|error| match error {
             Errno::EXIST => taken(),
             error => failed("name the file", error),
         })
+    }
+
+    /// Renames a file, unless the new name is taken, by a link under that name.
+    fn link(&self, from: &str, to: &str) -> Result<(), Errno> {
+        linkat(&self.folder, from, &self.folder, to, AtFlags::empty())?;
+        // If that fails, the file has both names. The old one does no harm.
+        let _ = unlinkat(&self.folder, from, AtFlags::empty());
+        Ok(())
     }
 
     /// Takes a file in the making away.
@@ -305,6 +317,23 @@ mod tests {
         assert_eq!(place.text("a"), "old");
         std::fs::create_dir(place.0.join("b")).unwrap();
         assert!(place.folder(true).existing(&offer("b")).is_err());
+    }
+
+    /// Some file systems do not know the flag of renameat2 for that.
+    #[test]
+    fn nothing_is_overwritten_by_a_link_either() {
+        let place = Place::new();
+        let folder = place.folder(false);
+        let Partial { file, .. } = folder.begin(&offer("a")).unwrap();
+        rustix::io::write(&file, b"fresh").unwrap();
+        std::fs::write(place.0.join("b"), "old").unwrap();
+        std::os::unix::fs::symlink("nowhere", place.0.join("c")).unwrap();
+        for name in ["b", "c"] {
+            assert_eq!(folder.link(IN_THE_MAKING, name), Err(Errno::EXIST), "{name}");
+        }
+        assert_eq!(folder.link(IN_THE_MAKING, "a"), Ok(()));
+        assert_eq!((place.text("a").as_str(), place.text("b").as_str()), ("fresh", "old"));
+        assert_eq!(folder.unfinished().unwrap(), (0, 0));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::BLOCK;
 use super::content::{Checksum, read_block};
 use super::message::{Answer, Offer, Refusal};
 use super::peer::{Peer, invalid};
+use crate::connect::connect;
 
 /// The first pause before another connection is tried. Each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -146,7 +147,8 @@ impl<R: Files> Sender<R> {
         watch: &impl Fn(Step),
     ) -> Result<(), Failure> {
         if self.peer.is_none() {
-            self.peer = Some(self.connect().await.map_err(Failure::Broken)?);
+            let stream = connect(&self.rt, &self.addresses, self.patience).await.map_err(Failure::Broken)?;
+            self.peer = Some(Peer::new(self.rt.clone(), stream, self.patience));
         }
         let peer = self.peer.as_mut().expect("it is there now");
         sent.offers += 1;
@@ -178,19 +180,6 @@ impl<R: Files> Sender<R> {
             Answer::Received { bytes } if bytes == offer.size => Ok(()),
             other => Err(Failure::Broken(unexpected(&other))),
         }
-    }
-
-    /// Tries one address after the other.
-    async fn connect(&self) -> io::Result<Peer<R>> {
-        let mut failed = io::Error::from(ErrorKind::AddrNotAvailable);
-        for address in &self.addresses {
-            let connected = self.rt.timeout(self.patience, self.rt.connect(*address)).await;
-            match connected.unwrap_or_else(|elapsed| Err(elapsed.into())) {
-                Ok(stream) => return Ok(Peer::new(self.rt.clone(), stream, self.patience)),
-                Err(error) => failed = error,
-            }
-        }
-        Err(failed)
     }
 }
 

@@ -33,7 +33,7 @@ use crate::serve::linger;
 use super::body::Body;
 use super::files::{Content, OpenFile};
 use super::patience::{Patience, Until, Waited};
-use super::request::{Framing, Parsed, Request, parse};
+use super::request::{Framing, Parsed, Request, is_head, parse};
 use super::requests::{Arrival, End, Requests};
 use super::response::{Persistence, Response, Status};
 use super::routes::{Answer, answer};
@@ -136,7 +136,10 @@ impl<R: Files> Connection<'_, R> {
             }
             let request = match parse(self.requests.input.bytes(), &self.site.limits) {
                 Parsed::Partial => return Next::Receive,
-                Parsed::Refused(status) => return self.refuse(status),
+                Parsed::Refused(status) => {
+                    let is_head = is_head(self.requests.input.bytes());
+                    return self.refuse(status, is_head);
+                }
                 Parsed::Complete(request) => request,
             };
             let answer = answer(&request, self.rt, self.site);
@@ -165,7 +168,7 @@ impl<R: Files> Connection<'_, R> {
         }
         let mut work = Work::new(exchange, framing, answer);
         match work.take_body(self) {
-            Err(status) => Err(self.refuse(status)),
+            Err(status) => Err(self.refuse(status, exchange.is_head)),
             Ok(true) => Ok(work.answer()),
             Ok(false) if exchange.expects_continue && work.kept.is_none() => {
                 // The client asks whether to send the body: nobody needs it. But it may send it all
@@ -188,8 +191,8 @@ impl<R: Files> Connection<'_, R> {
     }
 
     /// Appends a response that ends the connection, to a request that has no other answer.
-    fn refuse(&mut self, status: Status) -> Next {
-        let exchange = Exchange { is_head: false, is_http10: false, keep_alive: false, expects_continue: false };
+    fn refuse(&mut self, status: Status, is_head: bool) -> Next {
+        let exchange = Exchange { is_head, is_http10: false, keep_alive: false, expects_continue: false };
         let _ = self.respond(exchange, &Response::plain(status), false);
         Next::Close
     }
@@ -239,12 +242,15 @@ impl<R: Files> Connection<'_, R> {
         match self.requests.receive_head(&self.site.limits).await {
             Ok(()) => ControlFlow::Continue(()),
             Err(None) => ControlFlow::Break(End::Now),
-            Err(Some(status)) => Box::pin(self.refuse_finally(status)).await,
+            Err(Some(status)) => {
+                let is_head = is_head(self.requests.input.bytes());
+                Box::pin(self.refuse_finally(status, is_head)).await
+            }
         }
     }
 
-    async fn refuse_finally(&mut self, status: Status) -> ControlFlow<End> {
-        self.refuse(status);
+    async fn refuse_finally(&mut self, status: Status, is_head: bool) -> ControlFlow<End> {
+        self.refuse(status, is_head);
         self.write_out().await?;
         ControlFlow::Break(End::Linger)
     }
@@ -330,6 +336,7 @@ impl<R: Files> Connection<'_, R> {
             self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         self.write_out().await?;
+        let is_head = work.exchange.is_head;
         let start = self.requests.patience.now();
         loop {
             self.requests.patience.be_fair().await;
@@ -338,14 +345,14 @@ impl<R: Files> Connection<'_, R> {
             let until = Until::At(stalls.min(start + limits.body_time(work.body.received())));
             match self.requests.receive(until, false).await {
                 Arrival::Bytes => {}
-                Arrival::End => return self.refuse_finally(Status::BadRequest).await,
-                Arrival::TimedOut => return self.refuse_finally(Status::RequestTimeout).await,
+                Arrival::End => return self.refuse_finally(Status::BadRequest, is_head).await,
+                Arrival::TimedOut => return self.refuse_finally(Status::RequestTimeout, is_head).await,
                 Arrival::Stopped | Arrival::Failed => return ControlFlow::Break(End::Now),
             }
             match work.take_body(self) {
                 Ok(true) => return ControlFlow::Continue(()),
                 Ok(false) => {}
-                Err(status) => return self.refuse_finally(status).await,
+                Err(status) => return self.refuse_finally(status, is_head).await,
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Two locks on one door. The path is taken apart here, and what could lead elsewhere is refused. And
 //! `openat2` makes the kernel itself refuse any step out of the root, and any symbolic link, so that a
-//! mistake here, or somebody who moves directories meanwhile, opens nothing.
+//! mistake here, or somebody who moves directories meanwhile, opens nothing. Where openat2 is not to be had, folders are
+//! opened one after the other, and none of them may be a link.
 //!
 //! A file on a slow disk keeps only its own client waiting: its bytes are read as the runtime reads files, by threads
 //! beside epoll (for which a regular file is always "ready"), by the kernel with io_uring. A ring that is kept to
@@ -12,7 +13,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use executor::{Files, IoBuf, IoBufMut, RandomAccess};
 use percent_encoding::percent_decode_str;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
 use super::response::{BYTES, HTML, HeaderValue, JSON, Status};
@@ -95,10 +96,14 @@ pub(crate) fn open(root: &OwnedFd, encoded: &str, max_size: u64) -> Result<OpenF
     // O_NONBLOCK: opening a FIFO would otherwise wait for its writer, and stop the whole thread.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let opened = openat2(root.as_fd(), OsStr::from_bytes(&path), flags, Mode::empty(), resolve);
+    let opened = match openat2(root.as_fd(), OsStr::from_bytes(&path), flags, Mode::empty(), resolve) {
+        // The kernel (before 5.6), or a filter in front of it, does not know the call.
+        Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => open_step_by_step(root.as_fd(), &path, flags),
+        opened => opened,
+    };
     let file = opened.map_err(|errno| match errno {
         Errno::MFILE | Errno::NFILE | Errno::NOMEM => Status::Unavailable,
-        Errno::NOSYS | Errno::IO => Status::InternalError,
+        Errno::IO => Status::InternalError,
         // Not there, not ours to show, a way out: the client needn't know which.
         _ => Status::NotFound,
     })?;
@@ -111,6 +116,20 @@ pub(crate) fn open(root: &OwnedFd, encoded: &str, max_size: u64) -> Result<OpenF
         return Err(Status::Forbidden);
     }
     Ok(OpenFile { file: File::from(file), len, content_type: content_type(&path) })
+}
+
+/// Does what openat2 does in one call: opens one folder after the other, and follows no link. The path has been decoded,
+/// so none of its names is `..` or empty.
+fn open_step_by_step(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut folder = None;
+    let mut names = path.split(|byte| *byte == b'/').peekable();
+    while let Some(name) = names.next() {
+        let from = folder.as_ref().map_or(root, OwnedFd::as_fd);
+        let flags = if names.peek().is_some() { step } else { flags };
+        folder = Some(openat(from, OsStr::from_bytes(name), flags, Mode::empty())?);
+    }
+    folder.ok_or(Errno::NOENT)
 }
 
 /// Decodes once, after the path was split: an encoded slash is no separator, and is refused.
@@ -250,6 +269,15 @@ mod tests {
             "proc",
         ] {
             assert_eq!(open(&root, path, 1000).unwrap_err(), Status::NotFound, "{path}");
+        }
+        // The same where openat2 is not to be had.
+        let step_by_step =
+            |path: &str| open_step_by_step(root.as_fd(), path.as_bytes(), OFlags::RDONLY | OFlags::NOFOLLOW);
+        assert!(step_by_step("dir/a.html").is_ok());
+        for path in
+            ["none", "dir/none", "dir/a.html/x", "to-fifo", "dir/link", "alias/a.html", "out", "up/secret", "proc"]
+        {
+            assert!(step_by_step(path).is_err(), "{path}");
         }
         // The kernel's lock holds without ours.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;

@@ -12,7 +12,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `connection.rs` | the life of a connection: start here |
-//! | `request.rs`, `body.rs` | what a request is, and where it ends: pure functions over bytes |
+//! | `request.rs`, `host.rs`, `body.rs` | what a request is, and where it ends: pure functions over bytes |
 //! | `routes.rs`, `files.rs` | what is served |
 //! | `response.rs` | what goes back |
 //! | `requests.rs`, `input.rs` | the receiving side: waiting for the next request, and where its bytes lie |
@@ -37,6 +37,7 @@ mod connection;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod host;
 mod input;
 pub mod limits;
 mod patience;
@@ -49,6 +50,7 @@ mod site;
 mod tests;
 
 pub use connection::connection;
+pub use host::is_host;
 pub use limits::Limits;
 pub use site::Site;
 

@@ -11,6 +11,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::host::is_host;
 use super::limits::{HEADERS, Limits};
 use super::response::Status;
 
@@ -65,6 +66,12 @@ pub(crate) enum Parsed<'b> {
 
 /// Empty lines that old clients may leave after a request. They are no part of the next one.
 const EMPTY_LINES: usize = 4;
+
+/// Returns whether these bytes, which may be wrong or incomplete, begin a HEAD request. No content follows the head of its
+/// answer, whatever the status is (RFC 9110, 9.3.2).
+pub(crate) fn is_head(bytes: &[u8]) -> bool {
+    bytes[empty_lines(bytes)..].starts_with(b"HEAD ")
+}
 
 /// Reads one head at the beginning of `bytes`.
 pub(crate) fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Parsed<'b> {
@@ -215,7 +222,7 @@ fn collect<'b>(headers: &[httparse::Header<'b>]) -> Result<Fields<'b>, Status> {
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => {
                 fields.hosts += 1;
-                if traits(header.value) & NO_HOST != 0 {
+                if !is_host(header.value) {
                     return Err(Status::BadRequest);
                 }
             }
@@ -249,25 +256,21 @@ fn only_one<'b>(field: &mut Option<&'b [u8]>, value: &'b [u8]) -> Result<(), Sta
     }
 }
 
-/// It may not stand in a host: names, addresses and ports do, spaces, paths and user names don't.
-const NO_HOST: u8 = 1;
 /// It may not stand in a target.
-const NO_TARGET: u8 = 2;
+const NO_TARGET: u8 = 1;
 /// It begins the query.
-const QUERY: u8 = 4;
+const QUERY: u8 = 2;
 
 /// What there is to say about any of the bytes. They are looked up, and without a way out: as comparisons this
 /// would be most of what the usual request costs.
 fn traits(bytes: &[u8]) -> u8 {
     const TABLE: [u8; 256] = {
-        let mut table = [NO_HOST | NO_TARGET; 256];
+        let mut table = [NO_TARGET; 256];
         let mut byte = 0u8;
         while byte < 128 {
-            let is_host = byte.is_ascii_alphanumeric()
-                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*')
-                || matches!(byte, b'+' | b',' | b';' | b'=' | b':' | b'[' | b']');
-            let is_target = byte.is_ascii_graphic() && byte != b'#';
-            table[byte as usize] = if is_host { 0 } else { NO_HOST } | if is_target { 0 } else { NO_TARGET };
+            if byte.is_ascii_graphic() && byte != b'#' {
+                table[byte as usize] = 0;
+            }
             byte += 1;
         }
         table[b'?' as usize] |= QUERY;
@@ -334,7 +337,7 @@ fn target(target: &str, method: Method) -> Result<(&str, &str), Status> {
     } else {
         let after_scheme = strip_scheme(target).ok_or(Status::BadRequest)?;
         let authority = after_scheme.find(['/', '?']).unwrap_or(after_scheme.len());
-        if authority == 0 || traits(&after_scheme.as_bytes()[..authority]) & NO_HOST != 0 {
+        if authority == 0 || !is_host(&after_scheme.as_bytes()[..authority]) {
             return Err(Status::BadRequest);
         }
         match &after_scheme[authority..] {

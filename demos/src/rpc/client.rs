@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::Trace;
 use super::wire::{Fault, Outcome, Reply, Request, codec};
+use crate::connect::connect;
 use crate::framing::{FrameWriter, Frames, Prefix};
 
 /// Messages that wait to be written. Above it calls wait, too; and a cancel, which cannot, is not said: then the server
@@ -84,15 +85,15 @@ impl<R: Runtime> Clone for Client<R> {
 }
 
 impl<R: Runtime> Client<R> {
-    /// Connects. Each call has this much time.
+    /// Connects to the first of these addresses where there is a server. Each call has this much time.
     ///
     /// # Errors
-    /// Those of [`Runtime::connect`].
+    /// Those of [`Runtime::connect`], of the last address.
     ///
     /// # Cancel safety
     /// Dropping this future gives the attempt up.
-    pub async fn connect(rt: &R, server: SocketAddr, time: Duration, trace: Trace) -> io::Result<Self> {
-        let (reader, writer) = rt.timeout(time, rt.connect(server)).await??.split();
+    pub async fn connect(rt: &R, servers: &[SocketAddr], time: Duration, trace: Trace) -> io::Result<Self> {
+        let (reader, writer) = connect(rt, servers, time).await?.split();
         let (outgoing, messages) = async_channel::bounded(OUTGOING);
         let line = Rc::new(Line {
             next: Cell::new(1),

@@ -43,14 +43,14 @@ pub async fn show<R: Runtime>(rt: &R, only_steps: bool, tell: impl Fn(Scene) + '
     let closed = |error: io::Error| CallError::Closed(error.to_string());
     let server = serve_one(rt, trace.clone()).map_err(closed)?;
     tell(Scene::Title("One call of Hello.SayHello in nine steps, and the time of each since the first"));
-    let client = Client::connect(rt, server, TIME, trace).await.map_err(closed)?;
+    let client = Client::connect(rt, &[server], TIME, trace).await.map_err(closed)?;
     let answer = HelloClient(client).say_hello("Ada".to_owned()).await?;
     tell(Scene::Line(format!("{answer:?} is what the client gets")));
     if only_steps {
         return Ok(());
     }
     let server = serve_one(rt, Trace::default()).map_err(closed)?;
-    let hello = HelloClient(Client::connect(rt, server, TIME, Trace::default()).await.map_err(closed)?);
+    let hello = HelloClient(Client::connect(rt, &[server], TIME, Trace::default()).await.map_err(closed)?);
     share_a_connection(rt, &hello, &*tell).await?;
     go_wrong(&hello, &*tell).await;
     tell(Scene::Title("A call that takes too long is cancelled, here and there"));

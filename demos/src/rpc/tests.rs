@@ -29,7 +29,7 @@ fn serve(sim: &Sim, limits: Limits) -> Rc<Greeter<Sim>> {
 
 async fn connect(sim: &Sim) -> HelloClient<Sim> {
     let address: SocketAddr = ADDRESS.parse().unwrap();
-    HelloClient(Client::connect(sim, address, ENOUGH, Trace::default()).await.unwrap())
+    HelloClient(Client::connect(sim, &[address], ENOUGH, Trace::default()).await.unwrap())
 }
 
 #[test]
@@ -79,7 +79,8 @@ fn when_connections_break_every_call_ends_and_so_does_its_procedure() {
         let greeter = serve(&sim, Limits { time: ENOUGH, ..Limits::default() });
         let counts = sim.block_on(async {
             for round in 0..5 {
-                let Ok(client) = Client::connect(&sim, ADDRESS.parse().unwrap(), ENOUGH, Trace::default()).await else {
+                let Ok(client) = Client::connect(&sim, &[ADDRESS.parse().unwrap()], ENOUGH, Trace::default()).await
+                else {
                     continue;
                 };
                 let hello = HelloClient(client);

@@ -86,6 +86,9 @@ impl std::error::Error for Unanswered {}
 pub struct Client<R: Net> {
     rt: R,
     socket: UdpSocket<R::Port>,
+    /// Where the server may be, and which of these it is.
+    servers: Vec<SocketAddr>,
+    at: usize,
     patience: Patience,
     /// Of the last question. Its answer begins with the same.
     number: u64,
@@ -94,16 +97,23 @@ pub struct Client<R: Net> {
 }
 
 impl<R: Net> Client<R> {
-    /// A client of this server. The socket is connected: it hears nobody else, and it is told if nobody is there.
+    /// A client of the server at one of these addresses. The first that answers is asked from then on. The socket is
+    /// connected: it hears nobody else, and it is told if nobody is there.
     ///
     /// # Errors
-    /// Those of making the socket.
-    pub fn new(rt: &R, server: SocketAddr, patience: Patience) -> io::Result<Client<R>> {
-        let any: SocketAddr =
-            if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-        let socket = rt.bind_udp(any)?;
-        socket.connect(server)?;
-        Ok(Client { rt: rt.clone(), socket, patience, number: 0, outcome: Outcome::default() })
+    /// Those of making the socket, for the last address. `AddrNotAvailable` if there is none.
+    pub fn new(rt: &R, servers: Vec<SocketAddr>, patience: Patience) -> io::Result<Client<R>> {
+        let mut failed = io::Error::from(ErrorKind::AddrNotAvailable);
+        for (at, server) in servers.iter().enumerate() {
+            match open(rt, *server) {
+                Ok(socket) => {
+                    let outcome = Outcome::default();
+                    return Ok(Client { rt: rt.clone(), socket, servers, at, patience, number: 0, outcome });
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
     }
 
     /// Asks until there is an answer: the text without its number.
@@ -120,13 +130,7 @@ impl<R: Net> Client<R> {
                 self.outcome.timeouts += 1;
             }
             let deadline = self.rt.now() + self.patience.time(attempt);
-            self.outcome.sent += 1;
-            match self.socket.send(question.clone()).await.0 {
-                Ok(()) => {}
-                Err(error) if is_refusal(&error) => refused = Some(error),
-                Err(error) => return Err(Unanswered::Unsent(error)),
-            }
-            match self.hear(&mark, deadline, &mut refused).await {
+            match self.attempt(&mark, &question, deadline, &mut refused).await? {
                 None => {}
                 Some(answer) if answer.len() < question.len() => {
                     return Err(Unanswered::Cut(answer.len(), question.len()));
@@ -141,31 +145,114 @@ impl<R: Net> Client<R> {
         Err(Unanswered::Silence(self.patience.retries + 1, refused))
     }
 
-    /// The answer that begins with the mark, if it comes in time.
-    async fn hear(&mut self, mark: &[u8], deadline: Instant, refused: &mut Option<io::Error>) -> Option<Vec<u8>> {
+    /// Asks once, at each address in turn until one does not refuse. Returns the answer that comes until the deadline.
+    async fn attempt(
+        &mut self,
+        mark: &[u8],
+        question: &[u8],
+        deadline: Instant,
+        refused: &mut Option<io::Error>,
+    ) -> Result<Option<Vec<u8>>, Unanswered> {
+        for _ in 0..self.servers.len() {
+            self.outcome.sent += 1;
+            match self.socket.send(question.to_vec()).await.0 {
+                Ok(()) => {}
+                Err(error) if is_refusal(&error) => *refused = Some(error),
+                Err(error) => return Err(Unanswered::Unsent(error)),
+            }
+            match self.hear(mark, deadline).await {
+                Ok(Some(answer)) => return Ok(Some(answer)),
+                Ok(None) => {
+                    self.turn();
+                    return Ok(None);
+                }
+                Err(error) => *refused = Some(error),
+            }
+            if !self.turn() {
+                break;
+            }
+        }
+        // Nobody is there. Perhaps somebody is in a moment: the time has to pass all the same.
+        self.rt.sleep_until(deadline).await;
+        Ok(None)
+    }
+
+    /// Turns to the next address where a socket can be made, as long as none has answered. Returns whether there is one.
+    fn turn(&mut self) -> bool {
+        let others = if self.outcome.answered == 0 { self.servers.len() - 1 } else { 0 };
+        for _ in 0..others {
+            self.at = (self.at + 1) % self.servers.len();
+            if let Ok(socket) = open(&self.rt, self.servers[self.at]) {
+                self.socket = socket;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The answer that begins with the mark, if it comes in time. The error is that of an address that nobody hears.
+    async fn hear(&mut self, mark: &[u8], deadline: Instant) -> io::Result<Option<Vec<u8>>> {
         loop {
             let left = deadline.saturating_duration_since(self.rt.now());
             let read = self.rt.timeout(left, self.socket.read_from(vec![0; LONGEST_DATAGRAM]));
-            match read.await.ok()? {
-                (Ok((length, _)), buffer) => {
-                    let answer = &buffer[..length.min(buffer.len())];
-                    if answer.starts_with(mark) {
-                        return Some(answer.to_vec());
-                    }
-                    self.outcome.late += 1;
-                }
-                // Nobody is there. Perhaps somebody is in a moment: the time has to pass all the same.
-                (Err(error), _) => {
-                    *refused = Some(error);
-                    self.rt.sleep_until(deadline).await;
-                    return None;
-                }
+            let Ok((read, buffer)) = read.await else { return Ok(None) };
+            let (length, _) = read?;
+            let answer = &buffer[..length.min(buffer.len())];
+            if answer.starts_with(mark) {
+                return Ok(Some(answer.to_vec()));
             }
+            self.outcome.late += 1;
         }
     }
+}
+
+/// A socket that is connected to this server.
+fn open<R: Net>(rt: &R, server: SocketAddr) -> io::Result<UdpSocket<R::Port>> {
+    let any: SocketAddr =
+        if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let socket = rt.bind_udp(any)?;
+    socket.connect(server)?;
+    Ok(socket)
 }
 
 /// What a connected socket is told of an earlier datagram.
 fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket as StdSocket;
+
+    use super::*;
+
+    /// The first address refuses, or says nothing; the second answers.
+    #[test]
+    fn all_addresses_of_a_server_are_asked() {
+        let rt = reactor::Reactor::new().unwrap();
+        let bind = || StdSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (server, silent) = (bind(), bind());
+        let dead = bind().local_addr().unwrap();
+        let live = server.local_addr().unwrap();
+        // It ends with the process.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while let Ok((count, from)) = server.recv_from(&mut buffer) {
+                server.send_to(&buffer[..count], from).unwrap();
+            }
+        });
+        rt.block_on(async {
+            let first = Duration::from_millis(50);
+            for (other, retries) in [(dead, 0), (silent.local_addr().unwrap(), 100)] {
+                let patience = Patience { first, retries };
+                let mut client = Client::new(&rt, vec![other, live], patience).unwrap();
+                for question in ["one", "two"] {
+                    assert_eq!(client.ask(question.as_bytes()).await.unwrap(), question.as_bytes());
+                }
+            }
+            let mut nobody = Client::new(&rt, vec![dead, dead], Patience { first, retries: 1 }).unwrap();
+            let unanswered = nobody.ask(b"x").await.unwrap_err();
+            assert!(matches!(unanswered, Unanswered::Silence(2, Some(_))), "{unanswered}");
+        });
+    }
 }

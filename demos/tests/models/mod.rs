@@ -420,7 +420,7 @@ fn the_calls_are_counted_rightly() {
             ("accept4", "accept4"),
             ("recvfrom", "recvfrom"),
             ("sendto", "sendto"),
-            ("epoll_pwait2", "epoll_pwait2"),
+            ("epoll_pwait", "epoll_pwait"),
             ("epoll_ctl", "epoll_ctl"),
             ("poll", "ppoll"),
             ("select", "pselect6"),

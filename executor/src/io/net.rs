@@ -15,6 +15,7 @@ use std::os::unix::net::{self as unix, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, ExitStatus};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -411,7 +412,8 @@ pub trait Net:
     /// Waits until the child has ended, and takes its exit status. Like [`Child::wait`], it first
     /// closes the child's input, if that was not taken out: a child that reads to the end then
     /// reaches the end. A second call returns the same status. It needs no signal, only a
-    /// descriptor that stands for the process (pidfd_open(2), Linux 5.3).
+    /// descriptor that stands for the process (pidfd_open(2), Linux 5.3). If there is none, because
+    /// the kernel is older or a filter forbids the call, it asks after pauses of 1 to 64 ms.
     ///
     /// # Errors
     /// Those of pidfd_open(2) and waitpid(2): `ECHILD` if other code took the status, or set
@@ -437,9 +439,26 @@ pub trait Net:
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-        self.when_readable(process, || child.try_wait()?.ok_or_else(|| io::ErrorKind::WouldBlock.into())).await
+        match pidfd_open(Pid::from_child(child), PidfdFlags::empty()) {
+            Ok(process) => {
+                self.when_readable(process, || child.try_wait()?.ok_or_else(|| io::ErrorKind::WouldBlock.into())).await
+            }
+            // The kernel, or a filter in front of it, does not know the call.
+            Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => ask_until_exit(self, child).await,
+            Err(error) => Err(error.into()),
+        }
     }
+}
+
+/// Asks whether the child has ended, after pauses that grow.
+async fn ask_until_exit<R: Net>(rt: &R, child: &mut Child) -> io::Result<ExitStatus> {
+    for pause in FOR_ROOM.pauses() {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        rt.sleep(pause).await;
+    }
+    unreachable!("there is always another pause")
 }
 
 /// Returns the address that a path stands for.

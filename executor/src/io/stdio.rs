@@ -15,7 +15,12 @@
 //! pipe) delays the end of the runtime until its deadline, as every blocking job does.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, LazyLock, Mutex};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::Errno;
 
 use crate::io::buf::{BufResult, IoBuf, IoBufMut, empty_buffer};
 use crate::io::runtime::{Reader, Writer};
@@ -38,13 +43,47 @@ fn read() {
         return;
     }
     let mut buffer = vec![0; MOST];
-    let read = loop {
-        match io::stdin().read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => break read,
-        }
-    };
+    let read = read_patiently(&mut buffer);
     *lock(&KEPT) = Some(read.map(|count| buffer[..count].to_vec()));
+}
+
+fn read_patiently(buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match io::stdin().read(buffer) {
+            // std also says this for a descriptor that is open for writing only.
+            Ok(0) if fcntl_getfl(io::stdin())? & OFlags::ACCMODE == OFlags::WRONLY => return Err(Errno::BADF.into()),
+            Err(error) => wait_or_fail(error, &io::stdin(), PollFlags::IN)?,
+            read => return read,
+        }
+    }
+}
+
+/// Writes all, and flushes.
+fn write_patiently(mut bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    loop {
+        // What an error leaves unwritten stays in std's buffer, or in `bytes`.
+        let written = if bytes.is_empty() { stdout.flush().map(|()| 0) } else { stdout.write(bytes) };
+        match written {
+            Ok(0) if bytes.is_empty() => return Ok(()),
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) => wait_or_fail(error, &stdout, PollFlags::OUT)?,
+        }
+    }
+}
+
+/// Blocks until `file` is ready, if that is all that is wrong with it: another process that shares
+/// it may have made it non-blocking.
+fn wait_or_fail(error: io::Error, file: &impl AsFd, events: PollFlags) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        io::ErrorKind::WouldBlock => match poll(&mut [PollFd::new(file, events)], None) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
+        _ => Err(error),
+    }
 }
 
 /// The standard input: see [`Executor::stdin`].
@@ -133,11 +172,7 @@ impl<D: Driver> Writer for Stdout<D> {
         let bytes = buf.bytes();
         let bytes = bytes[..bytes.len().min(MOST)].to_vec();
         self.is_broken = true;
-        let write = move || {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(&bytes)?;
-            stdout.flush().map(|()| bytes.len())
-        };
+        let write = move || write_patiently(&bytes).map(|()| bytes.len());
         let result = self.executor.unblock_io(write).await;
         self.is_broken = false;
         (result, buf)

@@ -120,7 +120,7 @@ fn register_buffers<H>(seam: &Seam, ring: &Ring, features: &mut Features) -> io:
 }
 
 /// Probes a request by submitting it on an idle socket. A kernel that doesn't know it fails it with
-/// EINVAL at once. One that does keeps it pending until we cancel it (or finds that there is no
+/// EINVAL or EOPNOTSUPP at once. One that does keeps it pending until we cancel it (or finds that there is no
 /// buffer). There is no other way to probe a flag.
 fn is_known(seam: &Seam, ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool) -> io::Result<bool> {
     const REQUEST: u64 = 1;
@@ -135,7 +135,7 @@ fn is_known(seam: &Seam, ring: &mut Ring, start: &dyn Fn(&mut Ring, u64) -> bool
             None => drop(ring.enter(seam, None)?),
         }
     }
-    Ok(answers[0] != Some(-libc::EINVAL))
+    Ok(!matches!(answers[0].map(i32::wrapping_neg), Some(libc::EINVAL | libc::EOPNOTSUPP)))
 }
 
 fn unsupported() -> io::Error {

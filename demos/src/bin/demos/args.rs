@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 
 use crate::engine::Engine;
@@ -70,6 +71,14 @@ pub struct WorkersArgs {
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
     found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
+}
+
+/// Looks up the addresses of `HOST:PORT`, for a client. The resolver of the C library blocks, so this comes before the
+/// runtime.
+pub fn find(host: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let found =
+        host.to_socket_addrs().with_context(|| format!("cannot find {host}: give HOST:PORT, such as 127.0.0.1:8080"));
+    Ok(found?.collect())
 }
 
 /// The most workers that can be given: more cores than any machine of today has.

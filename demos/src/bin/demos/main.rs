@@ -10,7 +10,7 @@
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server` | what the server commands share |
 //! | `load` | what the commands that measure share: servers in processes, the client, the figures |
-//! | `output`, `signals`, `descriptors` | stdout and files, SIGINT and SIGTERM, the limit of open files |
+//! | `input`, `output`, `signals`, `descriptors` | stdin, stdout and files, signals, the limit of open files |
 //! | `tests` | a test: what documents tell a reader to type is understood |
 
 // What has to talk to the kernel without a library between says so in its own file.
@@ -22,6 +22,7 @@ mod commands;
 mod compare;
 mod descriptors;
 mod engine;
+mod input;
 mod ipc;
 mod load;
 mod models;
@@ -33,6 +34,7 @@ mod tests;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use cli::{Cli, Command};
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    signals::outlive_long_files().context("cannot watch for signals")?;
     match cli.command {
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Echo(args)) => commands::echo::run(args)?,

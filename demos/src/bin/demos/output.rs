@@ -1,19 +1,47 @@
 //! Where results go: to stdout, which somebody may have closed (`demos doctor | head -1`), and to files.
 
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::Context;
 use demos::plot::Destination;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde_json::Value;
 
 /// Writes `bytes` to stdout at once. Returns false if nobody reads it any more.
 pub fn write(bytes: &[u8]) -> anyhow::Result<bool> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    match write_patiently(bytes) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         result => result.map(|()| true).context("cannot write to stdout"),
+    }
+}
+
+/// Writes all, also where stdout does not block: another program has set the flag, and shares the pipe or the terminal
+/// with this one.
+fn write_patiently(mut bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    loop {
+        // What an error leaves unwritten stays in std's buffer, or in `bytes`.
+        let written = if bytes.is_empty() { stdout.flush().map(|()| 0) } else { stdout.write(bytes) };
+        match written {
+            Ok(0) if bytes.is_empty() => return Ok(()),
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for(&stdout, PollFlags::OUT)?,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Blocks until this can be read or written.
+pub fn wait_for(file: &impl AsFd, events: PollFlags) -> io::Result<()> {
+    match poll(&mut [PollFd::new(file, events)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

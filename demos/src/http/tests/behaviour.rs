@@ -51,6 +51,32 @@ fn the_routes_of_the_techempower_tests_are_as_defined() {
     assert!(!plain_head.contains("Connection:") && json_head.contains("\r\nConnection: close\r\n"));
 }
 
+/// Also where the request is refused before its method means anything.
+#[test]
+fn nothing_follows_the_head_of_an_answer_to_head() {
+    let many = "A: b\r\n".repeat(200);
+    let cases = [
+        ("HEAD /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
+        ("HEAD /json HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", 417),
+        ("HEAD /json HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n", 413),
+        ("HEAD /json HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        ("HEAD /json HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx", 400),
+        ("\r\nHEAD /json HTTP/1.1\r\n\r\n", 400),
+        ("HEAD json HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("HEAD /json HTTP/1.1\r\nHost: a\r\n", 400),
+        (&format!("HEAD /json HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431),
+        (&format!("HEAD /{}", "a".repeat(20_000)), 414),
+    ];
+    for (request, status) in cases {
+        let answer = text(&play(Script::default().send(1, request.as_bytes()).send(1, b"")));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer:?}");
+        assert!(answer.find("\r\n\r\n") == Some(answer.len() - 4), "{request:?}: {answer:?}");
+    }
+    // One that comes too late is told so, without more.
+    let answer = text(&play(Script::default().send(1, b"HEAD /json HTTP/1.1\r\n").send(60_000, b"")));
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("\r\n\r\n"), "{answer:?}");
+}
+
 #[test]
 fn the_page_shows_its_engine_and_a_new_number_each_time() {
     let transcript = play(Script::default().send(1, get("/", "").repeat(2).as_bytes()).send(1, b""));

@@ -256,6 +256,10 @@ fn heads_are_read_strictly() {
     ] {
         illegal(&format!("{head:?}"), head, 400);
     }
+    for host in ["[::1", "::1", "[]", "[123g::1]", "a:80a", "a:b:c", "a:99999", "%zz", ":80", "[::1]x"] {
+        illegal(host, format!("GET /plaintext HTTP/1.1\r\nHost: {host}\r\n\r\n"), 400);
+        illegal(host, format!("GET http://{host}/plaintext HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
+    }
     for version in ["0.9", "1.2", "2.0", "9.9"] {
         illegal(version, format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"), 505);
     }
@@ -276,6 +280,7 @@ fn legal_heads_are_understood() {
         "GET /plaintext HTTP/1.1\r\nhOST:a\r\n\r\n",
         "GET /plaintext HTTP/1.1\r\nHost:\r\n\r\n",
         "GET /plaintext HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+        "GET /plaintext HTTP/1.1\r\nHost: a,b%41:\r\n\r\n",
         "GET /plaintext HTTP/1.1\r\nHost: \t a \t\r\n\r\n",
         "GET /plaintext HTTP/1.1\r\nHost: a\r\nX: \u{e9}\t\u{ff}\r\nY:\r\n\r\n",
         "GET /plaintext?a=b/../c?d HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use demos::files::{Arrival, Folder, Inbox, Sender, Step, receive};
 use executor::{Files, Net, Runtime, Stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::args::{EngineArgs, ServerArgs, seconds};
+use crate::args::{self, EngineArgs, ServerArgs, seconds};
 use crate::engine::{self, Program};
 use crate::output;
 use crate::server::{self, Host};
@@ -181,12 +181,7 @@ fn report(peer: &str, arrival: &Arrival) {
 }
 
 fn send(args: SendArgs) -> anyhow::Result<()> {
-    // The resolver of the C library blocks, so names are looked up before the runtime starts.
-    let addresses = args
-        .to
-        .to_socket_addrs()
-        .with_context(|| format!("cannot find {}: give HOST:PORT, such as 127.0.0.1:7070", args.to))?
-        .collect();
+    let addresses = args::find(&args.to)?;
     let (result, _stats) = engine::run(args.engine.on, Sending { args, addresses })?;
     result
 }

@@ -11,7 +11,7 @@ use demos::rpc::{self, Client, Greeter, HelloServer, Limits, Scene, Step, Trace}
 use executor::Runtime;
 use serde_json::Value;
 
-use crate::args::{EngineArgs, ServerArgs, address, seconds};
+use crate::args::{self, EngineArgs, ServerArgs, seconds};
 use crate::engine::{self, Program};
 use crate::output;
 use crate::server::{self, Host};
@@ -87,8 +87,8 @@ Examples:
   demos rpc call 127.0.0.1:8080 Hello.Count")]
 struct CallArgs {
     /// Where the server is.
-    #[arg(value_name = "ADDR:PORT", value_parser = address)]
-    server: SocketAddr,
+    #[arg(value_name = "HOST:PORT")]
+    server: String,
 
     /// The interface, a dot and the method.
     method: String,
@@ -118,7 +118,10 @@ fn json(text: &str) -> Result<Value, String> {
 pub fn run(args: RpcCommand) -> anyhow::Result<()> {
     match args.command {
         None => engine::run(args.engine.on, Show { only_steps: args.trace })?.0,
-        Some(Which::Call(args)) => engine::run(args.engine.on, Call { args: &args })?.0,
+        Some(Which::Call(args)) => {
+            let servers = args::find(&args.server)?;
+            engine::run(args.engine.on, Call { args: &args, servers: &servers })?.0
+        }
         Some(Which::Serve(args)) => {
             let limits = Limits { calls: args.max_calls.into(), time: args.max_time };
             server::run(args.engine.on, &args.server, Desk { limits, is_traced: args.trace })
@@ -175,6 +178,7 @@ impl Program for Show {
 
 struct Call<'a> {
     args: &'a CallArgs,
+    servers: &'a [SocketAddr],
 }
 
 impl Program for Call<'_> {
@@ -182,7 +186,7 @@ impl Program for Call<'_> {
 
     async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<()> {
         let CallArgs { server, method, arguments, timeout, trace: is_traced, .. } = self.args;
-        let client = Client::connect(&rt, *server, *timeout, trace(&rt, *is_traced)).await;
+        let client = Client::connect(&rt, self.servers, *timeout, trace(&rt, *is_traced)).await;
         let client = client
             .map_err(|error| anyhow!("cannot connect to {server}: {error}; is `demos rpc serve` running there?"))?;
         let result: Result<Value, _> = client.call(method, arguments).await;

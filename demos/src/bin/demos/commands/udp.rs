@@ -1,7 +1,7 @@
 //! `demos udp serve` and `demos udp ask`.
 
-use std::io::{self, BufRead, Read};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use executor::{Files, Net, Runtime};
 use futures_lite::future::{or, pending};
 use hdrhistogram::Histogram;
 
-use crate::args::{EngineArgs, address, seconds};
+use crate::args::{self, EngineArgs, address, seconds};
 use crate::engine::{self, Program};
+use crate::input::Input;
 use crate::{output, server, signals};
 
 /// Lines that may wait for the server.
@@ -135,11 +136,8 @@ pub fn run(args: UdpArgs) -> anyhow::Result<()> {
             output::print(&format!("served {} {stats}", served?))
         }
         Side::Ask(args) => {
-            // The resolver of the C library blocks, so names are looked up before the runtime starts.
-            let found = args.server.to_socket_addrs();
-            let found = found.with_context(|| format!("cannot find {}: give HOST:PORT", args.server))?.next();
-            let server = found.with_context(|| format!("{} has no address", args.server))?;
-            engine::run(args.engine.on, Asking { args, server })?.0
+            let servers = args::find(&args.server)?;
+            engine::run(args.engine.on, Asking { args, servers })?.0
         }
     }
 }
@@ -167,21 +165,23 @@ impl Program for Serving {
 
 struct Asking {
     args: AskArgs,
-    server: SocketAddr,
+    servers: Vec<SocketAddr>,
 }
 
 impl Program for Asking {
     type Output = anyhow::Result<()>;
 
     async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<()> {
-        let Asking { args, server } = self;
+        let Asking { args, servers } = self;
         let patience = Patience { first: args.timeout, retries: args.retries };
-        let mut client = Client::new(&rt, server, patience).with_context(|| format!("cannot send to {server}"))?;
+        let mut client =
+            Client::new(&rt, servers, patience).with_context(|| format!("cannot send to {}", args.server))?;
         let (stdin, mut lines) = mailbox(LINES);
         thread::Builder::new().name("stdin".to_owned()).spawn(move || read_lines(&stdin))?;
         let mut complained = false;
         let mut times = Histogram::<u64>::new_with_max(LONGEST_US, 3).context("the histogram's bounds are wrong")?;
         while let Some(line) = lines.receive().await {
+            let line = line.context("cannot read stdin")?;
             let mut answer = Vec::with_capacity(line.len() + 1);
             // An empty line is a question, too.
             for piece in line.chunks(args.piece as usize).chain(line.is_empty().then_some(&[][..])) {
@@ -223,18 +223,15 @@ fn hint(unanswered: &Unanswered) -> &'static str {
 }
 
 /// Posts the lines of stdin without their ends, until there are no more or nobody is interested.
-fn read_lines(lines: &Sender<Vec<u8>>) {
-    let mut stdin = io::stdin().lock();
+fn read_lines(lines: &Sender<io::Result<Vec<u8>>>) {
+    let mut stdin = BufReader::new(Input::new());
     loop {
         let mut line = Vec::new();
-        match (&mut stdin).take(LONGEST_LINE).read_until(b'\n', &mut line) {
-            Ok(1..) => {
-                line.pop_if(|end| *end == b'\n');
-                if lines.post(line).is_err() {
-                    return;
-                }
-            }
-            Ok(0) | Err(_) => return,
+        let read = (&mut stdin).take(LONGEST_LINE).read_until(b'\n', &mut line);
+        line.pop_if(|end| *end == b'\n');
+        let is_last = !matches!(read, Ok(1..));
+        if matches!(read, Ok(0)) || lines.post(read.map(|_| line)).is_err() || is_last {
+            return;
         }
     }
 }

@@ -16,7 +16,7 @@ pub enum Call {
     Clone,
     /// epoll_ctl(2)
     EpollCtl,
-    /// epoll_pwait2(2)
+    /// epoll_pwait(2)
     EpollWait,
     /// fcntl(2)
     Fcntl,
@@ -44,7 +44,7 @@ impl Call {
         (Call::Accept, "accept4"),
         (Call::Clone, "clone"),
         (Call::EpollCtl, "epoll_ctl"),
-        (Call::EpollWait, "epoll_pwait2"),
+        (Call::EpollWait, "epoll_pwait"),
         (Call::Fcntl, "fcntl"),
         (Call::Fork, "fork"),
         (Call::Enter, "io_uring_enter"),

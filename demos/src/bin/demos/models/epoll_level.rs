@@ -5,7 +5,7 @@
 //! again, so one read per event is enough, and nothing can be forgotten.
 //!
 //! See it: `demos models serve epoll-level --listen 127.0.0.1:7000`, then `nc 127.0.0.1 7000`, and
-//! `strace -p $(pgrep -n demos)`: epoll_pwait2, recvfrom, sendto.
+//! `strace -p $(pgrep -n demos)`: epoll_pwait, recvfrom, sendto.
 //!
 //! What is next: `epoll-edge`, which reports changes only. With tasks on top, this is the runtime `reactor-level`.
 

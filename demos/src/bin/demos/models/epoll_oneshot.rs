@@ -4,7 +4,7 @@
 //! the same connection, and its lock is never waited for. The price is an `epoll_ctl` for each event.
 //!
 //! See it: `demos models serve epoll-oneshot --listen 127.0.0.1:7000`, then `nc 127.0.0.1 7000`, and
-//! `strace -f -p $(pgrep -n demos)`: epoll_pwait2, recvfrom, sendto, epoll_ctl, each time in another thread.
+//! `strace -f -p $(pgrep -n demos)`: epoll_pwait, recvfrom, sendto, epoll_ctl, each time in another thread.
 //!
 //! What is next: `sigio`, where the kernel speaks first.
 

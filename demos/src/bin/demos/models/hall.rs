@@ -18,6 +18,8 @@ use crate::output;
 /// How long accepting rests when the machine is short of something, and how often in a row.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSES: usize = 100;
+/// How many connections in a row may fail before accepting rests after each further one.
+const FAILURES: usize = 100;
 
 /// What a rung is given.
 pub struct Hall {
@@ -41,6 +43,27 @@ pub enum Guest {
     Nobody,
 }
 
+/// What an error of accept(2) is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The machine is short of something, which may pass.
+    Shortage,
+    /// The listener, or the call itself: nothing can ever be accepted.
+    Listener,
+    /// The one connection that was not made. The next one may be well.
+    Connection,
+}
+
+/// Sorts an error of accept(2). The call also passes on the errors of the network that the new connection has met, and
+/// a firewall's EPERM. There are many of these, so what is not known to be about something else is about the connection.
+fn trouble(error: Errno) -> Trouble {
+    match error {
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Trouble::Shortage,
+        Errno::BADF | Errno::FAULT | Errno::INVAL | Errno::NOTSOCK | Errno::NOSYS => Trouble::Listener,
+        _ => Trouble::Connection,
+    }
+}
+
 impl Hall {
     /// Says that clients may come. The rung is set up.
     pub fn ready(&self) -> io::Result<()> {
@@ -50,20 +73,27 @@ impl Hall {
 
     /// The next one who comes: waits if the listener is blocking.
     pub fn accept(&self, present: usize, flags: SocketFlags) -> io::Result<Guest> {
-        let mut pauses = 0;
+        let (mut pauses, mut failures) = (0, 0);
         loop {
             self.counters.call(Call::Accept);
-            match accept_with(&*self.listener, flags | SocketFlags::CLOEXEC) {
+            let error = match accept_with(&*self.listener, flags | SocketFlags::CLOEXEC) {
                 Ok(socket) => return Ok(self.admit(socket, present)),
                 Err(Errno::WOULDBLOCK) => return Ok(Guest::Nobody),
                 Err(_) if self.stop.is_asked() => return Ok(Guest::Nobody),
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) if pauses < PAUSES => {
+                Err(error) => error,
+            };
+            match trouble(error) {
+                Trouble::Shortage if pauses < PAUSES => {
                     pauses += 1;
                     thread::sleep(PAUSE);
                 }
-                // These are about one connection that was gone before it was taken.
-                Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO | Errno::NETDOWN | Errno::HOSTUNREACH) => {}
-                Err(error) => return Err(error.into()),
+                Trouble::Connection => {
+                    failures += 1;
+                    if failures > FAILURES {
+                        thread::sleep(PAUSE);
+                    }
+                }
+                Trouble::Shortage | Trouble::Listener => return Err(error.into()),
             }
         }
     }
@@ -88,8 +118,9 @@ impl Hall {
         let told = || -> io::Result<()> {
             stream.set_nonblocking(true)?;
             // What it has said already and nobody has read would turn the end into a reset.
-            let _ = { stream }.read(&mut [0; BUFFER]);
-            { stream }.write_all(&refusal(self.service, reason))?;
+            let mut heard = [0; BUFFER];
+            let count = { stream }.read(&mut heard).unwrap_or(0);
+            { stream }.write_all(&refusal(self.service, &heard[..count], reason))?;
             stream.shutdown(Shutdown::Write)
         };
         // Who does not wait for the answer misses it.
@@ -116,5 +147,37 @@ impl Hall {
                 result => return result,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// accept(2) names these, and says of most of them: treat them like EAGAIN.
+    #[test]
+    fn what_a_connection_has_met_says_nothing_about_the_next_one() {
+        let of_connections = [
+            Errno::CONNABORTED,
+            Errno::CONNRESET,
+            Errno::HOSTDOWN,
+            Errno::HOSTUNREACH,
+            Errno::INTR,
+            Errno::NETDOWN,
+            Errno::NETUNREACH,
+            Errno::NONET,
+            Errno::NOPROTOOPT,
+            Errno::OPNOTSUPP,
+            Errno::PERM,
+            Errno::PROTO,
+            Errno::TIMEDOUT,
+        ];
+        for error in of_connections {
+            assert_eq!(trouble(error), Trouble::Connection, "{error}");
+        }
+        for error in [Errno::BADF, Errno::INVAL, Errno::NOTSOCK] {
+            assert_eq!(trouble(error), Trouble::Listener, "{error}");
+        }
+        assert_eq!(trouble(Errno::MFILE), Trouble::Shortage);
     }
 }

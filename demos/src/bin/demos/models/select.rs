@@ -12,7 +12,6 @@
 //! What is next: `poll`, which has no such limit.
 
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
@@ -25,6 +24,7 @@ use super::hall::{Guest, Hall};
 
 pub fn run(hall: &Hall) -> io::Result<()> {
     hall.listener.set_nonblocking(true)?;
+    check(hall)?;
     hall.ready()?;
     let mut scratch = Scratch::new();
     let mut connections: Vec<Connection> = Vec::new();
@@ -61,6 +61,19 @@ pub fn run(hall: &Hall) -> io::Result<()> {
     }
 }
 
+/// Refuses to start where select cannot see what belongs to the server itself.
+fn check(hall: &Hall) -> io::Result<()> {
+    let own = [hall.stop.as_fd().as_raw_fd(), hall.listener.as_raw_fd()];
+    match own.into_iter().find(|number| !is_visible(number)) {
+        Some(number) => Err(io::Error::other(format!(
+            "{}, and one of the server's own is {number}: start it with fewer files open, or choose another rung, such as \
+             poll",
+            what_is_seen()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Lets in all who wait, if select can see them.
 fn welcome(hall: &Hall, connections: &mut Vec<Connection>) -> io::Result<()> {
     while let Guest::Welcome(stream) = hall.accept(connections.len(), SocketFlags::NONBLOCK)? {
@@ -68,12 +81,48 @@ fn welcome(hall: &Hall, connections: &mut Vec<Connection>) -> io::Result<()> {
             connections.push(Connection::new(stream));
             continue;
         }
-        let (last, number) = (FD_SETSIZE - 1, stream.as_raw_fd());
-        hall.refuse(&stream, &format!("select(2) sees descriptors 0 to {last} only, and this one would be {number}"));
+        let number = stream.as_raw_fd();
+        hall.refuse(&stream, &format!("{}, and this one would be {number}", what_is_seen()));
     }
     Ok(())
 }
 
-fn is_visible(stream: &TcpStream) -> bool {
-    usize::try_from(stream.as_raw_fd()).is_ok_and(|number| number < FD_SETSIZE)
+fn what_is_seen() -> String {
+    format!("select(2) sees descriptors 0 to {} only", FD_SETSIZE - 1)
+}
+
+fn is_visible(file: &impl AsRawFd) -> bool {
+    usize::try_from(file.as_raw_fd()).is_ok_and(|number| number < FD_SETSIZE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::Arc;
+
+    use super::super::counters::Counters;
+    use super::super::service::Service;
+    use super::super::stop::Stop;
+    use super::*;
+
+    #[test]
+    fn a_server_that_select_cannot_see_does_not_start() {
+        crate::descriptors::raise_open_files();
+        if crate::descriptors::open_files() <= FD_SETSIZE {
+            eprintln!("not tested: so many files may not be open here");
+            return;
+        }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let hidden = rustix::io::fcntl_dupfd_cloexec(&listener, FD_SETSIZE as i32).unwrap();
+        let hall = Hall {
+            name: "select",
+            service: Service::Echo,
+            listener: Arc::new(hidden.into()),
+            limit: 1,
+            counters: Counters::new().unwrap(),
+            stop: Arc::new(Stop::new().unwrap()),
+        };
+        let error = run(&hall).unwrap_err().to_string();
+        assert!(error.contains("select(2) sees descriptors 0 to 1023 only"), "{error}");
+    }
 }

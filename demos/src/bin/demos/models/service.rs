@@ -5,6 +5,7 @@
 use std::io::Write as _;
 
 use clap::ValueEnum;
+use demos::http::is_host;
 
 /// What a server does with what it receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,6 +58,7 @@ impl Dialogue {
 
     fn requests(&mut self, name: &str, mut bytes: &[u8], output: &mut Vec<u8>) -> Then {
         while !bytes.is_empty() {
+            let with_body = !is_head(bytes);
             let mut fields = [httparse::EMPTY_HEADER; FIELDS];
             let mut request = httparse::Request::new(&mut fields);
             let length = match request.parse(bytes) {
@@ -67,11 +69,11 @@ impl Dialogue {
                 }
                 Ok(_) | Err(httparse::Error::TooManyHeaders) => {
                     let text = "the head is longer than 8 KiB, or has more than 64 fields";
-                    respond(output, "431 Request Header Fields Too Large", text, true, Then::Close);
+                    respond(output, "431 Request Header Fields Too Large", text, with_body, Then::Close);
                     return Then::Close;
                 }
                 Err(error) => {
-                    respond(output, "400 Bad Request", &error.to_string(), true, Then::Close);
+                    respond(output, "400 Bad Request", &error.to_string(), with_body, Then::Close);
                     return Then::Close;
                 }
             };
@@ -84,12 +86,17 @@ impl Dialogue {
     }
 }
 
-/// What one who is not served is told.
-pub fn refusal(service: Service, reason: &str) -> Vec<u8> {
+/// Whether these bytes begin a HEAD request. No content follows the head of its answer, whatever the status is.
+fn is_head(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"HEAD ")
+}
+
+/// What one who is not served is told, after it has said `heard`.
+pub fn refusal(service: Service, heard: &[u8], reason: &str) -> Vec<u8> {
     let mut output = Vec::new();
     match service {
         Service::Echo => output.extend_from_slice(format!("refused: {reason}\n").as_bytes()),
-        Service::Web => respond(&mut output, "503 Service Unavailable", reason, true, Then::Close),
+        Service::Web => respond(&mut output, "503 Service Unavailable", reason, !is_head(heard), Then::Close),
     }
     output
 }
@@ -103,8 +110,13 @@ fn respond_to(request: &httparse::Request<'_, '_>, name: &str, output: &mut Vec<
     };
     let has_body = field("transfer-encoding").is_some()
         || field("content-length").is_some_and(|field| field.value.iter().any(|digit| !b"0 \t".contains(digit)));
+    let with_body = request.method != Some("HEAD");
     if has_body {
-        respond(output, "413 Content Too Large", "this server takes no bodies", true, Then::Close);
+        respond(output, "413 Content Too Large", "this server takes no bodies", with_body, Then::Close);
+        return Then::Close;
+    }
+    if field("host").is_some_and(|field| !is_host(field.value)) {
+        respond(output, "400 Bad Request", "the field Host holds no host", with_body, Then::Close);
         return Then::Close;
     }
     let lasts = if request.version == Some(1) { !says(b"close") } else { says(b"keep-alive") };
@@ -114,7 +126,7 @@ fn respond_to(request: &httparse::Request<'_, '_>, name: &str, output: &mut Vec<
         ("GET", "/") => respond(output, "200 OK", &page(name), true, then),
         ("HEAD", "/") => respond(output, "200 OK", &page(name), false, then),
         ("GET" | "HEAD", _) => {
-            respond(output, "404 Not Found", "the only page is /", request.method == Some("GET"), then);
+            respond(output, "404 Not Found", "the only page is /", with_body, then);
         }
         _ => respond(output, "405 Method Not Allowed\r\nAllow: GET, HEAD", "ask with GET", true, then),
     }
@@ -218,6 +230,33 @@ mod tests {
         for (request, status, expected) in cases {
             let (output, then) = answer(&mut Dialogue::default(), request);
             assert!(output.starts_with(&format!("HTTP/1.1 {status} ")) && then == expected, "{request}: {output}");
+        }
+    }
+
+    #[test]
+    fn nothing_follows_the_head_of_an_answer_to_head() {
+        let many = format!("HEAD / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(FIELDS + 1));
+        let cases = [
+            ("\r\nHEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
+            ("HEAD /other HTTP/1.1\r\n\r\n", "404"),
+            ("HEAD / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "413"),
+            ("HEAD / HTTP/1.1\r\nHost: ::1\r\n\r\n", "400"),
+            ("HEAD / nonsense\r\n\r\n", "400"),
+            (&many, "431"),
+        ];
+        for (request, status) in cases {
+            let (output, _) = answer(&mut Dialogue::default(), request);
+            assert!(output.starts_with(&format!("HTTP/1.1 {status} ")) && output.ends_with("\r\n\r\n"), "{output}");
+        }
+        assert!(refusal(Service::Web, b"HEAD / HT", "full").ends_with(b"\r\n\r\n"));
+        assert!(refusal(Service::Web, b"", "full").ends_with(b"full"));
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_refused() {
+        for (host, status) in [("[::1", "400"), ("h:80a", "400"), ("h:80", "200"), ("[::1]", "200")] {
+            let (output, _) = answer(&mut Dialogue::default(), &format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert!(output.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {output}");
         }
     }
 

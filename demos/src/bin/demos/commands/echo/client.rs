@@ -3,17 +3,19 @@
 //! Three parties: a thread reads stdin, because that blocks; a task sends; the main future receives.
 //! They meet in a mailbox of a few pieces, so a slow server slows the reading of stdin.
 
-use std::io::{self, ErrorKind, Read};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use demos::connect::connect;
 use demos::mailbox::{Receiver, Sender, mailbox};
 use executor::{IoBuf, Reader, Runtime, Stream, Writer};
 
 use crate::engine::{self, Engine, Program};
-use crate::output;
+use crate::input::Input;
+use crate::{args, output};
 
 /// Pieces of stdin that may wait for the server.
 const PIECES: usize = 4;
@@ -24,11 +26,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// Talks to the echo server until stdin and the server's answers have ended.
 pub fn run(engine: Option<Engine>, server: &str) -> anyhow::Result<()> {
-    // The resolver of the C library blocks, so names are looked up before the runtime starts.
-    let addresses = server
-        .to_socket_addrs()
-        .with_context(|| format!("cannot find {server}: give HOST:PORT, such as 127.0.0.1:8080"))?;
-    let client = EchoClient { server: server.to_owned(), addresses: addresses.collect() };
+    let client = EchoClient { server: server.to_owned(), addresses: args::find(server)? };
     let (result, _stats) = engine::run(engine, client)?;
     result
 }
@@ -42,7 +40,9 @@ impl Program for EchoClient {
     type Output = anyhow::Result<()>;
 
     async fn main<R: Runtime>(self, rt: R) -> anyhow::Result<()> {
-        let stream = self.connect(&rt).await?;
+        let hint = "is a server running there? `demos echo` starts one";
+        let connected = connect(&rt, &self.addresses, CONNECT_TIME).await;
+        let stream = connected.with_context(|| format!("cannot connect to {} ({hint})", self.server))?;
         let (mut from_server, to_server) = stream.split();
         let (stdin, pieces) = mailbox(PIECES);
         thread::Builder::new().name("stdin".to_owned()).spawn(move || read_stdin(&stdin))?;
@@ -60,47 +60,35 @@ impl Program for EchoClient {
             bail!("the server ended the connection");
         }
         match sending.await {
-            Ok(sent) => sent.context("cannot send to the server"),
+            Ok(sent) => sent,
             Err(error) => bail!("{error}"),
         }
     }
 }
 
-impl EchoClient {
-    /// Tries one address after the other.
-    async fn connect<R: Runtime>(&self, rt: &R) -> anyhow::Result<R::Stream> {
-        let mut failed = io::Error::from(ErrorKind::AddrNotAvailable);
-        for address in &self.addresses {
-            let connected = rt.timeout(CONNECT_TIME, rt.connect(*address)).await;
-            match connected.unwrap_or_else(|elapsed| Err(elapsed.into())) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => failed = error,
-            }
-        }
-        let hint = "is a server running there? `demos echo` starts one";
-        Err(failed).with_context(|| format!("cannot connect to {} ({hint})", self.server))
-    }
-}
-
-/// Sends what comes from stdin; after its end, tells the server so.
-async fn send<W: Writer>(mut pieces: Receiver<Vec<u8>>, mut to_server: W) -> io::Result<()> {
+/// Sends what comes from stdin; after its end, tells the server so. What comes before an error of stdin is sent, too.
+async fn send<W: Writer>(mut pieces: Receiver<io::Result<Vec<u8>>>, mut to_server: W) -> anyhow::Result<()> {
+    const FAILED: &str = "cannot send to the server";
+    let mut read = Ok(());
     while let Some(piece) = pieces.receive().await {
-        to_server.write_all(piece).await.0?;
+        match piece {
+            Ok(piece) => to_server.write_all(piece).await.0.context(FAILED)?,
+            Err(error) => read = Err(error),
+        }
     }
-    to_server.shutdown().await
+    to_server.shutdown().await.context(FAILED)?;
+    read.context("cannot read stdin")
 }
 
 /// Posts stdin piece by piece, as it comes, until it ends or nobody is interested.
-fn read_stdin(pieces: &Sender<Vec<u8>>) {
-    let mut stdin = io::stdin().lock();
+fn read_stdin(pieces: &Sender<io::Result<Vec<u8>>>) {
+    let mut stdin = Input::new();
     let mut buffer = vec![0; PIECE];
     loop {
-        match stdin.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(count) if pieces.post(buffer[..count].to_vec()).is_err() => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return,
+        let read = stdin.read(&mut buffer);
+        let is_last = !matches!(read, Ok(1..));
+        if matches!(read, Ok(0)) || pieces.post(read.map(|count| buffer[..count].to_vec())).is_err() || is_last {
+            return;
         }
     }
 }
