@@ -11,24 +11,30 @@
 //!
 //! A server may answer before it has read the whole request. So while a body is sent, the answer is waited for, and
 //! passed on when it comes; what the client still sends then is of no use to anybody, and its connection is closed.
+//!
+//! A client that closes or resets its connection while its answer is awaited is noticed at once: the server's
+//! connection is closed, and its place is free. A client that only ends its side looks the same, and is taken for gone
+//! (so does nginx). Clients of HTTP do not do that; those of the relay may.
 
 use std::cell::Cell;
 use std::future::pending;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::pin::pin;
+use std::rc::Rc;
 
-use executor::{Runtime, Stream, Writer};
+use executor::{IoBuf, Reader, Runtime, Writer};
 use futures_lite::future::or;
 
-use super::idle::{Link, ReadHalf, WriteHalf};
+use super::idle::{Chunk, Link, ReadHalf, WriteHalf};
+use super::pair::Pair;
 use super::passing::{Passed, Passing, Receiving};
 use super::reply::Asked;
 use super::request::Ask;
 use super::sending::{Sending, Sent, send_body};
 use super::shared::Proxy;
 use crate::http::{
-    End, Framing, Limits, Parsed, Patience, Persistence, Requests, Response, Status, Until, Waited, parse,
+    End, Framing, Input, Limits, Parsed, Patience, Persistence, Requests, Response, Status, Until, Waited, parse,
 };
 use crate::serve::linger;
 
@@ -44,13 +50,27 @@ pub(crate) async fn converse<R: Runtime>(
     limits: &Limits,
 ) {
     let stopped = pin!(rt.stopped());
-    let (mut reader, writer) = stream.split();
-    let requests = Requests::new(rt, &mut reader, Patience::new(rt, stopped));
-    let mut conversation = Conversation { proxy, rt, limits, address, requests, writer, served: 0 };
+    let mut pair: Pair<R> = Pair::new(stream);
+    let (reader, writer, is_midway) = pair.parts();
+    let requests = Requests::new(rt, reader, Patience::new(rt, stopped));
+    let mut conversation = Conversation { proxy, rt, limits, address, requests, writer, is_midway, served: 0 };
     let ControlFlow::Break(end) = conversation.go_on().await else { return };
     if end == End::Linger && conversation.writer.shutdown().await.is_ok() {
         linger(rt, conversation.requests.stream, limits.linger_timeout, limits.linger_bytes).await;
     }
+}
+
+/// Waits until the client is gone while its answer is awaited: nobody wants the answer any more then, and the server
+/// need not work for it. The end of the client's side counts, for a client that closes sends nothing else (nginx does
+/// the same, and logs 499). What the client sends of its next request is kept, up to a whole head.
+async fn until_gone<R: Runtime>(reader: &mut ReadHalf<R>, input: &mut Input<Chunk<R>>, limits: &Limits) -> Passed {
+    while input.bytes().len() < limits.request_line + limits.header_block {
+        match reader.recv().await {
+            Ok(chunk) if !chunk.bytes().is_empty() => input.push(chunk),
+            _ => return Passed::ClientGone,
+        }
+    }
+    pending().await
 }
 
 struct Conversation<'a, R: Runtime> {
@@ -59,7 +79,9 @@ struct Conversation<'a, R: Runtime> {
     limits: &'a Limits,
     address: IpAddr,
     requests: Requests<'a, R, ReadHalf<R>>,
-    writer: WriteHalf<R>,
+    writer: &'a mut WriteHalf<R>,
+    /// Whether the client has a part of an answer only.
+    is_midway: &'a Rc<Cell<bool>>,
     served: u64,
 }
 
@@ -125,8 +147,12 @@ impl<R: Runtime> Conversation<'_, R> {
             out.extend_from_slice(&response.body);
         }
         let until = Until::After(self.limits.stall_timeout);
+        self.is_midway.set(true);
         match self.requests.patience.wait(until, false, pin!(self.writer.write_all(out))).await {
-            Waited::Done((Ok(()), _)) => End::Linger,
+            Waited::Done((Ok(()), _)) => {
+                self.is_midway.set(false);
+                End::Linger
+            }
             _ => End::Now,
         }
     }
@@ -179,7 +205,9 @@ impl<R: Runtime> Conversation<'_, R> {
         link.place.count();
         let until = Until::After(self.limits.stall_timeout);
         let head = std::mem::take(&mut ask.head);
-        let sent = match self.requests.patience.wait(until, false, pin!(link.writer.write_all(head))).await {
+        let (_, to_server, is_midway) = link.pair.parts();
+        is_midway.set(true);
+        let sent = match self.requests.patience.wait(until, false, pin!(to_server.write_all(head))).await {
             Waited::Done((sent, head)) => {
                 ask.head = head;
                 sent
@@ -191,11 +219,12 @@ impl<R: Runtime> Conversation<'_, R> {
         }
         let may_stay = self.may_stay(ask).await;
         let sending = Sending {
-            is_whole: Cell::new(ask.framing == Framing::None),
+            is_midway: Rc::clone(link.is_midway()),
             last: Cell::new(self.requests.patience.now()),
-            has_begun: Cell::new(false),
+            has_begun: Rc::clone(self.is_midway),
         };
-        if sending.is_whole.get() {
+        if ask.framing == Framing::None {
+            sending.is_midway.set(false);
             return self.pass_reply(ask, link, may_stay, &sending).await;
         }
         if ask.expects_continue && self.requests.input.is_empty() {
@@ -211,15 +240,23 @@ impl<R: Runtime> Conversation<'_, R> {
     }
 
     /// The same for a request with a body: it is sent while the answer is waited for.
-    async fn exchange_with_body(&mut self, ask: &mut Ask, link: Link<R>, may_stay: bool, sending: &Sending) -> Outcome {
-        let Link { reader, mut writer, input, place, was_kept } = link;
+    async fn exchange_with_body(
+        &mut self,
+        ask: &mut Ask,
+        mut link: Link<R>,
+        may_stay: bool,
+        sending: &Sending,
+    ) -> Outcome {
         let (rt, limits) = (self.rt, self.limits);
-        let mut receiving = Receiving { reader, input };
+        let (reader, to_server, _) = link.pair.parts();
+        let mut receiving = Receiving { reader, input: &mut link.input };
         let Requests { stream, input: came, patience, .. } = &mut self.requests;
-        let mut passing = Passing { limits, proxy: self.proxy, writer: &mut self.writer, patience };
+        let mut passing = Passing { limits, proxy: self.proxy, writer: self.writer, patience };
         let sent = async {
-            match send_body(rt, limits, stream, came, &mut writer, ask.framing, sending).await {
-                Sent::Enough => pending().await,
+            match send_body(rt, limits, stream, came, to_server, ask.framing, sending).await {
+                // The client may have more to say for a server that takes no more: it is not listened to.
+                Sent::Enough if !sending.is_whole() => pending().await,
+                Sent::Enough => Ok(until_gone::<R>(stream, came, limits).await),
                 Sent::Refused(status) => Err(status),
                 Sent::ClientGone => Err(Status::BadRequest),
             }
@@ -227,29 +264,24 @@ impl<R: Runtime> Conversation<'_, R> {
         let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay };
         let replied = async { Ok(passing.pass(asked, &mut receiving, sending).await) };
         match or(replied, sent).await {
-            Ok(passed) => {
-                let link = Link { reader: receiving.reader, writer, input: receiving.input, place, was_kept };
-                self.settle(ask, link, passed, sending).await
-            }
-            // The body cannot be passed on: the server gets a part of it, and the end of its connection.
+            Ok(passed) => self.settle(ask, link, passed, sending).await,
+            // The body cannot be passed on: the server gets a part of it, and a reset.
             Err(_) if sending.has_begun.get() => Outcome::Answered(ControlFlow::Break(End::Now)),
-            Err(status) => Outcome::Answered(self.refuse(ask, status).await),
+            Err(status) => {
+                drop(link);
+                Outcome::Answered(self.refuse(ask, status).await)
+            }
         }
     }
 
     /// Passes the answer to a request without a body.
-    async fn pass_reply(&mut self, ask: &mut Ask, link: Link<R>, may_stay: bool, sending: &Sending) -> Outcome {
-        let Link { reader, writer, input, place, was_kept } = link;
-        let mut receiving = Receiving { reader, input };
-        let mut passing = Passing {
-            limits: self.limits,
-            proxy: self.proxy,
-            writer: &mut self.writer,
-            patience: &mut self.requests.patience,
-        };
+    async fn pass_reply(&mut self, ask: &mut Ask, mut link: Link<R>, may_stay: bool, sending: &Sending) -> Outcome {
+        let mut receiving = Receiving { reader: link.pair.parts().0, input: &mut link.input };
+        let Requests { stream, input: came, patience, .. } = &mut self.requests;
+        let mut passing = Passing { limits: self.limits, proxy: self.proxy, writer: self.writer, patience };
         let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay };
-        let passed = passing.pass(asked, &mut receiving, sending).await;
-        let link = Link { reader: receiving.reader, writer, input: receiving.input, place, was_kept };
+        let gone = until_gone::<R>(stream, came, self.limits);
+        let passed = or(passing.pass(asked, &mut receiving, sending), gone).await;
         self.settle(ask, link, passed, sending).await
     }
 
@@ -258,21 +290,24 @@ impl<R: Runtime> Conversation<'_, R> {
         let server = link.place.server();
         match passed {
             Passed::Whole { server_stays, client_stays } => {
+                sending.has_begun.set(false);
                 self.proxy.servers.report(server, Ok(()));
-                if server_stays && sending.is_whole.get() && link.input.is_empty() {
+                if server_stays && sending.is_whole() && link.input.is_empty() {
                     self.proxy.idle.keep(self.rt, link);
                 }
                 let flow = if client_stays { ControlFlow::Continue(()) } else { ControlFlow::Break(End::Linger) };
                 Outcome::Answered(flow)
             }
-            // The client has a part of an answer, and learns by the end of its connection that this is not all.
-            Passed::Cut => Outcome::Answered(ControlFlow::Break(End::Now)),
+            // The client has a part of an answer, and learns by a reset that this is not all.
+            Passed::Cut | Passed::ClientGone => Outcome::Answered(ControlFlow::Break(End::Now)),
             Passed::Silent(reason) => Outcome::Silent(Status::BadGateway, reason),
             Passed::Nonsense => {
+                drop(link);
                 self.proxy.fail(server, "what it answered is no HTTP".to_owned());
                 Outcome::Answered(self.refuse(ask, Status::BadGateway).await)
             }
             Passed::TimedOut => {
+                drop(link);
                 self.proxy.fail(server, "it did not answer in time".to_owned());
                 self.give_up(ask, Status::GatewayTimeout).await
             }

@@ -15,9 +15,9 @@ use crate::http::{Input, Limits, Patience, Until, Waited};
 const LONGEST_REPLY_HEAD: usize = 32 * 1024;
 
 /// A server's sending side.
-pub(super) struct Receiving<R: Runtime> {
-    pub(super) reader: ReadHalf<R>,
-    pub(super) input: Input<Chunk<R>>,
+pub(super) struct Receiving<'a, R: Runtime> {
+    pub(super) reader: &'a mut ReadHalf<R>,
+    pub(super) input: &'a mut Input<Chunk<R>>,
 }
 
 /// The way of an answer to the client.
@@ -38,15 +38,17 @@ pub(super) enum Passed {
     Cut,
     /// Not one byte came; why.
     Silent(String),
-    /// What came is no answer, and nothing of it was passed on.
+    /// What came is no answer, and at most interim answers were passed on.
     Nonsense,
     /// The head did not come in time.
     TimedOut,
+    /// The client has gone before it had all.
+    ClientGone,
 }
 
 impl<R: Runtime> Passing<'_, '_, R> {
     /// Passes the answer on, from its head to its end.
-    pub(super) async fn pass(&mut self, asked: Asked, server: &mut Receiving<R>, sending: &Sending) -> Passed {
+    pub(super) async fn pass(&mut self, asked: Asked, server: &mut Receiving<'_, R>, sending: &Sending) -> Passed {
         let mut out = Vec::new();
         let mut reply = match self.receive_head(asked, server, sending, &mut out).await {
             Ok(reply) => reply,
@@ -81,38 +83,35 @@ impl<R: Runtime> Passing<'_, '_, R> {
     async fn receive_head(
         &mut self,
         asked: Asked,
-        server: &mut Receiving<R>,
+        server: &mut Receiving<'_, R>,
         sending: &Sending,
         out: &mut Vec<u8>,
     ) -> Result<Reply, Passed> {
         let mut received = 0;
         loop {
             // Who has not sent all of a request cannot send another after it.
-            let asked = Asked { may_stay: asked.may_stay && sending.is_whole.get(), ..asked };
+            let asked = Asked { may_stay: asked.may_stay && sending.is_whole(), ..asked };
             match take_reply(server.input.bytes(), asked, out) {
                 Taken::Final(reply) => {
                     server.input.consume(reply.head_len);
                     return Ok(reply);
                 }
+                // It is no answer yet: if none follows, the client still gets one of ours.
                 Taken::Interim(head_len) => {
                     server.input.consume(head_len);
-                    sending.has_begun.set(true);
                     if self.write(out).await.is_break() {
                         return Err(Passed::Cut);
                     }
                     continue;
                 }
                 Taken::Partial if received <= LONGEST_REPLY_HEAD => {}
-                Taken::Partial | Taken::Wrong if sending.has_begun.get() => return Err(Passed::Cut),
                 Taken::Partial | Taken::Wrong => return Err(Passed::Nonsense),
             }
             server.input.release();
             let chunk = match self.recv_by_deadline(server, sending).await {
                 Some(Ok(chunk)) => chunk,
-                None if sending.has_begun.get() => return Err(Passed::Cut),
                 None => return Err(Passed::TimedOut),
                 Some(Err(reason)) if received == 0 => return Err(Passed::Silent(reason)),
-                Some(Err(_)) if sending.has_begun.get() => return Err(Passed::Cut),
                 Some(Err(_)) => return Err(Passed::Nonsense),
             };
             received += chunk.bytes().len();
@@ -124,7 +123,7 @@ impl<R: Runtime> Passing<'_, '_, R> {
     /// something last.
     async fn recv_by_deadline(
         &mut self,
-        server: &mut Receiving<R>,
+        server: &mut Receiving<'_, R>,
         sending: &Sending,
     ) -> Option<Result<Chunk<R>, String>> {
         loop {
@@ -162,5 +161,5 @@ impl<R: Runtime> Passing<'_, '_, R> {
 /// The client has it all.
 fn whole(reply: &Reply, sending: &Sending) -> Passed {
     // What is left of a body would be the beginning of the server's next request.
-    Passed::Whole { server_stays: reply.server_stays && sending.is_whole.get(), client_stays: reply.client_stays }
+    Passed::Whole { server_stays: reply.server_stays && sending.is_whole(), client_stays: reply.client_stays }
 }

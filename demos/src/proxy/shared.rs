@@ -4,10 +4,11 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use executor::{Runtime, Stream};
+use executor::Runtime;
 use rustix::io::Errno;
 
 use super::idle::{Idle, Link};
+use super::pair::Pair;
 use super::servers::{Event, Servers, Target};
 use super::settings::Settings;
 use crate::http::{Limits, Status};
@@ -55,7 +56,7 @@ impl<R: Runtime> Proxy<R> {
                 return Ok(Link::kept(kept, place));
             }
             match rt.timeout(self.settings.connect_timeout, rt.connect(self.servers.addr(server))).await {
-                Ok(Ok(stream)) => return Ok(Link::new(stream.split(), place)),
+                Ok(Ok(stream)) => return Ok(Link::new(Pair::new(stream), place)),
                 Ok(Err(error)) if is_ours(&error) => return Err(Failure::NobodyThere),
                 Ok(Err(error)) => {
                     failure = Failure::Refused;
