@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use executor::{IoBuf, Reader, Runtime, Writer};
 use futures_lite::future::or;
@@ -33,13 +34,14 @@ use super::reply::Asked;
 use super::request::Ask;
 use super::sending::{Sending, Sent, send_body};
 use super::shared::Proxy;
+use crate::http::OK_LINE;
 use crate::http::{
     End, Framing, Input, Limits, Parsed, Patience, Persistence, Requests, Response, Status, Until, Waited, parse,
 };
 use crate::serve::linger;
 
-/// How answers of the proxy's own begin, up to the content type's value.
-const STAMP: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: ";
+/// The methods that are passed on: what the proxy says of itself.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Serves one client to its end.
 pub(crate) async fn converse<R: Runtime>(
@@ -90,7 +92,7 @@ enum Outcome {
     /// The client got its answer.
     Answered(ControlFlow<End>),
     /// No byte of an answer came; this is to be said if nobody else gives one.
-    Silent(Status, String),
+    Silent(Status),
 }
 
 impl<R: Runtime> Conversation<'_, R> {
@@ -134,15 +136,16 @@ impl<R: Runtime> Conversation<'_, R> {
 
     /// Ends the connection with an answer of our own.
     async fn refuse_next<T>(&mut self, status: Status) -> ControlFlow<End, T> {
-        ControlFlow::Break(self.say(status, false, false).await)
+        ControlFlow::Break(self.say(&Response::plain(status), false, false).await)
     }
 
     /// Gives an answer of our own; the connection ends after it unless it `stays`.
-    async fn say(&mut self, status: Status, is_head: bool, stays: bool) -> End {
-        let response = Response::plain(status);
+    async fn say(&mut self, response: &Response, is_head: bool, stays: bool) -> End {
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let stamp = format!("{OK_LINE}Date: {date}\r\nContent-Type: ");
         let mut out = Vec::new();
         let persistence = if stays { Persistence::Implied } else { Persistence::Close };
-        response.write_head(&mut out, STAMP, response.body.len() as u64, persistence);
+        response.write_head(&mut out, stamp.as_bytes(), response.body.len() as u64, persistence);
         if !is_head {
             out.extend_from_slice(&response.body);
         }
@@ -159,6 +162,10 @@ impl<R: Runtime> Conversation<'_, R> {
 
     /// Has a request answered: by a server, or if there is none by ourselves.
     async fn answer(&mut self, ask: &mut Ask) -> ControlFlow<End> {
+        if ask.ends_here {
+            let response = Response { allow: Some(METHODS), body: (&b""[..]).into(), ..Response::plain(Status::Ok) };
+            return self.give(ask, &response).await;
+        }
         let (mut tried, mut failure, mut is_new) = (Vec::new(), None, !ask.may_repeat);
         loop {
             let link = match self.proxy.reach(self.rt, self.address, &mut tried, is_new).await {
@@ -168,16 +175,16 @@ impl<R: Runtime> Conversation<'_, R> {
                 }
             };
             let (server, was_kept) = (link.place.server(), link.was_kept);
-            let (status, reason) = match self.exchange(ask, link).await {
+            let status = match self.exchange(ask, link).await {
                 Outcome::Answered(flow) => return flow,
-                Outcome::Silent(status, reason) => (status, reason),
+                Outcome::Silent(status) => status,
             };
             if was_kept {
                 // The server has closed it while nobody looked: all that are kept may be as old.
                 self.proxy.idle.clear(server);
                 is_new = true;
             } else {
-                self.proxy.fail(server, reason);
+                self.proxy.servers.failed(server);
                 tried.push(server);
             }
             failure = Some(status);
@@ -189,8 +196,13 @@ impl<R: Runtime> Conversation<'_, R> {
 
     /// No server has answered.
     async fn refuse(&mut self, ask: &Ask, status: Status) -> ControlFlow<End> {
+        self.give(ask, &Response::plain(status)).await
+    }
+
+    /// Answers a request here. A body that it has is not read, and so ends the connection.
+    async fn give(&mut self, ask: &Ask, response: &Response) -> ControlFlow<End> {
         let stays = self.may_stay(ask).await && ask.framing == Framing::None && !ask.is_http10;
-        match self.say(status, ask.is_head, stays).await {
+        match self.say(response, ask.is_head, stays).await {
             End::Linger if stays => ControlFlow::Continue(()),
             end => ControlFlow::Break(end),
         }
@@ -214,8 +226,8 @@ impl<R: Runtime> Conversation<'_, R> {
             }
             _ => return self.give_up(ask, Status::GatewayTimeout).await,
         };
-        if let Err(error) = sent {
-            return Outcome::Silent(Status::BadGateway, error.to_string());
+        if sent.is_err() {
+            return Outcome::Silent(Status::BadGateway);
         }
         let may_stay = self.may_stay(ask).await;
         let sending = Sending {
@@ -261,7 +273,7 @@ impl<R: Runtime> Conversation<'_, R> {
                 Sent::ClientGone => Err(Status::BadRequest),
             }
         };
-        let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay };
+        let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay, now: SystemTime::now() };
         let replied = async { Ok(passing.pass(asked, &mut receiving, sending).await) };
         match or(replied, sent).await {
             Ok(passed) => self.settle(ask, link, passed, sending).await,
@@ -279,7 +291,7 @@ impl<R: Runtime> Conversation<'_, R> {
         let mut receiving = Receiving { reader: link.pair.parts().0, input: &mut link.input };
         let Requests { stream, input: came, patience, .. } = &mut self.requests;
         let mut passing = Passing { limits: self.limits, proxy: self.proxy, writer: self.writer, patience };
-        let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay };
+        let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay, now: SystemTime::now() };
         let gone = until_gone::<R>(stream, came, self.limits);
         let passed = or(passing.pass(asked, &mut receiving, sending), gone).await;
         self.settle(ask, link, passed, sending).await
@@ -291,7 +303,6 @@ impl<R: Runtime> Conversation<'_, R> {
         match passed {
             Passed::Whole { server_stays, client_stays } => {
                 sending.has_begun.set(false);
-                self.proxy.servers.report(server, Ok(()));
                 if server_stays && sending.is_whole() && link.input.is_empty() {
                     self.proxy.idle.keep(self.rt, link);
                 }
@@ -300,15 +311,15 @@ impl<R: Runtime> Conversation<'_, R> {
             }
             // The client has a part of an answer, and learns by a reset that this is not all.
             Passed::Cut | Passed::ClientGone => Outcome::Answered(ControlFlow::Break(End::Now)),
-            Passed::Silent(reason) => Outcome::Silent(Status::BadGateway, reason),
+            Passed::Silent => Outcome::Silent(Status::BadGateway),
             Passed::Nonsense => {
                 drop(link);
-                self.proxy.fail(server, "what it answered is no HTTP".to_owned());
+                self.proxy.servers.failed(server);
                 Outcome::Answered(self.refuse(ask, Status::BadGateway).await)
             }
             Passed::TimedOut => {
                 drop(link);
-                self.proxy.fail(server, "it did not answer in time".to_owned());
+                self.proxy.servers.failed(server);
                 self.give_up(ask, Status::GatewayTimeout).await
             }
         }

@@ -36,8 +36,8 @@ pub(super) enum Passed {
     },
     /// The client has a part of it, and gets no more; or it is gone.
     Cut,
-    /// Not one byte came; why.
-    Silent(String),
+    /// Not one byte came.
+    Silent,
     /// What came is no answer, and at most interim answers were passed on.
     Nonsense,
     /// The head did not come in time.
@@ -67,7 +67,7 @@ impl<R: Runtime> Passing<'_, '_, R> {
                 return whole(&reply, sending);
             }
             self.patience.be_fair().await;
-            let until = Until::After(self.limits.stall_timeout);
+            let until = Until::After(self.proxy.settings.pause_timeout);
             match self.patience.wait(until, false, pin!(server.reader.recv())).await {
                 Waited::Done(Ok(chunk)) if !chunk.bytes().is_empty() => server.input.push(chunk),
                 Waited::Done(Ok(_)) if reply.end(&mut out) => {
@@ -109,34 +109,26 @@ impl<R: Runtime> Passing<'_, '_, R> {
             }
             server.input.release();
             let chunk = match self.recv_by_deadline(server, sending).await {
-                Some(Ok(chunk)) => chunk,
-                None => return Err(Passed::TimedOut),
-                Some(Err(reason)) if received == 0 => return Err(Passed::Silent(reason)),
-                Some(Err(_)) => return Err(Passed::Nonsense),
+                Ok(chunk) => chunk,
+                Err(Passed::Silent) if received > 0 => return Err(Passed::Nonsense),
+                Err(passed) => return Err(passed),
             };
             received += chunk.bytes().len();
             server.input.push(chunk);
         }
     }
 
-    /// More of the head, or why there is no more; `None` if it takes too long. The time runs from when the server got
+    /// More of the head, or why there is no more. The time runs from when the server got
     /// something last.
-    async fn recv_by_deadline(
-        &mut self,
-        server: &mut Receiving<'_, R>,
-        sending: &Sending,
-    ) -> Option<Result<Chunk<R>, String>> {
+    async fn recv_by_deadline(&mut self, server: &mut Receiving<'_, R>, sending: &Sending) -> Result<Chunk<R>, Passed> {
         loop {
             let last = sending.last.get();
             let until = Until::At(last + self.proxy.settings.response_timeout);
             match self.patience.wait(until, false, pin!(server.reader.recv())).await {
-                Waited::Done(Ok(chunk)) if chunk.bytes().is_empty() => {
-                    return Some(Err("it closed the connection instead of answering".to_owned()));
-                }
-                Waited::Done(Ok(chunk)) => return Some(Ok(chunk)),
-                Waited::Done(Err(error)) => return Some(Err(error.to_string())),
+                Waited::Done(Ok(chunk)) if !chunk.bytes().is_empty() => return Ok(chunk),
+                Waited::Done(_) => return Err(Passed::Silent),
                 _ if sending.last.get() > last => {}
-                _ => return None,
+                _ => return Err(Passed::TimedOut),
             }
         }
     }

@@ -21,9 +21,7 @@ pub(crate) async fn relay<R: Runtime>(proxy: &Proxy<R>, rt: &R, stream: R::Strea
     front_is_midway.set(true);
     // The client learns by a reset that no server could be reached: an orderly end would be an empty answer.
     let Ok(mut link) = proxy.reach(rt, client, &mut Vec::new(), true).await else { return };
-    let server = link.place.server();
     link.place.count();
-    proxy.servers.report(server, Ok(()));
     let (from_server, to_server, back_is_midway) = link.pair.parts();
     back_is_midway.set(true);
     let moved = Cell::new(rt.turn_time());

@@ -5,6 +5,7 @@
 //! or an error, or an end.
 
 mod endings;
+mod verdicts;
 
 use std::cell::Cell;
 use std::net::SocketAddr;

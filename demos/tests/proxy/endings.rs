@@ -1,5 +1,5 @@
 //! A connection that breaks on one side breaks on the other, on every engine: an orderly end would say that all is
-//! there.
+//! there. And a proxy has no end if it is its own server.
 
 use super::*;
 
@@ -76,5 +76,23 @@ fn an_answer_cut_short_is_a_reset_and_a_client_that_goes_frees_its_server() {
         }
         reset(server);
         assert_eq!(end(&mut client), (Vec::new(), true), "{engine}");
+    }
+}
+
+#[test]
+fn a_proxy_that_would_be_its_own_server_is_refused() {
+    for engine in engines() {
+        let address = nowhere();
+        let port = address.port();
+        for (listen, target) in [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("127.0.0.1", "0.0.0.0")] {
+            for http in ["", "--http"] {
+                let own =
+                    format!("proxy --on {engine} --allow-remote --listen {listen}:{port} {http} --to {target}:{port}");
+                let ended = demos(&own);
+                assert_eq!(ended.status.code(), Some(1), "{own}: {ended:?}");
+                assert!(ended.stderr.contains("listens there itself") && ended.stderr.contains("--listen ADDR:PORT"));
+                assert!(ended.stdout.is_empty(), "{own}: {ended:?}");
+            }
+        }
     }
 }

@@ -311,9 +311,10 @@ fn who_gets_no_answer_is_told_why() {
         let gone = nowhere();
         let front = proxy(&engine, &[gone], &format!("--http {NO_CHECKS}"));
         let address = front.address();
-        for expected in ["HTTP/1.1 502 ", "HTTP/1.1 502 ", "HTTP/1.1 503 "] {
+        // It is tried also when it is out, because there is no other.
+        for _ in 0..3 {
             let answer = ask(address, &get("/"));
-            assert!(answer.starts_with(expected), "{engine}: {answer}");
+            assert!(answer.starts_with("HTTP/1.1 502 "), "{engine}: {answer}");
         }
         event(&front, gone, "out");
         let options = format!("--http --response-timeout 0.1 {NO_CHECKS}");
