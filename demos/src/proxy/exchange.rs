@@ -27,8 +27,8 @@ use std::time::SystemTime;
 use executor::{IoBuf, Reader, Runtime, Writer};
 use futures_lite::future::or;
 
-use super::idle::{Chunk, Link, ReadHalf, WriteHalf};
-use super::pair::Pair;
+use super::idle::Link;
+use super::pair::{Chunk, Pair, ReadHalf, WriteHalf};
 use super::passing::{Passed, Passing, Receiving};
 use super::reply::Asked;
 use super::request::Ask;

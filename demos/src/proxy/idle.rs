@@ -4,20 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use executor::{Reader, Runtime, Stream};
+use executor::{Reader, Runtime};
 use futures_lite::future::poll_once;
 
 use crate::http::Input;
 
-use super::pair::Pair;
+use super::pair::{Chunk, Pair};
 use super::servers::Place;
-
-/// The memory that a runtime's streams lend.
-pub(crate) type Chunk<R> = <<R as Runtime>::Stream as Reader>::Chunk;
-/// The halves of a runtime's streams.
-pub(crate) type ReadHalf<R> = <<R as Runtime>::Stream as Stream>::ReadHalf;
-pub(crate) type WriteHalf<R> = <<R as Runtime>::Stream as Stream>::WriteHalf;
-pub(crate) type Halves<R> = (ReadHalf<R>, WriteHalf<R>);
 
 /// A connection to a server that is in use.
 pub(crate) struct Link<R: Runtime> {

@@ -6,9 +6,14 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use executor::{Runtime, Stream};
+use executor::{Reader, Runtime, Stream};
 
-use super::idle::{Halves, ReadHalf, WriteHalf};
+/// The memory that a runtime's streams lend.
+pub(crate) type Chunk<R> = <<R as Runtime>::Stream as Reader>::Chunk;
+/// The halves of a runtime's streams.
+pub(crate) type ReadHalf<R> = <<R as Runtime>::Stream as Stream>::ReadHalf;
+pub(crate) type WriteHalf<R> = <<R as Runtime>::Stream as Stream>::WriteHalf;
+type Halves<R> = (ReadHalf<R>, WriteHalf<R>);
 
 /// Both halves of a connection. Dropping it closes the connection.
 pub(crate) struct Pair<R: Runtime> {

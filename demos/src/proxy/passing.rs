@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use executor::{IoBuf, Reader, Runtime, Writer};
 
-use super::idle::{Chunk, ReadHalf, WriteHalf};
+use super::pair::{Chunk, ReadHalf, WriteHalf};
 use super::reply::{Asked, Reply, Taken, take_reply};
 use super::sending::Sending;
 use super::shared::Proxy;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use executor::{IoBuf, Reader, Runtime, Writer};
 
-use super::idle::{Chunk, ReadHalf, WriteHalf};
+use super::pair::{Chunk, ReadHalf, WriteHalf};
 use super::reply::{CHUNK_HEAD, LAST_CHUNK, end_chunk};
 use crate::http::{Body, Framing, Input, Limits, Patience, Status, Until, Waited};
 

@@ -142,7 +142,7 @@ fn an_interim_answer_is_none() {
                     drop(stays);
                     heard
                 });
-                let last = heard.rsplit("HTTP/1.1 ").nth(0).unwrap();
+                let last = heard.rsplit("HTTP/1.1 ").next().unwrap();
                 assert!(is_whole && last.starts_with(&status.to_string()), "{request:?} {interim:?} {then:?}: {heard}");
                 drop(listener);
                 sim.finish();
