@@ -82,10 +82,17 @@ impl<T> Hold<T> {
         let is_fed = socket.sending.get() == Sending::Fed;
         if is_fed {
             // This fails only for what has no reset: pipes and Unix sockets.
-            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            let _ = self.set_zero_linger();
             self.context.give_up_sending(socket);
         }
         is_fed
+    }
+
+    /// Makes the close reset the connection.
+    pub(crate) fn set_zero_linger(&self) -> io::Result<()> {
+        SockRef::from(self.socket()).set_linger(Some(Duration::ZERO))?;
+        self.socket().resets.set(true);
+        Ok(())
     }
 
     /// Waits for what arrives next. If nothing in flight brings it, starts an operation with
@@ -134,16 +141,14 @@ impl<T> Drop for Hold<T> {
         if self.socket.is_none() {
             return;
         }
-        let is_reset = self.reset_if_fed();
+        let is_reset = self.reset_if_fed() || self.socket().resets.get();
         let Some(socket) = self.socket.take() else { return };
         self.context.release(&socket);
         self.context.give_up_sending(&socket);
         match Rc::try_unwrap(socket) {
             Ok(socket) => drop(sys::close(&self.context.seam, socket.into_fd())),
             // A shutdown would tell the peer of an orderly end. What was abandoned is never closed.
-            Err(busy) if is_reset => {
-                let _ = sys::reset(busy.as_fd());
-            }
+            Err(busy) if is_reset && sys::reset(busy.as_fd()).is_ok() => {}
             Err(busy) => {
                 let _ = sys::shutdown(&self.context.seam, busy.as_fd(), Shutdown::Both);
             }

@@ -40,6 +40,8 @@ pub(crate) struct Socket<T> {
     pub(crate) send_slot: Cell<Key>,
     /// Not a socket: a pipe's end, a terminal ...
     pub(crate) is_pipe: Cell<bool>,
+    /// Whether the close resets the connection.
+    pub(crate) resets: Cell<bool>,
 }
 
 /// The result of the last send of a stream.
@@ -113,7 +115,7 @@ impl<T> Socket<T> {
             waiting: WaitSlot::default(),
         };
         let (sending, send_slot) = (Cell::new(Sending::Whole), Cell::new(NO_SLOT));
-        Rc::new(Socket { fd, incoming, sending, send_slot, is_pipe: Cell::default() })
+        Rc::new(Socket { fd, incoming, sending, send_slot, is_pipe: Cell::default(), resets: Cell::default() })
     }
 
     pub(crate) fn entry_fd(&self) -> types::Fd {

@@ -348,6 +348,10 @@ impl Connection for StreamSocket {
         sys::shutdown(&self.hold.context.seam, self.as_fd(), how)
     }
 
+    fn set_zero_linger(&self) -> io::Result<()> {
+        self.hold.set_zero_linger()
+    }
+
     async fn close(self) -> io::Result<()> {
         let context = Rc::clone(&self.hold.context);
         sys::close(&context.seam, self.hold.release().await?.into_fd())

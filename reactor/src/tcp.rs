@@ -7,6 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use executor::{Acceptor, Address, BufResult, Connection, IoBuf, IoBufMut, ListenOptions, Runtime};
 use socket2::{SockRef, Type};
@@ -300,6 +301,10 @@ impl Connection for StreamSocket {
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.sys().shutdown(self.as_fd(), how)
+    }
+
+    fn set_zero_linger(&self) -> io::Result<()> {
+        SockRef::from(self).set_linger(Some(Duration::ZERO))
     }
 
     async fn close(self) -> io::Result<()> {

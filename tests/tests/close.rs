@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use executor::{IoBuf, Reader, Runtime, Stream as _, Writer, yield_now};
 use tests::net::{Pattern, V4, duplex, listen, pair, recv_exactly, recv_to_end, reset};
-use tests::{Engine, Suite, both, ms, on_every_engine, on_every_variant, on_reactors, run, start_then_drop};
+use tests::{Engine, Suite, both, elsewhere, ms, on_every_engine, on_every_variant, on_reactors, run, start_then_drop};
 
 fn our_half_close_leaves_reading_open<E: Engine>() {
     run::<E>(async |rt| {
@@ -404,6 +404,29 @@ fn a_reset_that_a_given_up_read_met_is_told<E: Engine>() {
     });
 }
 
+/// A proactor with a receive under way cannot end the connection by close(2) alone: what it does instead must be no
+/// orderly end.
+fn a_reset_on_purpose_is_one_although_a_receive_waits<E: Engine>() {
+    fn reset_in_halves<S: executor::Stream>(stream: S) {
+        let (read, write) = stream.split();
+        S::reset(read, write);
+    }
+    run::<E>(async |rt| {
+        for is_split in [true, false] {
+            let (mut stream, mut peer) = pair::<E>(rt).await;
+            start_then_drop(stream.recv(), rt.sleep(ms(1))).await;
+            if is_split {
+                reset_in_halves(stream);
+            } else {
+                stream.set_zero_linger().unwrap();
+                drop(stream);
+            }
+            let error = elsewhere(move || peer.read(&mut [0; 8]).unwrap_err()).await;
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "split: {is_split}");
+        }
+    });
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_variant!(
@@ -413,6 +436,7 @@ fn main() -> ExitCode {
         data_and_end_together,
         a_reset_is_an_error,
         each_side_ends_by_itself,
+        a_reset_on_purpose_is_one_although_a_receive_waits,
         bytes_that_a_dropped_half_has_not_read_are_given_back,
     );
     on_every_engine!(

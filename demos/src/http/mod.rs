@@ -60,4 +60,4 @@ pub(crate) use input::Input;
 pub(crate) use patience::{Patience, Until, Waited};
 pub(crate) use request::{Framing, Method, Parsed, Request, content_length, parse};
 pub(crate) use requests::{End, Requests};
-pub(crate) use response::{Persistence, Response, Status};
+pub(crate) use response::{OK_LINE, Persistence, Response, Status};

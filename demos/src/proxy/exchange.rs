@@ -11,29 +11,37 @@
 //!
 //! A server may answer before it has read the whole request. So while a body is sent, the answer is waited for, and
 //! passed on when it comes; what the client still sends then is of no use to anybody, and its connection is closed.
+//!
+//! A client that closes or resets its connection while its answer is awaited is noticed at once: the server's
+//! connection is closed, and its place is free. A client that only ends its side looks the same, and is taken for gone
+//! (so does nginx). Clients of HTTP do not do that; those of the relay may.
 
 use std::cell::Cell;
 use std::future::pending;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::pin::pin;
+use std::rc::Rc;
+use std::time::SystemTime;
 
-use executor::{Runtime, Stream, Writer};
+use executor::{IoBuf, Reader, Runtime, Writer};
 use futures_lite::future::or;
 
-use super::idle::{Link, ReadHalf, WriteHalf};
+use super::idle::Link;
+use super::pair::{Chunk, Pair, ReadHalf, WriteHalf};
 use super::passing::{Passed, Passing, Receiving};
 use super::reply::Asked;
 use super::request::Ask;
 use super::sending::{Sending, Sent, send_body};
 use super::shared::Proxy;
+use crate::http::OK_LINE;
 use crate::http::{
-    End, Framing, Limits, Parsed, Patience, Persistence, Requests, Response, Status, Until, Waited, parse,
+    End, Framing, Input, Limits, Parsed, Patience, Persistence, Requests, Response, Status, Until, Waited, parse,
 };
 use crate::serve::linger;
 
-/// How answers of the proxy's own begin, up to the content type's value.
-const STAMP: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: ";
+/// The methods that are passed on: what the proxy says of itself.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Serves one client to its end.
 pub(crate) async fn converse<R: Runtime>(
@@ -44,13 +52,27 @@ pub(crate) async fn converse<R: Runtime>(
     limits: &Limits,
 ) {
     let stopped = pin!(rt.stopped());
-    let (mut reader, writer) = stream.split();
-    let requests = Requests::new(rt, &mut reader, Patience::new(rt, stopped));
-    let mut conversation = Conversation { proxy, rt, limits, address, requests, writer, served: 0 };
+    let mut pair: Pair<R> = Pair::new(stream);
+    let (reader, writer, is_midway) = pair.parts();
+    let requests = Requests::new(rt, reader, Patience::new(rt, stopped));
+    let mut conversation = Conversation { proxy, rt, limits, address, requests, writer, is_midway, served: 0 };
     let ControlFlow::Break(end) = conversation.go_on().await else { return };
     if end == End::Linger && conversation.writer.shutdown().await.is_ok() {
         linger(rt, conversation.requests.stream, limits.linger_timeout, limits.linger_bytes).await;
     }
+}
+
+/// Waits until the client is gone while its answer is awaited: nobody wants the answer any more then, and the server
+/// need not work for it. The end of the client's side counts, for a client that closes sends nothing else (nginx does
+/// the same, and logs 499). What the client sends of its next request is kept, up to a whole head.
+async fn until_gone<R: Runtime>(reader: &mut ReadHalf<R>, input: &mut Input<Chunk<R>>, limits: &Limits) -> Passed {
+    while input.bytes().len() < limits.request_line + limits.header_block {
+        match reader.recv().await {
+            Ok(chunk) if !chunk.bytes().is_empty() => input.push(chunk),
+            _ => return Passed::ClientGone,
+        }
+    }
+    pending().await
 }
 
 struct Conversation<'a, R: Runtime> {
@@ -59,7 +81,9 @@ struct Conversation<'a, R: Runtime> {
     limits: &'a Limits,
     address: IpAddr,
     requests: Requests<'a, R, ReadHalf<R>>,
-    writer: WriteHalf<R>,
+    writer: &'a mut WriteHalf<R>,
+    /// Whether the client has a part of an answer only.
+    is_midway: &'a Rc<Cell<bool>>,
     served: u64,
 }
 
@@ -68,7 +92,7 @@ enum Outcome {
     /// The client got its answer.
     Answered(ControlFlow<End>),
     /// No byte of an answer came; this is to be said if nobody else gives one.
-    Silent(Status, String),
+    Silent(Status),
 }
 
 impl<R: Runtime> Conversation<'_, R> {
@@ -112,27 +136,36 @@ impl<R: Runtime> Conversation<'_, R> {
 
     /// Ends the connection with an answer of our own.
     async fn refuse_next<T>(&mut self, status: Status) -> ControlFlow<End, T> {
-        ControlFlow::Break(self.say(status, false, false).await)
+        ControlFlow::Break(self.say(&Response::plain(status), false, false).await)
     }
 
     /// Gives an answer of our own; the connection ends after it unless it `stays`.
-    async fn say(&mut self, status: Status, is_head: bool, stays: bool) -> End {
-        let response = Response::plain(status);
+    async fn say(&mut self, response: &Response, is_head: bool, stays: bool) -> End {
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let stamp = format!("{OK_LINE}Date: {date}\r\nContent-Type: ");
         let mut out = Vec::new();
         let persistence = if stays { Persistence::Implied } else { Persistence::Close };
-        response.write_head(&mut out, STAMP, response.body.len() as u64, persistence);
+        response.write_head(&mut out, stamp.as_bytes(), response.body.len() as u64, persistence);
         if !is_head {
             out.extend_from_slice(&response.body);
         }
         let until = Until::After(self.limits.stall_timeout);
+        self.is_midway.set(true);
         match self.requests.patience.wait(until, false, pin!(self.writer.write_all(out))).await {
-            Waited::Done((Ok(()), _)) => End::Linger,
+            Waited::Done((Ok(()), _)) => {
+                self.is_midway.set(false);
+                End::Linger
+            }
             _ => End::Now,
         }
     }
 
     /// Has a request answered: by a server, or if there is none by ourselves.
     async fn answer(&mut self, ask: &mut Ask) -> ControlFlow<End> {
+        if ask.ends_here {
+            let response = Response { allow: Some(METHODS), body: (&b""[..]).into(), ..Response::plain(Status::Ok) };
+            return self.give(ask, &response).await;
+        }
         let (mut tried, mut failure, mut is_new) = (Vec::new(), None, !ask.may_repeat);
         loop {
             let link = match self.proxy.reach(self.rt, self.address, &mut tried, is_new).await {
@@ -142,16 +175,16 @@ impl<R: Runtime> Conversation<'_, R> {
                 }
             };
             let (server, was_kept) = (link.place.server(), link.was_kept);
-            let (status, reason) = match self.exchange(ask, link).await {
+            let status = match self.exchange(ask, link).await {
                 Outcome::Answered(flow) => return flow,
-                Outcome::Silent(status, reason) => (status, reason),
+                Outcome::Silent(status) => status,
             };
             if was_kept {
                 // The server has closed it while nobody looked: all that are kept may be as old.
                 self.proxy.idle.clear(server);
                 is_new = true;
             } else {
-                self.proxy.fail(server, reason);
+                self.proxy.servers.failed(server);
                 tried.push(server);
             }
             failure = Some(status);
@@ -163,8 +196,13 @@ impl<R: Runtime> Conversation<'_, R> {
 
     /// No server has answered.
     async fn refuse(&mut self, ask: &Ask, status: Status) -> ControlFlow<End> {
+        self.give(ask, &Response::plain(status)).await
+    }
+
+    /// Answers a request here. A body that it has is not read, and so ends the connection.
+    async fn give(&mut self, ask: &Ask, response: &Response) -> ControlFlow<End> {
         let stays = self.may_stay(ask).await && ask.framing == Framing::None && !ask.is_http10;
-        match self.say(status, ask.is_head, stays).await {
+        match self.say(response, ask.is_head, stays).await {
             End::Linger if stays => ControlFlow::Continue(()),
             end => ControlFlow::Break(end),
         }
@@ -179,23 +217,26 @@ impl<R: Runtime> Conversation<'_, R> {
         link.place.count();
         let until = Until::After(self.limits.stall_timeout);
         let head = std::mem::take(&mut ask.head);
-        let sent = match self.requests.patience.wait(until, false, pin!(link.writer.write_all(head))).await {
+        let (_, to_server, is_midway) = link.pair.parts();
+        is_midway.set(true);
+        let sent = match self.requests.patience.wait(until, false, pin!(to_server.write_all(head))).await {
             Waited::Done((sent, head)) => {
                 ask.head = head;
                 sent
             }
             _ => return self.give_up(ask, Status::GatewayTimeout).await,
         };
-        if let Err(error) = sent {
-            return Outcome::Silent(Status::BadGateway, error.to_string());
+        if sent.is_err() {
+            return Outcome::Silent(Status::BadGateway);
         }
         let may_stay = self.may_stay(ask).await;
         let sending = Sending {
-            is_whole: Cell::new(ask.framing == Framing::None),
+            is_midway: Rc::clone(link.is_midway()),
             last: Cell::new(self.requests.patience.now()),
-            has_begun: Cell::new(false),
+            has_begun: Rc::clone(self.is_midway),
         };
-        if sending.is_whole.get() {
+        if ask.framing == Framing::None {
+            sending.is_midway.set(false);
             return self.pass_reply(ask, link, may_stay, &sending).await;
         }
         if ask.expects_continue && self.requests.input.is_empty() {
@@ -211,45 +252,48 @@ impl<R: Runtime> Conversation<'_, R> {
     }
 
     /// The same for a request with a body: it is sent while the answer is waited for.
-    async fn exchange_with_body(&mut self, ask: &mut Ask, link: Link<R>, may_stay: bool, sending: &Sending) -> Outcome {
-        let Link { reader, mut writer, input, place, was_kept } = link;
+    async fn exchange_with_body(
+        &mut self,
+        ask: &mut Ask,
+        mut link: Link<R>,
+        may_stay: bool,
+        sending: &Sending,
+    ) -> Outcome {
         let (rt, limits) = (self.rt, self.limits);
-        let mut receiving = Receiving { reader, input };
+        let (reader, to_server, _) = link.pair.parts();
+        let mut receiving = Receiving { reader, input: &mut link.input };
         let Requests { stream, input: came, patience, .. } = &mut self.requests;
-        let mut passing = Passing { limits, proxy: self.proxy, writer: &mut self.writer, patience };
+        let mut passing = Passing { limits, proxy: self.proxy, writer: self.writer, patience };
         let sent = async {
-            match send_body(rt, limits, stream, came, &mut writer, ask.framing, sending).await {
-                Sent::Enough => pending().await,
+            match send_body(rt, limits, stream, came, to_server, ask.framing, sending).await {
+                // The client may have more to say for a server that takes no more: it is not listened to.
+                Sent::Enough if !sending.is_whole() => pending().await,
+                Sent::Enough => Ok(until_gone::<R>(stream, came, limits).await),
                 Sent::Refused(status) => Err(status),
                 Sent::ClientGone => Err(Status::BadRequest),
             }
         };
-        let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay };
+        let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay, now: SystemTime::now() };
         let replied = async { Ok(passing.pass(asked, &mut receiving, sending).await) };
         match or(replied, sent).await {
-            Ok(passed) => {
-                let link = Link { reader: receiving.reader, writer, input: receiving.input, place, was_kept };
-                self.settle(ask, link, passed, sending).await
-            }
-            // The body cannot be passed on: the server gets a part of it, and the end of its connection.
+            Ok(passed) => self.settle(ask, link, passed, sending).await,
+            // The body cannot be passed on: the server gets a part of it, and a reset.
             Err(_) if sending.has_begun.get() => Outcome::Answered(ControlFlow::Break(End::Now)),
-            Err(status) => Outcome::Answered(self.refuse(ask, status).await),
+            Err(status) => {
+                drop(link);
+                Outcome::Answered(self.refuse(ask, status).await)
+            }
         }
     }
 
     /// Passes the answer to a request without a body.
-    async fn pass_reply(&mut self, ask: &mut Ask, link: Link<R>, may_stay: bool, sending: &Sending) -> Outcome {
-        let Link { reader, writer, input, place, was_kept } = link;
-        let mut receiving = Receiving { reader, input };
-        let mut passing = Passing {
-            limits: self.limits,
-            proxy: self.proxy,
-            writer: &mut self.writer,
-            patience: &mut self.requests.patience,
-        };
-        let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay };
-        let passed = passing.pass(asked, &mut receiving, sending).await;
-        let link = Link { reader: receiving.reader, writer, input: receiving.input, place, was_kept };
+    async fn pass_reply(&mut self, ask: &mut Ask, mut link: Link<R>, may_stay: bool, sending: &Sending) -> Outcome {
+        let mut receiving = Receiving { reader: link.pair.parts().0, input: &mut link.input };
+        let Requests { stream, input: came, patience, .. } = &mut self.requests;
+        let mut passing = Passing { limits: self.limits, proxy: self.proxy, writer: self.writer, patience };
+        let asked = Asked { is_head: ask.is_head, is_http10: ask.is_http10, may_stay, now: SystemTime::now() };
+        let gone = until_gone::<R>(stream, came, self.limits);
+        let passed = or(passing.pass(asked, &mut receiving, sending), gone).await;
         self.settle(ask, link, passed, sending).await
     }
 
@@ -258,22 +302,24 @@ impl<R: Runtime> Conversation<'_, R> {
         let server = link.place.server();
         match passed {
             Passed::Whole { server_stays, client_stays } => {
-                self.proxy.servers.report(server, Ok(()));
-                if server_stays && sending.is_whole.get() && link.input.is_empty() {
+                sending.has_begun.set(false);
+                if server_stays && sending.is_whole() && link.input.is_empty() {
                     self.proxy.idle.keep(self.rt, link);
                 }
                 let flow = if client_stays { ControlFlow::Continue(()) } else { ControlFlow::Break(End::Linger) };
                 Outcome::Answered(flow)
             }
-            // The client has a part of an answer, and learns by the end of its connection that this is not all.
-            Passed::Cut => Outcome::Answered(ControlFlow::Break(End::Now)),
-            Passed::Silent(reason) => Outcome::Silent(Status::BadGateway, reason),
+            // The client has a part of an answer, and learns by a reset that this is not all.
+            Passed::Cut | Passed::ClientGone => Outcome::Answered(ControlFlow::Break(End::Now)),
+            Passed::Silent => Outcome::Silent(Status::BadGateway),
             Passed::Nonsense => {
-                self.proxy.fail(server, "what it answered is no HTTP".to_owned());
+                drop(link);
+                self.proxy.servers.failed(server);
                 Outcome::Answered(self.refuse(ask, Status::BadGateway).await)
             }
             Passed::TimedOut => {
-                self.proxy.fail(server, "it did not answer in time".to_owned());
+                drop(link);
+                self.proxy.servers.failed(server);
                 self.give_up(ask, Status::GatewayTimeout).await
             }
         }

@@ -1,26 +1,20 @@
 //! Connections to servers: in use, and kept for the next request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use executor::{Reader, Runtime, Stream};
+use executor::{Reader, Runtime};
 use futures_lite::future::poll_once;
 
 use crate::http::Input;
 
+use super::pair::{Chunk, Pair};
 use super::servers::Place;
-
-/// The memory that a runtime's streams lend.
-pub(crate) type Chunk<R> = <<R as Runtime>::Stream as Reader>::Chunk;
-/// The halves of a runtime's streams.
-pub(crate) type ReadHalf<R> = <<R as Runtime>::Stream as Stream>::ReadHalf;
-pub(crate) type WriteHalf<R> = <<R as Runtime>::Stream as Stream>::WriteHalf;
-pub(crate) type Halves<R> = (ReadHalf<R>, WriteHalf<R>);
 
 /// A connection to a server that is in use.
 pub(crate) struct Link<R: Runtime> {
-    pub(crate) reader: ReadHalf<R>,
-    pub(crate) writer: WriteHalf<R>,
+    pub(crate) pair: Pair<R>,
     /// What has been received and not yet passed on.
     pub(crate) input: Input<Chunk<R>>,
     pub(crate) place: Place,
@@ -29,12 +23,17 @@ pub(crate) struct Link<R: Runtime> {
 }
 
 impl<R: Runtime> Link<R> {
-    pub(crate) fn new((reader, writer): Halves<R>, place: Place) -> Self {
-        Link { reader, writer, input: Input::new(), place, was_kept: false }
+    pub(crate) fn new(pair: Pair<R>, place: Place) -> Self {
+        Link { pair, input: Input::new(), place, was_kept: false }
     }
 
-    pub(crate) fn kept(halves: Halves<R>, place: Place) -> Self {
-        Link { was_kept: true, ..Link::new(halves, place) }
+    pub(crate) fn kept(pair: Pair<R>, place: Place) -> Self {
+        Link { was_kept: true, ..Link::new(pair, place) }
+    }
+
+    /// Whether closing it would cut a request short.
+    pub(crate) fn is_midway(&mut self) -> &Rc<Cell<bool>> {
+        self.pair.parts().2
     }
 }
 
@@ -47,7 +46,7 @@ pub(crate) struct Idle<R: Runtime> {
 }
 
 struct Kept<R: Runtime> {
-    halves: Halves<R>,
+    pair: Pair<R>,
     since: Instant,
 }
 
@@ -59,7 +58,7 @@ impl<R: Runtime> Idle<R> {
     /// Keeps a connection; too many, and the one that has waited longest is closed.
     pub(crate) fn keep(&self, rt: &R, link: Link<R>) {
         let server = link.place.server();
-        let kept = Kept { halves: (link.reader, link.writer), since: rt.turn_time() };
+        let kept = Kept { pair: link.pair, since: rt.turn_time() };
         let mut list = self.servers[server].borrow_mut();
         list.push(kept);
         let excess = list.len().saturating_sub(self.most);
@@ -70,12 +69,12 @@ impl<R: Runtime> Idle<R> {
 
     /// The connection that was used last, if the server has neither closed it nor said anything on it: bytes that
     /// nobody asked for would be taken for the answer to the next request.
-    pub(crate) async fn take(&self, rt: &R, server: usize) -> Option<Halves<R>> {
+    pub(crate) async fn take(&self, rt: &R, server: usize) -> Option<Pair<R>> {
         self.sweep(rt, server);
         loop {
-            let Kept { halves: (mut reader, writer), .. } = self.servers[server].borrow_mut().pop()?;
-            if poll_once(reader.recv()).await.is_none() {
-                return Some((reader, writer));
+            let Kept { mut pair, .. } = self.servers[server].borrow_mut().pop()?;
+            if poll_once(pair.parts().0.recv()).await.is_none() {
+                return Some(pair);
             }
         }
     }

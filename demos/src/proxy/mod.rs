@@ -27,14 +27,17 @@
 //!
 //! # Reading order
 //!
-//! `balance.rs` (which server is next), `servers.rs` (which ones are in), `shared.rs` (what connections share), `health.rs` (checks),
-//! `relay.rs` (bytes), then HTTP: `exchange.rs` (the life of a connection), `sending.rs`, `passing.rs` (bodies, there and
+//! `balance.rs` (which server is next), `servers.rs` (which ones are in), `shared.rs` (what connections share), `oneself.rs`
+//! (a proxy that meets itself), `health.rs` (checks),
+//! `pair.rs` (how connections end), `relay.rs` (bytes), then HTTP: `exchange.rs` (the life of a connection), `sending.rs`, `passing.rs` (bodies, there and
 //! back), `request.rs`, `reply.rs` (heads), `idle.rs` (connections that are kept).
 
 mod balance;
 mod exchange;
 mod health;
 mod idle;
+mod oneself;
+mod pair;
 mod passing;
 mod relay;
 mod reply;

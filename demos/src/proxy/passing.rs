@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use executor::{IoBuf, Reader, Runtime, Writer};
 
-use super::idle::{Chunk, ReadHalf, WriteHalf};
+use super::pair::{Chunk, ReadHalf, WriteHalf};
 use super::reply::{Asked, Reply, Taken, take_reply};
 use super::sending::Sending;
 use super::shared::Proxy;
@@ -15,9 +15,9 @@ use crate::http::{Input, Limits, Patience, Until, Waited};
 const LONGEST_REPLY_HEAD: usize = 32 * 1024;
 
 /// A server's sending side.
-pub(super) struct Receiving<R: Runtime> {
-    pub(super) reader: ReadHalf<R>,
-    pub(super) input: Input<Chunk<R>>,
+pub(super) struct Receiving<'a, R: Runtime> {
+    pub(super) reader: &'a mut ReadHalf<R>,
+    pub(super) input: &'a mut Input<Chunk<R>>,
 }
 
 /// The way of an answer to the client.
@@ -36,17 +36,19 @@ pub(super) enum Passed {
     },
     /// The client has a part of it, and gets no more; or it is gone.
     Cut,
-    /// Not one byte came; why.
-    Silent(String),
-    /// What came is no answer, and nothing of it was passed on.
+    /// Not one byte came.
+    Silent,
+    /// What came is no answer, and at most interim answers were passed on.
     Nonsense,
     /// The head did not come in time.
     TimedOut,
+    /// The client has gone before it had all.
+    ClientGone,
 }
 
 impl<R: Runtime> Passing<'_, '_, R> {
     /// Passes the answer on, from its head to its end.
-    pub(super) async fn pass(&mut self, asked: Asked, server: &mut Receiving<R>, sending: &Sending) -> Passed {
+    pub(super) async fn pass(&mut self, asked: Asked, server: &mut Receiving<'_, R>, sending: &Sending) -> Passed {
         let mut out = Vec::new();
         let mut reply = match self.receive_head(asked, server, sending, &mut out).await {
             Ok(reply) => reply,
@@ -65,7 +67,7 @@ impl<R: Runtime> Passing<'_, '_, R> {
                 return whole(&reply, sending);
             }
             self.patience.be_fair().await;
-            let until = Until::After(self.limits.stall_timeout);
+            let until = Until::After(self.proxy.settings.pause_timeout);
             match self.patience.wait(until, false, pin!(server.reader.recv())).await {
                 Waited::Done(Ok(chunk)) if !chunk.bytes().is_empty() => server.input.push(chunk),
                 Waited::Done(Ok(_)) if reply.end(&mut out) => {
@@ -81,63 +83,52 @@ impl<R: Runtime> Passing<'_, '_, R> {
     async fn receive_head(
         &mut self,
         asked: Asked,
-        server: &mut Receiving<R>,
+        server: &mut Receiving<'_, R>,
         sending: &Sending,
         out: &mut Vec<u8>,
     ) -> Result<Reply, Passed> {
         let mut received = 0;
         loop {
             // Who has not sent all of a request cannot send another after it.
-            let asked = Asked { may_stay: asked.may_stay && sending.is_whole.get(), ..asked };
+            let asked = Asked { may_stay: asked.may_stay && sending.is_whole(), ..asked };
             match take_reply(server.input.bytes(), asked, out) {
                 Taken::Final(reply) => {
                     server.input.consume(reply.head_len);
                     return Ok(reply);
                 }
+                // It is no answer yet: if none follows, the client still gets one of ours.
                 Taken::Interim(head_len) => {
                     server.input.consume(head_len);
-                    sending.has_begun.set(true);
                     if self.write(out).await.is_break() {
                         return Err(Passed::Cut);
                     }
                     continue;
                 }
                 Taken::Partial if received <= LONGEST_REPLY_HEAD => {}
-                Taken::Partial | Taken::Wrong if sending.has_begun.get() => return Err(Passed::Cut),
                 Taken::Partial | Taken::Wrong => return Err(Passed::Nonsense),
             }
             server.input.release();
             let chunk = match self.recv_by_deadline(server, sending).await {
-                Some(Ok(chunk)) => chunk,
-                None if sending.has_begun.get() => return Err(Passed::Cut),
-                None => return Err(Passed::TimedOut),
-                Some(Err(reason)) if received == 0 => return Err(Passed::Silent(reason)),
-                Some(Err(_)) if sending.has_begun.get() => return Err(Passed::Cut),
-                Some(Err(_)) => return Err(Passed::Nonsense),
+                Ok(chunk) => chunk,
+                Err(Passed::Silent) if received > 0 => return Err(Passed::Nonsense),
+                Err(passed) => return Err(passed),
             };
             received += chunk.bytes().len();
             server.input.push(chunk);
         }
     }
 
-    /// More of the head, or why there is no more; `None` if it takes too long. The time runs from when the server got
+    /// More of the head, or why there is no more. The time runs from when the server got
     /// something last.
-    async fn recv_by_deadline(
-        &mut self,
-        server: &mut Receiving<R>,
-        sending: &Sending,
-    ) -> Option<Result<Chunk<R>, String>> {
+    async fn recv_by_deadline(&mut self, server: &mut Receiving<'_, R>, sending: &Sending) -> Result<Chunk<R>, Passed> {
         loop {
             let last = sending.last.get();
             let until = Until::At(last + self.proxy.settings.response_timeout);
             match self.patience.wait(until, false, pin!(server.reader.recv())).await {
-                Waited::Done(Ok(chunk)) if chunk.bytes().is_empty() => {
-                    return Some(Err("it closed the connection instead of answering".to_owned()));
-                }
-                Waited::Done(Ok(chunk)) => return Some(Ok(chunk)),
-                Waited::Done(Err(error)) => return Some(Err(error.to_string())),
+                Waited::Done(Ok(chunk)) if !chunk.bytes().is_empty() => return Ok(chunk),
+                Waited::Done(_) => return Err(Passed::Silent),
                 _ if sending.last.get() > last => {}
-                _ => return None,
+                _ => return Err(Passed::TimedOut),
             }
         }
     }
@@ -162,5 +153,5 @@ impl<R: Runtime> Passing<'_, '_, R> {
 /// The client has it all.
 fn whole(reply: &Reply, sending: &Sending) -> Passed {
     // What is left of a body would be the beginning of the server's next request.
-    Passed::Whole { server_stays: reply.server_stays && sending.is_whole.get(), client_stays: reply.client_stays }
+    Passed::Whole { server_stays: reply.server_stays && sending.is_whole(), client_stays: reply.client_stays }
 }

@@ -3,6 +3,8 @@
 //! RFC 9112, 6.3 says where an answer ends. An answer that leaves two ways to read it is refused (502): the next
 //! client on the same connection would get what is left of it.
 
+use std::time::SystemTime;
+
 use crate::http::limits::HEADERS;
 use crate::http::{Body, Framing, Limits, content_length};
 
@@ -15,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) is_http10: bool,
     /// Whether the client's connection may stay after the answer.
     pub(crate) may_stay: bool,
+    /// The date of an answer that has none.
+    pub(crate) now: SystemTime,
 }
 
 /// What [`take_reply`] made of the bytes so far.
@@ -90,6 +94,7 @@ struct Message {
     client_stays: bool,
     is_interim: bool,
     is_http10: bool,
+    now: SystemTime,
 }
 
 impl Message {
@@ -128,6 +133,7 @@ impl Message {
             client_stays: asked.may_stay && !(has_unknown_length && asked.is_http10),
             is_interim,
             is_http10: asked.is_http10,
+            now: asked.now,
         })
     }
 }
@@ -137,11 +143,17 @@ fn write_head(raw: &httparse::Response<'_, '_>, code: u16, message: &Message, ou
     let digits = [b'0' + (code / 100) as u8, b'0' + (code / 10 % 10) as u8, b'0' + (code % 10) as u8];
     add(&[b"HTTP/1.1 ", &digits, b" ", raw.reason.unwrap_or_default().as_bytes()]);
     let named = named_by_connection(raw.headers);
+    let mut has_date = message.is_interim;
     for header in &*raw.headers {
         let is_hop = HOP_BY_HOP.iter().any(|hop| header.name.eq_ignore_ascii_case(hop));
         if !is_hop && !named.iter().any(|name| name.eq_ignore_ascii_case(header.name.as_bytes())) {
             add(&[b"\r\n", header.name.as_bytes(), b": ", header.value]);
+            has_date |= header.name.eq_ignore_ascii_case("date");
         }
+    }
+    // RFC 9110, 6.6.1: whoever passes an answer on adds what the server, perhaps without a clock, did not say.
+    if !has_date {
+        add(&[b"\r\nDate: ", httpdate::fmt_http_date(message.now).as_bytes()]);
     }
     if let Some(length) = message.length {
         add(&[b"\r\nContent-Length: ", length.to_string().as_bytes()]);
@@ -215,7 +227,8 @@ pub(crate) fn end_chunk(out: &mut Vec<u8>, head: usize, start: usize) {
 mod tests {
     use super::*;
 
-    const USUAL: Asked = Asked { is_head: false, is_http10: false, may_stay: true };
+    const USUAL: Asked = Asked { is_head: false, is_http10: false, may_stay: true, now: SystemTime::UNIX_EPOCH };
+    const DATE: &str = "\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT";
 
     /// The whole answer as the client gets it, when it comes in pieces of `piece` bytes and then the end; `None` if it
     /// is refused or cut.
@@ -246,10 +259,18 @@ mod tests {
         None
     }
 
+    /// No expectation has the date, which each final answer gets, and once.
     fn passes(reply: &str, asked: Asked, expected: &str, server_stays: bool, client_stays: bool) {
-        let whole = pass(reply, asked, usize::MAX);
+        let pass = |piece| {
+            let passed = pass(reply, asked, piece);
+            passed.map(|(out, server, client)| {
+                assert_eq!(out.matches("Date: ").count(), 1, "{out}");
+                (out.replacen(DATE, "", 1), server, client)
+            })
+        };
+        let whole = pass(usize::MAX);
         assert_eq!(whole, Some((expected.to_owned(), server_stays, client_stays)), "{reply:?}");
-        let pieces = pass(reply, asked, 1).unwrap();
+        let pieces = pass(1).unwrap();
         assert_eq!((pieces.1, pieces.2), (server_stays, client_stays));
         assert_eq!(join_chunks(&pieces.0), join_chunks(expected), "{reply:?} byte by byte");
     }
@@ -257,6 +278,16 @@ mod tests {
     /// How a body is cut into chunks depends on how it arrives.
     fn join_chunks(reply: &str) -> String {
         reply.split("\r\n").filter(|line| line.len() != 8 || !line.starts_with("000")).collect()
+    }
+
+    #[test]
+    fn a_date_is_added_where_there_is_none() {
+        let pass = |reply: &str| pass(reply, USUAL, usize::MAX).unwrap().0;
+        let dated = "HTTP/1.1 204 No\r\ndate: yesterday\r\n\r\n";
+        assert_eq!(pass(dated), dated);
+        // Not for the next neighbour, so it is as if there were none.
+        let hidden = "HTTP/1.1 204 No\r\ndate: yesterday\r\nConnection: date\r\n\r\n";
+        assert_eq!(pass(hidden), format!("HTTP/1.1 204 No{DATE}\r\n\r\n"));
     }
 
     #[test]

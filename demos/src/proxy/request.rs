@@ -19,6 +19,8 @@ pub(crate) struct Ask {
     pub(crate) expects_continue: bool,
     /// Whether it does no harm that a server gets it twice: it asks only, and there is no body that would be gone.
     pub(crate) may_repeat: bool,
+    /// Whether it is for the proxy itself: `Max-Forwards` allows it no further step.
+    pub(crate) ends_here: bool,
 }
 
 /// Headers between two neighbours, of no concern to anybody else. `Content-Length` is here because it is written
@@ -36,6 +38,7 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 const FORWARDED_FOR: &str = "x-forwarded-for";
+const MAX_FORWARDS: &str = "max-forwards";
 
 impl Ask {
     /// Out of the head's `bytes`, which `request` was made of.
@@ -51,6 +54,8 @@ impl Ask {
         if named.iter().any(|name| name.eq_ignore_ascii_case(b"host")) {
             return Err(Status::BadRequest);
         }
+        // RFC 9110, 7.6.2: it counts for OPTIONS and TRACE. TRACE goes no further than this proxy in any case.
+        let steps = if request.method == Method::Options { steps_left(headers)? } else { None };
         let mut head = Vec::with_capacity(request.head_len + 128);
         let mut add = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
         let host = headers.iter().find(|header| header.name.eq_ignore_ascii_case("host"));
@@ -60,7 +65,13 @@ impl Ask {
         let is_named = |name: &str| named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()));
         for header in headers {
             let is_hop = HOP_BY_HOP.iter().any(|hop| header.name.eq_ignore_ascii_case(hop));
-            if !is_hop && !header.name.eq_ignore_ascii_case(FORWARDED_FOR) && !is_named(header.name) {
+            if is_hop || header.name.eq_ignore_ascii_case(FORWARDED_FOR) || is_named(header.name) {
+                continue;
+            }
+            if let Some(steps) = steps.filter(|_| header.name.eq_ignore_ascii_case(MAX_FORWARDS)) {
+                let left = steps.saturating_sub(1).to_string();
+                add(&[b"\r\n", header.name.as_bytes(), b": ", left.as_bytes()]);
+            } else {
                 add(&[b"\r\n", header.name.as_bytes(), b": ", header.value]);
             }
         }
@@ -89,8 +100,22 @@ impl Ask {
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             may_repeat: asks_only && request.framing == Framing::None,
+            ends_here: steps == Some(0),
         })
     }
+}
+
+/// How many more steps `Max-Forwards` allows, if it is there. It must be one number.
+fn steps_left(headers: &[httparse::Header<'_>]) -> Result<Option<u64>, Status> {
+    let mut found = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(MAX_FORWARDS));
+    let Some(header) = found.next() else { return Ok(None) };
+    let is_number = !header.value.is_empty() && header.value.iter().all(u8::is_ascii_digit);
+    if found.next().is_some() || !is_number {
+        return Err(Status::BadRequest);
+    }
+    // More than fits is as good as no limit.
+    let text = std::str::from_utf8(header.value).map_err(|_| Status::BadRequest)?;
+    Ok(Some(text.parse().unwrap_or(u64::MAX)))
 }
 
 /// The names that the `Connection` headers call hop-by-hop, too.
@@ -167,6 +192,27 @@ mod tests {
         assert!(forward(chunked).unwrap().ends_with("\r\nTransfer-Encoding: chunked\r\n\r\n"));
         assert!(forward("PUT / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap().ends_with("\r\nContent-Length: 0\r\n\r\n"));
         assert!(!forward("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").unwrap().contains("Length"));
+    }
+
+    #[test]
+    fn a_limited_number_of_steps_counts_down_and_ends_here() {
+        let ask = |method: &str, steps: &str| {
+            let request = format!("{method} / HTTP/1.1\r\nHost: h\r\nMax-Forwards: {steps}\r\n\r\n");
+            let Parsed::Complete(parsed) = parse(request.as_bytes(), &Limits::default()) else { panic!("{request:?}") };
+            let ask = Ask::new(request.as_bytes(), &parsed, "192.0.2.7".parse().unwrap())?;
+            Ok::<_, Status>((ask.ends_here, String::from_utf8(ask.head).unwrap()))
+        };
+        for (method, steps, left) in
+            [("OPTIONS", "5", "4"), ("OPTIONS", "1", "0"), ("GET", "0", "0"), ("GET", "5", "5")]
+        {
+            let (ends_here, head) = ask(method, steps).unwrap();
+            assert!(!ends_here && head.contains(&format!("\r\nMax-Forwards: {left}\r\n")), "{method} {steps}: {head}");
+        }
+        assert!(ask("OPTIONS", "0").unwrap().0);
+        assert!(!ask("OPTIONS", "99999999999999999999999").unwrap().0);
+        for wrong in ["", "-1", "1, 2", "1\r\nMax-Forwards: 0"] {
+            assert_eq!(ask("OPTIONS", wrong).unwrap_err(), Status::BadRequest, "{wrong:?}");
+        }
     }
 
     #[test]

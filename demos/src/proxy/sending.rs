@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Instant;
 
 use executor::{IoBuf, Reader, Runtime, Writer};
 
-use super::idle::{Chunk, ReadHalf, WriteHalf};
+use super::pair::{Chunk, ReadHalf, WriteHalf};
 use super::reply::{CHUNK_HEAD, LAST_CHUNK, end_chunk};
 use crate::http::{Body, Framing, Input, Limits, Patience, Status, Until, Waited};
 
@@ -21,11 +22,18 @@ pub(super) enum Sent {
 
 /// The state of a request's body, seen by who waits for the answer.
 pub(super) struct Sending {
-    pub(super) is_whole: Cell<bool>,
+    /// Whether the server still lacks a part.
+    pub(super) is_midway: Rc<Cell<bool>>,
     /// When something was sent last.
     pub(super) last: Cell<Instant>,
-    /// Whether the client has got the first byte of an answer.
-    pub(super) has_begun: Cell<bool>,
+    /// Whether the client has got a part of an answer. An interim answer is none.
+    pub(super) has_begun: Rc<Cell<bool>>,
+}
+
+impl Sending {
+    pub(super) fn is_whole(&self) -> bool {
+        !self.is_midway.get()
+    }
 }
 
 /// Sends the client's body to the server, read strictly and written anew.
@@ -70,7 +78,7 @@ pub(super) async fn send_body<R: Runtime>(
             sending.last.set(patience.now());
         }
         if progress.is_done {
-            sending.is_whole.set(true);
+            sending.is_midway.set(false);
             return Sent::Enough;
         }
         patience.be_fair().await;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use super::balance::Balance;
+use super::oneself::leads_to;
 use super::settings::Settings;
 
 /// Where a server is, and how much of the work it gets.
@@ -16,6 +17,14 @@ pub struct Target {
     pub addr: SocketAddr,
     /// Its share, compared with those of the others.
     pub weight: u32,
+}
+
+impl Target {
+    /// Whether a connect to it reaches who listens at this address.
+    #[must_use]
+    pub fn leads_to(&self, listening: SocketAddr) -> bool {
+        leads_to(self.addr, listening)
+    }
 }
 
 /// The greatest weight.
@@ -64,8 +73,10 @@ pub(crate) struct Servers {
 struct Server {
     addr: SocketAddr,
     is_out: Cell<bool>,
-    /// Results in a row that speak against what it is: failures of one that is in, successes of one that is out.
+    /// Checks in a row that speak against what it is: failures of one that is in, successes of one that is out.
     contrary: Cell<u32>,
+    /// Connects of clients in a row that failed.
+    refusals: Cell<u32>,
     /// What it has to do now: connections, or requests.
     active: Cell<usize>,
     served: Cell<u64>,
@@ -79,6 +90,7 @@ impl Servers {
             addr: target.addr,
             is_out: Cell::new(false),
             contrary: Cell::new(0),
+            refusals: Cell::new(0),
             active: Cell::new(0),
             served: Cell::new(0),
             failures: Cell::new(0),
@@ -97,11 +109,14 @@ impl Servers {
         self.list[server].addr
     }
 
-    /// The next server for this client, none of those `tried`; `None` if all others are out or full.
+    /// The next server for this client, none of those `tried`; `None` if all others are full. A server that is out is
+    /// next only if all that are in have been tried: it may be well again, and the client has nothing to lose.
     pub(crate) fn next(self: &Rc<Self>, client: IpAddr, tried: &[usize]) -> Option<Place> {
+        let is_in = |number: usize| !self.list[number].is_out.get();
+        let is_last_resort = (0..self.list.len()).all(|number| !is_in(number) || tried.contains(&number));
         let can_be_had = |number: usize| {
-            let server = &self.list[number];
-            !server.is_out.get() && server.active.get() < self.most && !tried.contains(&number)
+            let has_room = self.list[number].active.get() < self.most;
+            has_room && !tried.contains(&number) && (is_last_resort || is_in(number))
         };
         let server = self.balance.next(client, can_be_had, |number| self.list[number].active.get())?;
         let active = &self.list[server].active;
@@ -109,21 +124,48 @@ impl Servers {
         Some(Place { servers: Rc::clone(self), server })
     }
 
-    /// What came of an attempt, by a client or by a check: this is what takes a server out, and back in.
-    pub(crate) fn report(&self, server: usize, result: Result<(), String>) {
-        let Server { addr, is_out, contrary, failures, .. } = &self.list[server];
-        if result.is_err() {
-            failures.set(failures.get() + 1);
+    /// What came of a check. Checks take a server out, and only they take it back in.
+    pub(crate) fn checked(&self, server: usize, result: Result<(), String>) {
+        let Server { is_out, contrary, refusals, .. } = &self.list[server];
+        match &result {
+            Ok(()) => refusals.set(0),
+            Err(_) => self.failed(server),
         }
         if result.is_err() == is_out.get() {
             contrary.set(0);
             return;
         }
         contrary.set(contrary.get() + 1);
-        if contrary.get() < if is_out.get() { self.rise } else { self.fall } {
-            return;
+        if contrary.get() >= if is_out.get() { self.rise } else { self.fall } {
+            self.turn(server, result);
         }
+    }
+
+    /// What came of a client's connect. Failures in a row take a server out, too: no client can cause them.
+    pub(crate) fn connected(&self, server: usize, result: Result<(), String>) {
+        let Server { is_out, refusals, .. } = &self.list[server];
+        if result.is_ok() {
+            return refusals.set(0);
+        }
+        self.failed(server);
+        refusals.set(refusals.get() + 1);
+        if !is_out.get() && refusals.get() >= self.fall {
+            self.turn(server, result);
+        }
+    }
+
+    /// Something failed, such as a request: that is counted. It takes no server out, because a client can choose
+    /// requests that fail.
+    pub(crate) fn failed(&self, server: usize) {
+        let failures = &self.list[server].failures;
+        failures.set(failures.get() + 1);
+    }
+
+    /// Takes a server out, or back in.
+    fn turn(&self, server: usize, result: Result<(), String>) {
+        let Server { addr, is_out, contrary, refusals, .. } = &self.list[server];
         contrary.set(0);
+        refusals.set(0);
         is_out.set(result.is_err());
         let event = result.map_or_else(|reason| Event::Out(*addr, reason), |()| Event::Back(*addr));
         (self.observer)(&event);
@@ -192,8 +234,8 @@ mod tests {
         let seen = Rc::clone(&events);
         let settings = Settings { fall: 2, rise: 3, ..Settings::default() };
         let servers = Servers::new(&targets(), &settings, Box::new(move |event| seen.borrow_mut().push(event.clone())));
-        let fail = || servers.report(0, Err("no".to_owned()));
-        let pass = || servers.report(0, Ok(()));
+        let fail = || servers.checked(0, Err("no".to_owned()));
+        let pass = || servers.checked(0, Ok(()));
         let is_out = |server: usize| servers.list[server].is_out.get();
         fail();
         pass();
@@ -213,6 +255,44 @@ mod tests {
         assert!(!is_out(0));
         let (addr, reason) = (targets()[0].addr, "no".to_owned());
         assert_eq!(*events.borrow(), [Event::Out(addr, reason), Event::Back(addr)]);
+    }
+
+    #[test]
+    fn connects_take_a_server_out_and_requests_do_not() {
+        let servers = Servers::new(&targets(), &Settings { fall: 2, rise: 1, ..Settings::default() }, Box::new(|_| {}));
+        let is_out = || servers.list[0].is_out.get();
+        let refuse = || servers.connected(0, Err("no".to_owned()));
+        (0..10).for_each(|_| servers.failed(0));
+        refuse();
+        servers.connected(0, Ok(()));
+        refuse();
+        assert!(!is_out(), "two failures, but not in a row");
+        refuse();
+        assert!(is_out());
+        servers.connected(0, Ok(()));
+        assert!(is_out(), "only a check takes it back");
+        servers.checked(0, Ok(()));
+        assert!(!is_out());
+    }
+
+    #[test]
+    fn connects_do_not_hide_that_checks_fail() {
+        let servers = Servers::new(&targets(), &Settings { fall: 2, ..Settings::default() }, Box::new(|_| {}));
+        for _ in 0..2 {
+            servers.checked(0, Err("no".to_owned()));
+            servers.connected(0, Ok(()));
+        }
+        assert!(servers.list[0].is_out.get());
+    }
+
+    #[test]
+    fn who_is_out_is_tried_when_all_who_are_in_have_been() {
+        let servers = Servers::new(&targets(), &Settings { fall: 1, ..Settings::default() }, Box::new(|_| {}));
+        let next = |tried: &[usize]| servers.next(CLIENT, tried).map(|place| place.server());
+        servers.checked(0, Err("no".to_owned()));
+        assert_eq!([next(&[]), next(&[1]), next(&[1, 0])], [Some(1), Some(0), None]);
+        servers.checked(1, Err("no".to_owned()));
+        assert!(next(&[]).is_some(), "a last server is tried anyway");
     }
 
     #[test]

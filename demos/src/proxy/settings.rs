@@ -16,13 +16,15 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// HTTP: how long a server may take from the last byte of a request to the head of its answer.
     pub response_timeout: Duration,
+    /// HTTP: how long a server may pause in the middle of an answer.
+    pub pause_timeout: Duration,
     /// The time between two checks of a server.
     pub check_every: Duration,
     /// HTTP: what a check asks for. `None`: it connects, and that is enough.
     pub check_path: Option<String>,
-    /// Successes in a row after which a server is back.
+    /// Good checks in a row after which a server is back.
     pub rise: u32,
-    /// Failures in a row after which a server is out.
+    /// Failed checks in a row, or failed connects of clients in a row, after which a server is out.
     pub fall: u32,
     /// Connections, or requests, that a server has at the same time.
     pub most_per_server: usize,
@@ -41,6 +43,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(60),
             response_timeout: Duration::from_secs(30),
+            pause_timeout: Duration::from_secs(60),
             check_every: Duration::from_secs(1),
             check_path: None,
             rise: 2,

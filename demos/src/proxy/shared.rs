@@ -4,10 +4,12 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use executor::{Runtime, Stream};
+use executor::Runtime;
 use rustix::io::Errno;
 
 use super::idle::{Idle, Link};
+use super::oneself::connect;
+use super::pair::Pair;
 use super::servers::{Event, Servers, Target};
 use super::settings::Settings;
 use crate::http::{Limits, Status};
@@ -54,16 +56,19 @@ impl<R: Runtime> Proxy<R> {
             if !is_new && let Some(kept) = self.idle.take(rt, server).await {
                 return Ok(Link::kept(kept, place));
             }
-            match rt.timeout(self.settings.connect_timeout, rt.connect(self.servers.addr(server))).await {
-                Ok(Ok(stream)) => return Ok(Link::new(stream.split(), place)),
+            match rt.timeout(self.settings.connect_timeout, connect(rt, self.servers.addr(server))).await {
+                Ok(Ok(stream)) => {
+                    self.servers.connected(server, Ok(()));
+                    return Ok(Link::new(Pair::new(stream), place));
+                }
                 Ok(Err(error)) if is_ours(&error) => return Err(Failure::NobodyThere),
                 Ok(Err(error)) => {
                     failure = Failure::Refused;
-                    self.fail(server, error.to_string());
+                    self.refuse(server, error.to_string());
                 }
                 Err(_) => {
                     failure = Failure::TimedOut;
-                    self.fail(server, format!("it did not accept within {:?}", self.settings.connect_timeout));
+                    self.refuse(server, format!("it did not accept within {:?}", self.settings.connect_timeout));
                 }
             }
             tried.push(server);
@@ -71,17 +76,17 @@ impl<R: Runtime> Proxy<R> {
         Err(failure)
     }
 
-    /// The server has failed somehow. What is kept for it would fail, too.
-    pub(super) fn fail(&self, server: usize, reason: String) {
+    /// The server has not accepted. What is kept for it would fail, too.
+    fn refuse(&self, server: usize, reason: String) {
         self.idle.clear(server);
-        self.servers.report(server, Err(reason));
+        self.servers.connected(server, Err(reason));
     }
 }
 
 /// Why no server was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// All servers are out or full, or there are no descriptors or ports left here.
+    /// All servers are full, or there are no descriptors or ports left here.
     NobodyThere,
     Refused,
     TimedOut,

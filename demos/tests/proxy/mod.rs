@@ -1,5 +1,6 @@
 //! `demos proxy` between clients and servers that nobody here wrote, and servers that are killed.
 
+mod endings;
 mod label;
 
 use std::io::{ErrorKind, Read, Write};
@@ -35,11 +36,13 @@ fn nowhere() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Sends this, ends its side, and listens to the end.
+/// Sends this, and listens to the end. Without a request it ends its side: with HTTP that would mean that it is gone.
 fn ask(address: SocketAddr, request: &str) -> String {
     let mut client = connect(address);
     client.write_all(request.as_bytes()).unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
+    if request.is_empty() {
+        client.shutdown(Shutdown::Write).unwrap();
+    }
     String::from_utf8(end_of(&mut client)).unwrap()
 }
 
@@ -184,7 +187,9 @@ fn a_silent_connection_is_closed() {
         let proxy = proxy(&engine, &[server], &format!("--idle-timeout 0.2 {NO_CHECKS}"));
         let mut client = connect(proxy.address());
         exchange(&mut client);
-        assert_eq!(end_of(&mut client), b"", "{engine}");
+        // By a reset: nobody has said that this was all.
+        let end = client.read(&mut [0]).unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset, "{engine}");
     }
 }
 
@@ -306,9 +311,10 @@ fn who_gets_no_answer_is_told_why() {
         let gone = nowhere();
         let front = proxy(&engine, &[gone], &format!("--http {NO_CHECKS}"));
         let address = front.address();
-        for expected in ["HTTP/1.1 502 ", "HTTP/1.1 502 ", "HTTP/1.1 503 "] {
+        // It is tried also when it is out, because there is no other.
+        for _ in 0..3 {
             let answer = ask(address, &get("/"));
-            assert!(answer.starts_with(expected), "{engine}: {answer}");
+            assert!(answer.starts_with("HTTP/1.1 502 "), "{engine}: {answer}");
         }
         event(&front, gone, "out");
         let options = format!("--http --response-timeout 0.1 {NO_CHECKS}");

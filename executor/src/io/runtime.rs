@@ -483,6 +483,23 @@ pub trait Stream: Reader + Writer {
     /// ```
     fn split(self) -> (Self::ReadHalf, Self::WriteHalf);
 
+    /// Closes a connection that was split by a *reset*: the peer sees an error instead of the end of
+    /// the stream, and the kernel drops what is not sent. Both halves must be of one connection.
+    /// (Unix sockets have no reset: they close.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Reader, Stream};
+    /// # async fn example<S: Stream>(stream: S) {
+    /// let (mut read, write) = stream.split();
+    /// if read.recv().await.is_err() {
+    ///     S::reset(read, write);
+    /// }
+    /// # }
+    /// ```
+    fn reset(read: Self::ReadHalf, write: Self::WriteHalf);
+
     /// Writes the whole buffer, then waits for the next bytes, as [`write_all`](Writer::write_all)
     /// and then [`recv`](Reader::recv) do. It is a server's step from one request to the next. The
     /// buffer does not come back. It is dropped as soon as it is sent, so a stream that waits holds

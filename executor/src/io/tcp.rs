@@ -93,6 +93,9 @@ pub trait Connection: Debug + Sized + 'static {
     }
     /// Ends one side or both.
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+    /// Makes the close reset the connection, whatever is under way. See
+    /// [`TcpStream::set_zero_linger`].
+    fn set_zero_linger(&self) -> io::Result<()>;
     /// See [`Stream::close`].
     async fn close(self) -> io::Result<()>;
     /// Stops receiving, and returns what has arrived. See [`TcpStream::into_std`].
@@ -420,6 +423,30 @@ impl<C: Connection> TcpStream<C> {
     pub fn shutdown_how(&self, how: Shutdown) -> io::Result<()> {
         self.read.connection.shutdown(how)
     }
+
+    /// Makes the close *reset* the connection (SO_LINGER with no time). The kernel drops what is
+    /// not sent, the peer sees an error, and the address does not linger in TIME_WAIT.
+    ///
+    /// A close cannot linger for a time: close(2) would block for that time, and the whole loop
+    /// with it. Instead, [`shutdown`](Writer::shutdown) the writing side, and await the peer's end
+    /// of the stream.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use executor::{Connection, TcpStream};
+    /// # async fn example<C: Connection>(stream: TcpStream<C>) -> std::io::Result<()> {
+    /// stream.set_zero_linger()?;
+    /// drop(stream); // resets the connection
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        self.read.connection.set_zero_linger()
+    }
 }
 
 impl<C: Connection + AsFd> TcpStream<C> {
@@ -461,30 +488,6 @@ impl<C: Connection + AsFd> TcpStream<C> {
     /// ```
     pub fn nodelay(&self) -> io::Result<bool> {
         SockRef::from(self).tcp_nodelay()
-    }
-
-    /// Makes the close *reset* the connection (SO_LINGER with no time). The kernel drops what is
-    /// not sent, the peer sees an error, and the address does not linger in TIME_WAIT.
-    ///
-    /// A close cannot linger for a time: close(2) would block for that time, and the whole loop
-    /// with it. Instead, [`shutdown`](Writer::shutdown) the writing side, and await the peer's end
-    /// of the stream.
-    ///
-    /// # Errors
-    /// Those of setsockopt(2).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use executor::{Connection, TcpStream};
-    /// # async fn example<C: Connection + std::os::fd::AsFd>(stream: TcpStream<C>) -> std::io::Result<()> {
-    /// stream.set_zero_linger()?;
-    /// drop(stream); // resets the connection
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn set_zero_linger(&self) -> io::Result<()> {
-        SockRef::from(self).set_linger(Some(Duration::ZERO))
     }
 }
 
@@ -538,6 +541,13 @@ impl<C: Connection> Stream for TcpStream<C> {
 
     fn split(self) -> (ReadHalf<C>, WriteHalf<C>) {
         (self.read, self.write)
+    }
+
+    fn reset(read: ReadHalf<C>, mut write: WriteHalf<C>) {
+        // This fails only for a connection that is gone.
+        let _ = write.connection.set_zero_linger();
+        write.is_closing = true;
+        drop(read);
     }
 
     fn exchange<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = io::Result<C::Chunk>> {

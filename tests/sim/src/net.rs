@@ -249,6 +249,11 @@ impl Connection for StreamSocket {
         self.world.ask(|state| state.shut_down(self.id, read, write))
     }
 
+    fn set_zero_linger(&self) -> io::Result<()> {
+        self.world.state.borrow_mut().reset_on_close(self.id);
+        Ok(())
+    }
+
     async fn close(self) -> io::Result<()> {
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What a server command says about itself: what it does with a connection, and what its connections share.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use executor::{Files, Net, Runtime};
@@ -19,6 +20,11 @@ pub trait Host: Sized + 'static {
     /// How many descriptors each connection takes.
     const DESCRIPTORS: usize;
 
+    /// Why it must not serve at this address, which it listens on, and what to do about it.
+    fn objection(&self, listening: SocketAddr) -> Option<String> {
+        let _ = listening;
+        None
+    }
     /// Called once, on the runtime, before the first connection.
     fn share<R: Runtime>(self, rt: &R) -> Rc<Self::Shared<R>>;
     /// Serves one connection to its end.

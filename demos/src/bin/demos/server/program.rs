@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use demos::sandbox;
 use demos::serve::{Limits, Served, serve};
 use executor::{Files, ListenOptions, Listener, Net};
@@ -49,6 +49,9 @@ impl<S: Host> Program for Server<'_, S> {
             }
         };
         let listener = listen(&rt, address, &options).await.map_err(|error| refusal(address, &error))?;
+        if let Some(objection) = service.objection(listener.local_addr()?) {
+            bail!("{objection}");
+        }
         // The last one to be ready acts for all.
         if team.is_none_or(Team::is_complete) {
             if args.sandbox {

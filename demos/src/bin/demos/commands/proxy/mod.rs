@@ -3,13 +3,14 @@
 mod compare;
 mod rivals;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
 use demos::http::Limits;
-use demos::http::limits::REQUESTS;
+use demos::http::limits::{BODY_RATE, REQUESTS};
 use demos::proxy::{Event, Policy, Proxy, Settings, Target};
 use executor::Runtime;
 
@@ -85,6 +86,30 @@ pub struct ProxyLimits {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub response_timeout: Duration,
 
+    /// HTTP: seconds a server may pause in the middle of an answer, such as between two events of a stream.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub pause_timeout: Duration,
+
+    /// HTTP: seconds a client may take to send the head of a request.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub header_timeout: Duration,
+
+    /// HTTP: seconds a client may send nothing of a body, and a client or a server may take nothing.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub stall_timeout: Duration,
+
+    /// HTTP: bytes per second that a request's body must bring on average. 0: any number.
+    #[arg(long, value_name = "BYTES", default_value_t = BODY_RATE)]
+    pub body_rate: u32,
+
+    /// HTTP: seconds before --body-rate counts.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub body_grace: Duration,
+
+    /// HTTP: seconds to wait for a client to close its connection after its last answer.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub linger_timeout: Duration,
+
     /// HTTP: the largest body of a request, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     pub max_body: u64,
@@ -109,7 +134,8 @@ pub struct ProxyLimits {
     #[arg(long, value_name = "PATH", requires = "http", value_parser = path)]
     pub check_path: Option<String>,
 
-    /// Failures in a row, seen by clients or checks, after which a server is out.
+    /// Failed checks in a row, or failed connects, after which a server is out. Failed requests do not count. If all
+    /// servers are out, they are tried nevertheless.
     #[arg(long, value_name = "NUMBER", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
     pub fall: u32,
 
@@ -143,6 +169,11 @@ impl ProxyCommand {
             body: limits.max_body,
             requests: limits.max_requests,
             idle_timeout: limits.idle_timeout,
+            header_timeout: limits.header_timeout,
+            stall_timeout: limits.stall_timeout,
+            body_rate: limits.body_rate,
+            body_grace: limits.body_grace,
+            linger_timeout: limits.linger_timeout,
             ..Limits::default()
         };
         Settings {
@@ -150,6 +181,7 @@ impl ProxyCommand {
             connect_timeout: limits.connect_timeout,
             idle_timeout: limits.idle_timeout,
             response_timeout: limits.response_timeout,
+            pause_timeout: limits.pause_timeout,
             check_every: limits.check_every,
             check_path: limits.check_path.clone(),
             rise: limits.rise,
@@ -171,6 +203,15 @@ impl Host for Balancer {
     type Shared<R: Runtime> = Proxy<R>;
     /// The client's and the server's.
     const DESCRIPTORS: usize = 2;
+
+    fn objection(&self, listening: SocketAddr) -> Option<String> {
+        let own = self.targets.iter().find(|target| target.leads_to(listening))?;
+        Some(format!(
+            "--to {}: this proxy listens there itself, and would connect to itself without end. \
+             Give a server's address with --to, or choose another port with --listen ADDR:PORT",
+            own.addr
+        ))
+    }
 
     fn share<R: Runtime>(self, rt: &R) -> Rc<Proxy<R>> {
         Proxy::new(rt, &self.targets, self.settings, |event: &Event| eprintln!("{event}"))
