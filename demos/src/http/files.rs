@@ -2,8 +2,8 @@
 //!
 //! Two locks on one door. The path is taken apart here, and what could lead elsewhere is refused. And
 //! `openat2` makes the kernel itself refuse any step out of the root, and any symbolic link, so that a
-//! mistake here, or somebody who moves directories meanwhile, opens nothing. Where openat2 is not to be had, folders are
-//! opened one after the other, and none of them may be a link.
+//! mistake here, or a directory that is moved meanwhile, opens nothing. Where openat2 does not work, the
+//! server opens one folder after the other, and refuses links.
 //!
 //! A file on a slow disk keeps only its own client waiting: its bytes are read as the runtime reads files, by threads
 //! beside epoll (for which a regular file is always "ready"), by the kernel with io_uring. A ring that is kept to

@@ -62,8 +62,8 @@ pub(crate) async fn converse<R: Runtime>(
     }
 }
 
-/// Waits until the client is gone while its answer is awaited: nobody wants the answer any more then, and the server
-/// need not work for it. The end of the client's side counts, for a client that closes sends nothing else (nginx does
+/// Waits until the client is gone. The proxy then closes the server's connection, so that the server does not work for
+/// an answer that no client awaits. The end of the client's side counts, for a client that closes sends nothing else (nginx does
 /// the same, and logs 499). What the client sends of its next request is kept, up to a whole head.
 async fn until_gone<R: Runtime>(reader: &mut ReadHalf<R>, input: &mut Input<Chunk<R>>, limits: &Limits) -> Passed {
     while input.bytes().len() < limits.request_line + limits.header_block {

@@ -151,7 +151,7 @@ fn write_head(raw: &httparse::Response<'_, '_>, code: u16, message: &Message, ou
             has_date |= header.name.eq_ignore_ascii_case("date");
         }
     }
-    // RFC 9110, 6.6.1: whoever passes an answer on adds what the server, perhaps without a clock, did not say.
+    // RFC 9110, 6.6.1: a proxy adds the date if the server, which may have no clock, sent none.
     if !has_date {
         add(&[b"\r\nDate: ", httpdate::fmt_http_date(message.now).as_bytes()]);
     }

@@ -97,8 +97,8 @@ pub struct Client<R: Net> {
 }
 
 impl<R: Net> Client<R> {
-    /// A client of the server at one of these addresses. The first that answers is asked from then on. The socket is
-    /// connected: it hears nobody else, and it is told if nobody is there.
+    /// Makes a client of the server at one of these addresses. It keeps to the first that answers. The socket is
+    /// connected: it receives only from that address, and a send fails if no server listens there.
     ///
     /// # Errors
     /// Those of making the socket, for the last address. `AddrNotAvailable` if there is none.

@@ -72,7 +72,7 @@ fn nothing_follows_the_head_of_an_answer_to_head() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer:?}");
         assert!(answer.find("\r\n\r\n") == Some(answer.len() - 4), "{request:?}: {answer:?}");
     }
-    // One that comes too late is told so, without more.
+    // The answer to a late request has no content either.
     let answer = text(&play(Script::default().send(1, b"HEAD /json HTTP/1.1\r\n").send(60_000, b"")));
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("\r\n\r\n"), "{answer:?}");
 }

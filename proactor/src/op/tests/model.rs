@@ -230,7 +230,7 @@ impl Model {
                     (false, _) if it.purpose == Purpose::Feed => Sending::Fed,
                     (false, _) => Sending::UnderWay,
                     (true, 0) => Sending::Whole,
-                    // Nothing has asked for the error.
+                    // It stays so until the next send, also if the program knows the error.
                     (true, _) if it.purpose == Purpose::Feed => Sending::Fed,
                     (true, _) => Sending::Cut,
                 };

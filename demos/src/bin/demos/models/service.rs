@@ -91,7 +91,7 @@ fn is_head(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"HEAD ")
 }
 
-/// What one who is not served is told, after it has said `heard`.
+/// Makes the answer to a client that the rung does not serve, and that has sent `heard`.
 pub fn refusal(service: Service, heard: &[u8], reason: &str) -> Vec<u8> {
     let mut output = Vec::new();
     match service {
