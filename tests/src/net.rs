@@ -1,8 +1,9 @@
 //! Connections for the tests, and peers that use std's blocking sockets: an implementation of their own
 //! to hold the engines against.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use executor::{IoBuf, ListenOptions, Listener, Reader, Runtime, Writer};
@@ -90,6 +91,16 @@ pub fn ask(peer: &mut TcpStream, question: &[u8]) {
     let mut answer = vec![0; question.len()];
     peer.read_exact(&mut answer).expect("read");
     assert_eq!(answer, question);
+}
+
+/// Reads to the end on a thread, after a while. Returns the bytes, and how they ended.
+pub fn read_late(mut peer: TcpStream) -> JoinHandle<(Vec<u8>, Result<usize, ErrorKind>)> {
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(30));
+        let mut all = Vec::new();
+        let end = peer.read_to_end(&mut all);
+        (all, end.map_err(|error| error.kind()))
+    })
 }
 
 /// Makes the peer's close a reset instead of an orderly end.

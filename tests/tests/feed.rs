@@ -3,12 +3,10 @@
 //! Method: std's blocking streams at the other end, which read late, in pieces, or not at all, and reset.
 
 use std::io::{ErrorKind, Read};
-use std::net::TcpStream;
 use std::process::ExitCode;
-use std::thread::{self, JoinHandle};
 
 use executor::{Reader, Stream as _, Writer};
-use tests::net::{Pattern, pair, reset};
+use tests::net::{Pattern, pair, read_late, reset};
 use tests::{Bench, Engine, Suite, ms, on_every_engine, on_every_variant, poll_once, run};
 
 #[global_allocator]
@@ -16,16 +14,6 @@ static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
 
 /// More than the kernel takes from us while the peer does not read.
 const LARGE: usize = 12 << 20;
-
-/// Reads to the end, after a while and in pieces. Returns the bytes, and how they ended.
-fn read_late(mut peer: TcpStream) -> JoinHandle<(Vec<u8>, Result<usize, ErrorKind>)> {
-    thread::spawn(move || {
-        thread::sleep(ms(30));
-        let mut all = Vec::new();
-        let end = peer.read_to_end(&mut all);
-        (all, end.map_err(|error| error.kind()))
-    })
-}
 
 /// Writes of every kind keep their order behind what was fed.
 fn everything_comes_in_order<E: Engine>() {

@@ -11,28 +11,17 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use executor::{Config, IoBuf, Net, Reader, Stream as _, Verdict, Writer, copy};
 use rustix::io::Errno;
-use tests::net::{pair, reset};
+use tests::net::{pair, read_late, reset};
 use tests::{Bench, Engine, Suite, both, ms, on_every_engine, on_every_variant, on_proactors, panics, poll_once, run};
 
 #[global_allocator]
 static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
 
 const LARGE: usize = 12 << 20;
-
-type End = (Vec<u8>, Result<usize, ErrorKind>);
-
-fn read_late(mut peer: TcpStream) -> JoinHandle<End> {
-    thread::spawn(move || {
-        thread::sleep(ms(30));
-        let mut all = Vec::new();
-        let end = peer.read_to_end(&mut all);
-        (all, end.map_err(|error| error.kind()))
-    })
-}
 
 /// Shows other bytes at each call, and more of them.
 struct Fickle {
