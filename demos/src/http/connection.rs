@@ -20,7 +20,6 @@
 //! While it waits for a request, a connection holds neither input nor output memory. The rare kinds of
 //! work are boxed, because the future of a connection is as big as the biggest thing it may do.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -31,7 +30,6 @@ use executor::{Files, IoBuf, Writer};
 use crate::serve::linger;
 
 use super::body::Body;
-use super::files::{Content, OpenFile};
 use super::patience::{Patience, Until, Waited};
 use super::request::{Framing, Parsed, Request, is_head, parse};
 use super::requests::{Arrival, End, Requests};
@@ -39,8 +37,6 @@ use super::response::{Persistence, Response, Status};
 use super::routes::{Answer, answer};
 use super::site::Site;
 
-/// How much of a file is in memory at once.
-const FILE_CHUNK: u64 = 16 * 1024;
 /// A body longer than this is written from where it lies, not copied behind its head.
 const COPIED_BODY: usize = 16 * 1024;
 
@@ -66,12 +62,12 @@ pub fn connection<R: Files>(rt: R, mut stream: R::Stream, site: Rc<Site>) -> imp
     }
 }
 
-struct Connection<'a, R: Files> {
-    rt: &'a R,
-    site: &'a Site,
-    requests: Requests<'a, R, R::Stream>,
+pub(super) struct Connection<'a, R: Files> {
+    pub rt: &'a R,
+    pub site: &'a Site,
+    pub requests: Requests<'a, R, R::Stream>,
     /// Responses that are still to be written.
-    out: Vec<u8>,
+    pub out: Vec<u8>,
     served: u64,
 }
 
@@ -95,8 +91,8 @@ struct Work {
 
 /// What the answer to a request depends on, beside what was asked.
 #[derive(Clone, Copy)]
-struct Exchange {
-    is_head: bool,
+pub(super) struct Exchange {
+    pub is_head: bool,
     is_http10: bool,
     keep_alive: bool,
     expects_continue: bool,
@@ -206,7 +202,7 @@ impl<R: Files> Connection<'_, R> {
         flow
     }
 
-    fn write_head(
+    pub(super) fn write_head(
         &mut self,
         exchange: Exchange,
         response: &Response,
@@ -216,8 +212,8 @@ impl<R: Files> Connection<'_, R> {
         self.served += 1;
         let persistence = if !exchange.keep_alive || is_stopping || self.served >= self.site.limits.requests {
             Persistence::Close
-        } else if exchange.is_http10 {
-            Persistence::KeepAlive
+        } else if exchange.is_http10 || response.file.is_some() {
+            Persistence::KeepAlive(self.site.limits.idle_timeout.as_secs())
         } else {
             Persistence::Implied
         };
@@ -231,7 +227,7 @@ impl<R: Files> Connection<'_, R> {
     }
 
     /// Sees to it that there is memory to write a response to.
-    fn prepare_out(&mut self) {
+    pub(super) fn prepare_out(&mut self) {
         if self.out.capacity() == 0 {
             self.out = self.site.take_buffer();
         }
@@ -256,7 +252,7 @@ impl<R: Files> Connection<'_, R> {
     }
 
     /// Writes what is pending. It may take long, if only it goes on.
-    async fn write_out(&mut self) -> ControlFlow<End> {
+    pub(super) async fn write_out(&mut self) -> ControlFlow<End> {
         if self.out.is_empty() {
             return ControlFlow::Continue(());
         }
@@ -303,7 +299,7 @@ impl<R: Files> Connection<'_, R> {
         }
         let exchange = work.exchange;
         let response = match work.answer() {
-            Answer::File(file) => return self.send_file(exchange, file).await,
+            Answer::File(wanted) => return self.send_file(exchange, wanted).await,
             Answer::Later(duration, response) => {
                 self.write_out().await?;
                 self.requests.patience.sleep(duration).await;
@@ -323,7 +319,7 @@ impl<R: Files> Connection<'_, R> {
     }
 
     /// Goes on, or closes after the last response.
-    async fn end_after(&mut self, flow: ControlFlow<()>) -> ControlFlow<End> {
+    pub(super) async fn end_after(&mut self, flow: ControlFlow<()>) -> ControlFlow<End> {
         if flow.is_continue() {
             return ControlFlow::Continue(());
         }
@@ -371,36 +367,6 @@ impl<R: Files> Connection<'_, R> {
             self.write_out().await?;
         }
         ControlFlow::Continue(flow)
-    }
-
-    async fn send_file(&mut self, exchange: Exchange, opened: OpenFile) -> ControlFlow<End> {
-        let OpenFile { file, len, content_type } = opened;
-        let response = Response { nosniff: true, ..Response::new(content_type, Cow::Borrowed(&[][..])) };
-        let is_stopping = self.requests.patience.is_stopping().await;
-        let flow = self.write_head(exchange, &response, len, is_stopping);
-        let Ok(content) = Content::new(self.rt, file, self.site.reads_in_threads) else {
-            return ControlFlow::Break(End::Now);
-        };
-        let (mut sent, len) = (0, if exchange.is_head { 0 } else { len });
-        while sent < len {
-            let count = (len - sent).min(FILE_CHUNK);
-            self.prepare_out();
-            let (site, content, out) = (self.site, &content, std::mem::take(&mut self.out));
-            let read = pin!(async move {
-                let _turn = site.reads.acquire().await;
-                content.append(sent, count as usize, out).await
-            });
-            let until = Until::After(self.site.limits.stall_timeout);
-            match self.requests.patience.wait(until, false, read).await {
-                Waited::Done(Ok(out)) => self.out = out,
-                // It has become shorter, or can't be read: the promised length can't be kept.
-                _ => return ControlFlow::Break(End::Now),
-            }
-            sent += count;
-            self.write_out().await?;
-            self.requests.patience.yield_now().await;
-        }
-        self.end_after(flow).await
     }
 
     /// Closes so that the client gets the last response: no more output, and its input is read for a while.

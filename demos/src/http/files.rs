@@ -7,8 +7,7 @@
 //!
 //! A file on a slow disk keeps only its own client waiting: its bytes are read as the runtime reads files, by threads
 //! beside epoll (for which a regular file is always "ready"), by the kernel with io_uring. A ring that is kept to
-//! sockets takes no files, so there the threads read, too. Opening a file does block the loop, for as long as the look at
-//! a few directories takes.
+//! sockets takes no files, so there the threads read, too. They open all files.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,20 +17,34 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use executor::{Files, IoBuf, IoBufMut, RandomAccess};
 use percent_encoding::percent_decode_str;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
 
+use super::conditions::{Conditions, Validators};
+use super::request::Method;
 use super::response::{BYTES, HTML, HeaderValue, JSON, Status};
+
+/// A file that a client asks for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub root: Arc<OwnedFd>,
+    /// Decoded, and relative to the root.
+    pub path: Vec<u8>,
+    pub method: Method,
+    pub conditions: Option<Box<Conditions>>,
+}
 
 /// A file that may be served.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
     pub file: File,
-    /// Its size when it was opened, which is what the client is promised.
+    /// Its size when it was opened.
     pub len: u64,
+    pub validators: Validators,
     pub content_type: HeaderValue,
 }
 
@@ -52,7 +65,7 @@ impl<R: Files> Content<R> {
         })
     }
 
-    /// Appends `count` bytes from `offset` on to `out`. It is an error if there are fewer.
+    /// Appends `count` bytes from `offset` on to `out`, or fewer if the file ends before.
     pub(crate) async fn append(&self, offset: u64, count: usize, mut out: Vec<u8>) -> io::Result<Vec<u8>> {
         let (start, end) = (out.len(), out.len() + count);
         out.resize(end, 0);
@@ -71,7 +84,8 @@ impl<R: Files> Content<R> {
             };
             out = rest.into_inner();
             if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                out.truncate(done);
+                break;
             }
             done += read;
         }
@@ -87,18 +101,17 @@ pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
     })
 }
 
-/// Opens what `encoded`, a path relative to the root and still percent-encoded, names.
+/// Opens what `path`, which is decoded and relative to the root, names. It may wait for a disk.
 ///
 /// # Errors
 /// The status to answer.
-pub(crate) fn open(root: &OwnedFd, encoded: &str, max_size: u64) -> Result<OpenFile, Status> {
-    let path = decode_path(encoded)?;
+pub(crate) fn open(root: &OwnedFd, path: &[u8], max_size: u64) -> Result<OpenFile, Status> {
     // O_NONBLOCK: opening a FIFO would otherwise wait for its writer, and stop the whole thread.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let opened = match openat2(root.as_fd(), OsStr::from_bytes(&path), flags, Mode::empty(), resolve) {
+    let opened = match openat2(root.as_fd(), OsStr::from_bytes(path), flags, Mode::empty(), resolve) {
         // The kernel (before 5.6), or a filter in front of it, does not know the call.
-        Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => open_step_by_step(root.as_fd(), &path, flags),
+        Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => open_step_by_step(root.as_fd(), path, flags),
         opened => opened,
     };
     let file = opened.map_err(|errno| match errno {
@@ -115,7 +128,8 @@ pub(crate) fn open(root: &OwnedFd, encoded: &str, max_size: u64) -> Result<OpenF
     if len > max_size {
         return Err(Status::Forbidden);
     }
-    Ok(OpenFile { file: File::from(file), len, content_type: content_type(&path) })
+    let validators = Validators::new(stat.st_ino, len, since_epoch(&stat), SystemTime::now());
+    Ok(OpenFile { file: File::from(file), len, validators, content_type: content_type(path) })
 }
 
 /// Does what openat2 does in one call: opens one folder after the other, and follows no link. The path has been decoded,
@@ -132,8 +146,14 @@ fn open_step_by_step(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> rustix
     folder.ok_or(Errno::NOENT)
 }
 
+/// When the file changed last. A time before 1970 counts as 1970.
+fn since_epoch(stat: &Stat) -> Duration {
+    let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
+    u64::try_from(stat.st_mtime).map_or(Duration::ZERO, |seconds| Duration::new(seconds, nanos))
+}
+
 /// Decodes once, after the path was split: an encoded slash is no separator, and is refused.
-fn decode_path(encoded: &str) -> Result<Vec<u8>, Status> {
+pub(crate) fn decode_path(encoded: &str) -> Result<Vec<u8>, Status> {
     let mut path = Vec::with_capacity(encoded.len());
     for segment in encoded.split('/') {
         if !has_only_whole_escapes(segment) {
@@ -251,10 +271,11 @@ mod tests {
         mknodat(CWD, inside.join("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         symlink("fifo", inside.join("to-fifo")).unwrap();
         let root = open_root(&inside).unwrap();
-        let opened = open(&root, "dir/a%2Ehtml", 10).unwrap();
+        let open = |path: &str, max_size| open(&root, path.as_bytes(), max_size);
+        let opened = open("dir/a.html", 10).unwrap();
         assert_eq!((opened.len, opened.content_type), (10, HTML));
-        assert_eq!(open(&root, "dir/b", 11).unwrap().content_type, BYTES);
-        assert_eq!(open(&root, "dir/b", 10).unwrap_err(), Status::Forbidden);
+        assert_eq!(open("dir/b", 11).unwrap().content_type, BYTES);
+        assert_eq!(open("dir/b", 10).unwrap_err(), Status::Forbidden);
         for path in [
             "dir",
             "none",
@@ -268,7 +289,7 @@ mod tests {
             "up/secret",
             "proc",
         ] {
-            assert_eq!(open(&root, path, 1000).unwrap_err(), Status::NotFound, "{path}");
+            assert_eq!(open(path, 1000).unwrap_err(), Status::NotFound, "{path}");
         }
         // The same where openat2 is not to be had.
         let step_by_step =
@@ -286,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_beside_the_loop_and_one_that_is_too_short_is_an_error() {
+    fn a_file_is_read_beside_the_loop_to_its_end() {
         let scratch = Scratch::new();
         let path = scratch.0.join("a");
         fs::write(&path, "0123456789").unwrap();
@@ -297,7 +318,7 @@ mod tests {
                 (content.append(2, 3, b"ab".to_vec()).await, content.append(8, 3, Vec::new()).await)
             });
             assert_eq!(read.unwrap(), b"ab234");
-            assert_eq!(beyond.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert_eq!(beyond.unwrap(), b"89");
             assert!(rt.stats().blocking.threads_now > 0, "no thread has read");
         }
     }

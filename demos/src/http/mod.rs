@@ -14,6 +14,7 @@
 //! | `connection.rs` | the life of a connection: start here |
 //! | `request.rs`, `host.rs`, `body.rs` | what a request is, and where it ends: pure functions over bytes |
 //! | `routes.rs`, `files.rs` | what is served |
+//! | `conditions.rs`, `send_file.rs` | a file for a client that has a copy, or wants a part |
 //! | `response.rs` | what goes back |
 //! | `requests.rs`, `input.rs` | the receiving side: waiting for the next request, and where its bytes lie |
 //! | `patience.rs` | deadlines: one timer per connection |
@@ -23,8 +24,9 @@
 //! # What it speaks
 //!
 //! HTTP/1.1 and 1.0: persistent connections, pipelining, HEAD, bodies with a length or in chunks,
-//! `Expect: 100-continue`. Responses always have a `Content-Length`. What can be read in two ways is
-//! refused with 400, and the connection is closed. No TLS, no compression, no ranges, no caching.
+//! `Expect: 100-continue`. Responses with content have a `Content-Length`. What can be read in two ways is
+//! refused with 400, and the connection is closed. Files have a tag and a time: conditional requests and
+//! requests for one range of bytes work. No TLS, no compression.
 //!
 //! # Stopping
 //!
@@ -33,6 +35,7 @@
 //! connections that take too long: dropping the future closes the connection.
 
 mod body;
+mod conditions;
 mod connection;
 mod files;
 #[cfg(feature = "fuzzing")]
@@ -45,6 +48,7 @@ mod request;
 mod requests;
 mod response;
 mod routes;
+mod send_file;
 mod site;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::conditions::is_condition;
 use super::host::is_host;
 use super::limits::{HEADERS, Limits};
 use super::response::Status;
@@ -52,6 +53,8 @@ pub(crate) struct Request<'b> {
     /// The client waits for "100 Continue" before it sends the body.
     pub expects_continue: bool,
     pub content_type: Option<&'b [u8]>,
+    /// The head, if it has conditions or asks for a part: see `conditions.rs`.
+    pub conditions: Option<&'b [u8]>,
 }
 
 /// What [`parse`] made of the bytes so far.
@@ -88,6 +91,7 @@ fn empty_lines(bytes: &[u8]) -> usize {
 
 /// The same, for a head that begins after `skipped` bytes.
 fn parse_head<'b>(bytes: &'b [u8], skipped: usize, limits: &Limits) -> Result<Parsed<'b>, Status> {
+    let whole = bytes;
     let bytes = &bytes[skipped..];
     if bytes.starts_with(b"\r\n") {
         return Err(Status::BadRequest);
@@ -104,7 +108,7 @@ fn parse_head<'b>(bytes: &'b [u8], skipped: usize, limits: &Limits) -> Result<Pa
             if has_bare_line_feed(&head[..head_len]) {
                 return Err(Status::BadRequest);
             }
-            interpret(&raw, skipped + head_len, limits)
+            interpret(&raw, &whole[..skipped + head_len], limits)
         }
         Ok(httparse::Status::Partial) if window.is_some_and(|window| bytes.len() >= window) => {
             Err(Status::HeaderTooLarge)
@@ -179,9 +183,10 @@ struct Fields<'b> {
     says_keep_alive: bool,
     expect: Option<&'b [u8]>,
     content_type: Option<&'b [u8]>,
+    has_conditions: bool,
 }
 
-fn interpret<'b>(raw: &httparse::Request<'_, 'b>, head_len: usize, limits: &Limits) -> Result<Parsed<'b>, Status> {
+fn interpret<'b>(raw: &httparse::Request<'_, 'b>, head: &'b [u8], limits: &Limits) -> Result<Parsed<'b>, Status> {
     let is_http10 = raw.version == Some(0);
     let fields = collect(raw.headers)?;
     // RFC 9112, 3.2: exactly one Host, from 1.1 on.
@@ -202,7 +207,7 @@ fn interpret<'b>(raw: &httparse::Request<'_, 'b>, head_len: usize, limits: &Limi
         return Err(Status::ContentTooLarge);
     }
     Ok(Parsed::Complete(Request {
-        head_len,
+        head_len: head.len(),
         method,
         path,
         query,
@@ -211,6 +216,7 @@ fn interpret<'b>(raw: &httparse::Request<'_, 'b>, head_len: usize, limits: &Limi
         framing,
         expects_continue,
         content_type: fields.content_type,
+        conditions: fields.has_conditions.then_some(head),
     }))
 }
 
@@ -243,6 +249,7 @@ fn collect<'b>(headers: &[httparse::Header<'b>]) -> Result<Fields<'b>, Status> {
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 only_one(&mut fields.transfer_encoding, header.value)?;
             }
+            5 | 8 | 13 | 17 | 19 => fields.has_conditions |= is_condition(name),
             _ => {}
         }
     }

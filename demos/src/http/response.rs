@@ -5,17 +5,24 @@
 
 use std::borrow::Cow;
 
+use super::conditions::Validators;
+
 /// The status codes this server uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Ok,
+    NoContent,
+    PartialContent,
+    NotModified,
     BadRequest,
     Forbidden,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
+    PreconditionFailed,
     ContentTooLarge,
     UriTooLong,
+    RangeNotSatisfiable,
     ExpectationFailed,
     HeaderTooLarge,
     InternalError,
@@ -31,13 +38,18 @@ impl Status {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Status::Ok => "200 OK",
+            Status::NoContent => "204 No Content",
+            Status::PartialContent => "206 Partial Content",
+            Status::NotModified => "304 Not Modified",
             Status::BadRequest => "400 Bad Request",
             Status::Forbidden => "403 Forbidden",
             Status::NotFound => "404 Not Found",
             Status::MethodNotAllowed => "405 Method Not Allowed",
             Status::RequestTimeout => "408 Request Timeout",
+            Status::PreconditionFailed => "412 Precondition Failed",
             Status::ContentTooLarge => "413 Content Too Large",
             Status::UriTooLong => "414 URI Too Long",
+            Status::RangeNotSatisfiable => "416 Range Not Satisfiable",
             Status::ExpectationFailed => "417 Expectation Failed",
             Status::HeaderTooLarge => "431 Request Header Fields Too Large",
             Status::InternalError => "500 Internal Server Error",
@@ -48,10 +60,17 @@ impl Status {
             Status::VersionNotSupported => "505 HTTP Version Not Supported",
         }
     }
+
+    /// Neither content nor its length follows (RFC 9110, 8.6 and 15.4.5).
+    fn is_empty(self) -> bool {
+        matches!(self, Status::NoContent | Status::NotModified)
+    }
 }
 
 /// How a response begins if all is well. It is kept with the lines that follow in every response.
 pub(crate) const OK_LINE: &str = "HTTP/1.1 200 OK\r\n";
+/// How the lines end that are kept.
+pub(crate) const TYPE_NAME: &str = "\r\nContent-Type: ";
 
 /// A header's value: no CR, no LF, no NUL, no other control character but the tab.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +117,19 @@ pub(crate) struct Response {
     pub nosniff: bool,
     /// Tells caches to keep away from what is different each time.
     pub no_store: bool,
+    /// What it says of a file.
+    pub file: Option<Box<FileFields>>,
     pub body: Cow<'static, [u8]>,
+}
+
+/// What a response says of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileFields {
+    pub validators: Validators,
+    /// Its size.
+    pub len: u64,
+    /// The first and the last byte that are sent, if not all are.
+    pub part: Option<(u64, u64)>,
 }
 
 /// What a response says about the connection's future.
@@ -106,19 +137,28 @@ pub(crate) struct Response {
 pub(crate) enum Persistence {
     /// Nothing: an HTTP/1.1 connection stays.
     Implied,
-    /// An HTTP/1.0 connection stays because the client asked for it.
-    KeepAlive,
+    /// The connection stays, for so many seconds without a request. A client of HTTP/1.0 has to be told, and others like
+    /// to know.
+    KeepAlive(u64),
     Close,
 }
 
 impl Response {
     pub(crate) fn new(content_type: HeaderValue, body: impl Into<Cow<'static, [u8]>>) -> Self {
-        Response { status: Status::Ok, content_type, allow: None, nosniff: false, no_store: false, body: body.into() }
+        Response {
+            status: Status::Ok,
+            content_type,
+            allow: None,
+            nosniff: false,
+            no_store: false,
+            file: None,
+            body: body.into(),
+        }
     }
 
     /// A response that says no more than its status.
     pub(crate) fn plain(status: Status) -> Self {
-        let body = [status.text().as_bytes(), b"\n"].concat();
+        let body = if status.is_empty() { Vec::new() } else { [status.text().as_bytes(), b"\n"].concat() };
         Response { status, ..Response::new(TEXT, body) }
     }
 
@@ -127,20 +167,24 @@ impl Response {
         Response { allow: Some(methods), ..Response::plain(Status::MethodNotAllowed) }
     }
 
+    /// The resource is there, and knows these methods.
+    pub(crate) fn options(methods: &'static str) -> Self {
+        Response { allow: Some(methods), ..Response::plain(Status::NoContent) }
+    }
+
     /// Appends the head. `stamp` is [`OK_LINE`] and what follows in all responses, up to the content type's value,
     /// `length` the length of the body.
     pub(crate) fn write_head(&self, out: &mut Vec<u8>, stamp: &[u8], length: u64, persistence: Persistence) {
         if self.status == Status::Ok {
             out.extend_from_slice(stamp);
         } else {
-            out.extend_from_slice(b"HTTP/1.1 ");
-            out.extend_from_slice(self.status.text().as_bytes());
-            out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(&stamp[OK_LINE.len()..]);
+            self.write_other_status(out, stamp);
         }
-        out.extend_from_slice(&self.content_type.0);
-        out.extend_from_slice(b"\r\nContent-Length: ");
-        write_decimal(out, length);
+        if !self.status.is_empty() {
+            out.extend_from_slice(&self.content_type.0);
+            out.extend_from_slice(b"\r\nContent-Length: ");
+            write_decimal(out, length);
+        }
         if let Some(methods) = self.allow {
             out.extend_from_slice(b"\r\nAllow: ");
             out.extend_from_slice(methods.as_bytes());
@@ -151,11 +195,44 @@ impl Response {
         if self.no_store {
             out.extend_from_slice(b"\r\nCache-Control: no-store");
         }
-        out.extend_from_slice(match persistence {
-            Persistence::Implied => b"\r\n\r\n",
-            Persistence::KeepAlive => b"\r\nConnection: keep-alive\r\n\r\n",
-            Persistence::Close => b"\r\nConnection: close\r\n\r\n",
-        });
+        if let Some(file) = &self.file {
+            file.write(self.status, out);
+        }
+        match persistence {
+            Persistence::Implied => {}
+            Persistence::KeepAlive(seconds) => {
+                out.extend_from_slice(b"\r\nConnection: keep-alive\r\nKeep-Alive: timeout=");
+                write_decimal(out, seconds);
+            }
+            Persistence::Close => out.extend_from_slice(b"\r\nConnection: close"),
+        }
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+
+    fn write_other_status(&self, out: &mut Vec<u8>, stamp: &[u8]) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(self.status.text().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        let end = if self.status.is_empty() { stamp.len() - TYPE_NAME.len() } else { stamp.len() };
+        out.extend_from_slice(&stamp[OK_LINE.len()..end]);
+    }
+}
+
+impl FileFields {
+    fn write(&self, status: Status, out: &mut Vec<u8>) {
+        let mut line = |name: &str, value: &str| {
+            for part in ["\r\n", name, ": ", value] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        };
+        match self.part {
+            Some((first, last)) => line("Content-Range", &format!("bytes {first}-{last}/{}", self.len)),
+            None if status == Status::RangeNotSatisfiable => line("Content-Range", &format!("bytes */{}", self.len)),
+            None => {}
+        }
+        line("ETag", &self.validators.tag());
+        line("Last-Modified", &httpdate::fmt_http_date(self.validators.modified));
+        line("Accept-Ranges", "bytes");
     }
 }
 

@@ -4,11 +4,14 @@
 //! a plan that the connection carries out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use executor::Runtime;
+use percent_encoding::percent_decode_str;
 
-use super::files::{self, OpenFile};
+use super::conditions::{Conditions, Verdict};
+use super::files::{self, Wanted};
 use super::request::{Method, Request};
 use super::response::{BYTES, HTML, HeaderValue, JSON, Response, Status, TEXT};
 use super::site::Site;
@@ -21,7 +24,8 @@ pub(crate) enum Answer {
     Later(Duration, Response),
     /// With the request's body, under this content type.
     Echo(HeaderValue),
-    File(OpenFile),
+    /// With a file, which is still to be opened.
+    File(Wanted),
 }
 
 const TEMPLATE: &str = include_str!("index.html");
@@ -29,22 +33,67 @@ const FILES: &str = "/files/";
 
 /// The answer to `request`.
 pub(crate) fn answer<R: Runtime>(request: &Request<'_>, rt: &R, site: &Site) -> Answer {
+    let answer = answer_path(request.path, request, rt, site);
+    match request.conditions {
+        Some(head) => under_conditions(answer, request.method, &Conditions::read(head)),
+        None => answer,
+    }
+}
+
+fn answer_path<R: Runtime>(path: &str, request: &Request<'_>, rt: &R, site: &Site) -> Answer {
     let is_read = matches!(request.method, Method::Get | Method::Head);
     let is_post = request.method == Method::Post;
-    match request.path {
+    match path {
         "/plaintext" if is_read => Answer::Now(Response::new(TEXT, &b"Hello, World!"[..])),
         "/json" if is_read => Answer::Now(json(serde_json::to_vec(&BTreeMap::from([("message", "Hello, World!")])))),
         "/" if is_read => Answer::Now(index(rt)),
         "/sleep" if is_read => sleep(request.query, site),
         "/stats" if is_read => Answer::Now(stats(rt)),
         "/echo" if is_post => echo(request.content_type),
-        path if is_read && path.starts_with(FILES) => file(&path[FILES.len()..], site),
-        // Known, but not by this method.
-        "/" | "/plaintext" | "/json" | "/sleep" | "/stats" => Answer::Now(Response::not_allowed("GET, HEAD")),
-        "/echo" => Answer::Now(Response::not_allowed("POST")),
-        path if path.starts_with(FILES) => Answer::Now(Response::not_allowed("GET, HEAD")),
-        "*" => Answer::Now(Response { allow: Some("GET, HEAD, POST"), ..Response::plain(Status::Ok) }),
+        path if is_read && path.starts_with(FILES) => file(&path[FILES.len()..], request.method, site),
+        path => Answer::Now(match methods(path) {
+            Some(methods) if request.method == Method::Options => Response::options(methods),
+            Some(methods) => Response::not_allowed(methods),
+            None => return answer_unknown(path, request, rt, site),
+        }),
+    }
+}
+
+/// What a resource knows, if it is one.
+fn methods(path: &str) -> Option<&'static str> {
+    match path {
+        "/" | "/plaintext" | "/json" | "/sleep" | "/stats" => Some("GET, HEAD, OPTIONS"),
+        "/echo" => Some("POST, OPTIONS"),
+        path if path.starts_with(FILES) => Some("GET, HEAD, OPTIONS"),
+        "*" => Some("GET, HEAD, POST, OPTIONS"),
+        _ => None,
+    }
+}
+
+/// `/%6Ason` is `/json` (RFC 3986, 6.2.2.2). A decoded percent sign is only itself, so this ends.
+fn answer_unknown<R: Runtime>(path: &str, request: &Request<'_>, rt: &R, site: &Site) -> Answer {
+    let is_plain = |decoded: &str| decoded != path && !decoded.contains('%') && !decoded.starts_with(FILES);
+    match percent_decode_str(path).decode_utf8() {
+        Ok(decoded) if is_plain(&decoded) => answer_path(&decoded, request, rt, site),
         _ => Answer::Now(Response::plain(Status::NotFound)),
+    }
+}
+
+/// The same answer unless a condition is false. A condition counts only if all would be well without it.
+fn under_conditions(answer: Answer, method: Method, conditions: &Conditions) -> Answer {
+    let verdict = match &answer {
+        Answer::Now(response) | Answer::Later(_, response) if response.status == Status::Ok => {
+            conditions.decide_without_validators(method, true)
+        }
+        // Nothing is there before the echo.
+        Answer::Echo(_) => conditions.decide_without_validators(method, false),
+        _ => Verdict::Whole,
+    };
+    match (verdict, answer) {
+        (Verdict::NotModified, _) => Answer::Now(Response::plain(Status::NotModified)),
+        (Verdict::Failed, _) => Answer::Now(Response::plain(Status::PreconditionFailed)),
+        (_, Answer::File(wanted)) => Answer::File(Wanted { conditions: Some(Box::new(conditions.clone())), ..wanted }),
+        (_, answer) => answer,
     }
 }
 
@@ -91,10 +140,10 @@ fn echo(content_type: Option<&[u8]>) -> Answer {
     }
 }
 
-fn file(path: &str, site: &Site) -> Answer {
-    let opened = match &site.root {
-        Some(root) => files::open(root, path, site.limits.file_size),
-        None => Err(Status::NotFound),
-    };
-    opened.map_or_else(|status| Answer::Now(Response::plain(status)), Answer::File)
+fn file(path: &str, method: Method, site: &Site) -> Answer {
+    let Some(root) = &site.root else { return Answer::Now(Response::plain(Status::NotFound)) };
+    match files::decode_path(path) {
+        Ok(path) => Answer::File(Wanted { root: Arc::clone(root), path, method, conditions: None }),
+        Err(status) => Answer::Now(Response::plain(status)),
+    }
 }

@@ -5,18 +5,19 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_lock::Semaphore;
 
 use super::files;
 use super::limits::Limits;
-use super::response::OK_LINE;
+use super::response::{OK_LINE, TYPE_NAME};
 
 /// A server's limits, its files, and what its connections lend one another. Shared by `Rc`.
 pub struct Site {
     pub(crate) limits: Limits,
-    pub(crate) root: Option<OwnedFd>,
+    pub(crate) root: Option<Arc<OwnedFd>>,
     pub(crate) reads_in_threads: bool,
     /// A turn for each read of a file that may be under way.
     pub(crate) reads: Semaphore,
@@ -51,7 +52,7 @@ impl Site {
     pub fn new(limits: Limits, root: Option<&Path>) -> io::Result<Site> {
         Ok(Site {
             limits: limits.bounded(),
-            root: root.map(files::open_root).transpose()?,
+            root: root.map(files::open_root).transpose()?.map(Arc::new),
             reads_in_threads: false,
             reads: Semaphore::new(READS_AT_ONCE),
             stamp: RefCell::default(),
@@ -73,7 +74,7 @@ impl Site {
             let mut stamp = self.stamp.borrow_mut();
             let wall = SystemTime::now();
             let date = httpdate::fmt_http_date(wall);
-            stamp.lines = format!("{OK_LINE}Server: demos\r\nDate: {date}\r\nContent-Type: ").into_bytes();
+            stamp.lines = format!("{OK_LINE}Server: demos\r\nDate: {date}{TYPE_NAME}").into_bytes();
             stamp.valid_until = now.checked_add(until_next_second(wall));
         }
         Ref::map(self.stamp.borrow(), |stamp| &stamp.lines[..])

@@ -288,7 +288,7 @@ fn legal_heads_are_understood() {
         "GET HTTP://a:80/plaintext?x HTTP/1.1\r\nHost: b\r\n\r\n",
         "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET http://a?x HTTP/1.1\r\nHost: a\r\n\r\n",
-        "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /%70lain%74ext HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /plaintext HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
         "GET /plaintext HTTP/1.1\r\nHost: a\r\nContent-Length: 0003\r\n\r\nabc",
         "GET /plaintext HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n1\r\na\r\n0\r\n\r\n",
@@ -306,6 +306,23 @@ fn legal_heads_are_understood() {
         "GET /plaintext HTTP/1.0\r\nHost: a\r\nConnection: \u{e9}\r\n\r\n",
     ] {
         check(&format!("{head:?}"), &[head, HONEST].concat().into_bytes(), &[200]);
+    }
+    for target in ["*", "/", "/json", "/%6Ason", "/echo", "/files/a"] {
+        legal(target, format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n"), 204);
+    }
+    for (conditions, status) in [
+        ("If-None-Match: *", 304),
+        ("If-None-Match: \"a\"", 200),
+        ("If-Match: \"a\"", 412),
+        ("If-Match: *", 200),
+        ("If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT", 200),
+        ("Range: bytes=0-1", 200),
+    ] {
+        legal(conditions, format!("GET /json HTTP/1.1\r\nHost: a\r\n{conditions}\r\n\r\n"), status);
+    }
+    legal("a condition on what is not there", "GET /nowhere HTTP/1.1\r\nHost: a\r\nIf-Match: *\r\n\r\n", 404);
+    for path in ["/%2570laintext", "/%", "/%6", "/%ff", "/json%00", "/%2566iles/a"] {
+        legal(path, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"), 404);
     }
     legal("nowhere", "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", 404);
     legal("no files", "GET /files/a HTTP/1.1\r\nHost: a\r\n\r\n", 404);
