@@ -38,10 +38,10 @@ use executor::{AbortHandle, IoBuf, Key, Listener, Reader, Runtime, Stream, Table
 /// a part back for a delayed acknowledgement (40 ms). A user who waits for the exit does not notice it.
 pub const LAST_CALL: Duration = Duration::from_millis(60);
 
-/// How long [`linger`] should wait for the peer, and how many of its bytes it should take, where nothing else is said.
-pub const LINGER_TIME: Duration = Duration::from_secs(1);
-/// See [`LINGER_TIME`].
-pub const LINGER_BYTES: usize = 64 * 1024;
+/// How long [`linger`] waits for more bytes where nothing else is said. Apache's value; nginx's `lingering_timeout` is 5 s.
+pub const LINGER_IDLE: Duration = Duration::from_secs(2);
+/// How long [`linger`] goes on in all while bytes come. The value of Apache, and of nginx's `lingering_time`.
+pub const LINGER_TIME: Duration = Duration::from_secs(30);
 
 /// Connections accepted before the tasks get their turn: a flood of newcomers does not keep those who
 /// are already there waiting.
@@ -161,16 +161,17 @@ pub async fn unless_stopped<R: Runtime, T>(
     Box::pin(rt.timeout(LAST_CALL, next)).await.ok()
 }
 
-/// Reads and drops what a peer still sends after our last words: for `time`, or until so many `bytes` have come. If a
-/// connection is closed with unread bytes, the kernel resets it, and a reset can overtake the last words.
-pub async fn linger<R: Runtime, S: Reader>(rt: &R, reader: &mut S, time: Duration, bytes: usize) {
+/// Reads and drops what a peer still sends after our last words: until nothing comes for `idle`, for `time` at most. If a
+/// connection is closed with unread bytes, the kernel resets it, and a reset can overtake the last words. How many bytes
+/// come is no limit: many clients send a body to its end before they look at the answer.
+pub async fn linger<R: Runtime, S: Reader>(rt: &R, reader: &mut S, idle: Duration, time: Duration) {
     let reading = async {
-        let mut left = bytes;
-        while left > 0 {
-            match reader.recv().await {
-                Ok(chunk) if !chunk.bytes().is_empty() => left = left.saturating_sub(chunk.bytes().len()),
-                _ => return,
+        while let Ok(Ok(chunk)) = rt.timeout(idle, reader.recv()).await {
+            if chunk.bytes().is_empty() {
+                return;
             }
+            drop(chunk);
+            yield_now().await;
         }
     };
     let _ = rt.timeout(time, reading).await;

@@ -12,7 +12,7 @@ use futures_lite::future::or;
 
 use super::room::{Line, Member, Room};
 use crate::framing::{Delimiter, FrameError, Frames};
-use crate::serve::{LINGER_BYTES, LINGER_TIME, linger, unless_stopping};
+use crate::serve::{LINGER_IDLE, LINGER_TIME, linger, unless_stopping};
 
 /// How long a client has to find a name.
 pub const NAME_TIME: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ pub async fn connection<R: Runtime>(rt: R, stream: R::Stream, room: Rc<Room>) ->
     }
     guest.writer.lock().await.shutdown().await?;
     if result.is_err() {
-        linger(&guest.rt, &mut guest.lines.into_reader(), LINGER_TIME, LINGER_BYTES).await;
+        linger(&guest.rt, &mut guest.lines.into_reader(), LINGER_IDLE, LINGER_TIME).await;
     }
     match result {
         // The end of a stream is the end of a visit, also within a line.

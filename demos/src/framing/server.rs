@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use executor::{Runtime, Stream};
 
 use super::{Codec, FrameError, FrameWriter, Frames, Method};
-use crate::serve::{LINGER_BYTES, LINGER_TIME, linger, unless_stopping};
+use crate::serve::{LINGER_IDLE, LINGER_TIME, linger, unless_stopping};
 
 /// Turns messages round until the peer ends its side, breaks a rule (which it is told, and its connection ends), or
 /// the runtime is stopped. The limit of their length, or the length itself, is `len`.
@@ -28,11 +28,11 @@ pub async fn connection<R: Runtime>(
     let is_refused = !matches!(result, Ok(()) | Err(FrameError::Io(_)));
     if let (true, Err(error)) = (is_refused, &result) {
         // It may be too long for the limit itself, and the peer may not read.
-        let _ = rt.timeout(LINGER_TIME, answers.send(format!("refused: {error}").as_bytes())).await;
+        let _ = rt.timeout(LINGER_IDLE, answers.send(format!("refused: {error}").as_bytes())).await;
     }
     answers.shutdown().await?;
     if is_refused {
-        linger(&rt, &mut frames.into_reader(), LINGER_TIME, LINGER_BYTES).await;
+        linger(&rt, &mut frames.into_reader(), LINGER_IDLE, LINGER_TIME).await;
     }
     result
 }

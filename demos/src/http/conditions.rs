@@ -250,9 +250,7 @@ fn number(digits: &[u8]) -> Number {
         return Number::Wrong;
     }
     Number::Some(
-        digits
-            .iter()
-            .fold(0_u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0'))),
+        digits.iter().fold(0_u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0'))),
     )
 }
 

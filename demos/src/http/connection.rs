@@ -373,7 +373,7 @@ impl<R: Files> Connection<'_, R> {
     async fn linger(&mut self) {
         if self.requests.stream.shutdown().await.is_ok() {
             let limits = &self.site.limits;
-            linger(self.rt, self.requests.stream, limits.linger_timeout, limits.linger_bytes).await;
+            linger(self.rt, self.requests.stream, limits.linger_idle, limits.linger_time).await;
         }
     }
 }

@@ -36,11 +36,11 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests on one connection; the last response says `Connection: close`. Spreads long-lived clients
 /// anew, and bounds what a leak per connection could cost.
 pub const REQUESTS: u64 = 10_000;
-/// Bytes read and thrown away after the last response, so that the client gets it: closing a socket
-/// with unread input sends a reset, which may overtake the response.
-pub const LINGER_BYTES: usize = serve::LINGER_BYTES;
-/// How long the same may take.
-pub const LINGER_TIMEOUT: Duration = serve::LINGER_TIME;
+/// How long to wait for more input after the last response. It is thrown away, so that the client gets the response:
+/// closing a socket with unread input sends a reset, which may overtake it.
+pub const LINGER_IDLE: Duration = serve::LINGER_IDLE;
+/// How long the same may take in all.
+pub const LINGER_TIME: Duration = serve::LINGER_TIME;
 /// Bytes of responses to pipelined requests that are collected before they are written. No further
 /// request is looked at until they are.
 pub const PENDING_OUTPUT: usize = 64 * 1024;
@@ -79,10 +79,10 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// See [`REQUESTS`].
     pub requests: u64,
-    /// See [`LINGER_BYTES`].
-    pub linger_bytes: usize,
-    /// See [`LINGER_TIMEOUT`].
-    pub linger_timeout: Duration,
+    /// See [`LINGER_IDLE`].
+    pub linger_idle: Duration,
+    /// See [`LINGER_TIME`].
+    pub linger_time: Duration,
     /// See [`PENDING_OUTPUT`].
     pub pending_output: usize,
     /// See [`FILE_SIZE`].
@@ -106,8 +106,8 @@ impl Default for Limits {
             body_grace: BODY_GRACE,
             stall_timeout: STALL_TIMEOUT,
             requests: REQUESTS,
-            linger_bytes: LINGER_BYTES,
-            linger_timeout: LINGER_TIMEOUT,
+            linger_idle: LINGER_IDLE,
+            linger_time: LINGER_TIME,
             pending_output: PENDING_OUTPUT,
             file_size: FILE_SIZE,
             sleep: SLEEP,
@@ -123,7 +123,8 @@ impl Limits {
             &mut self.idle_timeout,
             &mut self.body_grace,
             &mut self.stall_timeout,
-            &mut self.linger_timeout,
+            &mut self.linger_idle,
+            &mut self.linger_time,
             &mut self.sleep,
         ];
         for duration in durations {

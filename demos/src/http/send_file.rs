@@ -20,6 +20,9 @@ use super::response::{FileFields, Response, Status};
 /// How much of a file is in memory at once.
 const FILE_CHUNK: u64 = 16 * 1024;
 
+/// How much of a file is kept in memory if it does not say its size. More is answered 500.
+const UNKNOWN_SIZE: usize = 256 * 1024;
+
 /// What is to be sent.
 struct Part<R: Files> {
     content: Content<R>,
@@ -78,32 +81,53 @@ impl<R: Files> Connection<'_, R> {
             }
         };
         let failed = |_| Response::plain(Status::InternalError);
-        let content = Content::new(self.rt, file, self.site.reads_in_threads).map_err(failed)?;
-        // A file that says it is empty may have content.
-        let is_unknown = len == 0;
-        let count = if is_unknown { FILE_CHUNK } else { (end - first).min(FILE_CHUNK) };
-        let begin = self.read_in_turn(content.append(first, count as usize, Vec::new())).await.map_err(Response::plain)?;
-        let is_short = (begin.len() as u64) < count;
-        let rest = if is_short || is_unknown { end..end } else { first + count..end };
-        // More than fits, or a part that the file does not have.
-        if (is_unknown && !is_short) || (is_short && fields.part.is_some()) {
-            return Err(Response::plain(Status::InternalError));
-        }
-        let status = if fields.part.is_some() { Status::PartialContent } else { Status::Ok };
+        // A file that says it is empty may be one that waits for its next line. The ring would wait, too.
+        let in_threads = self.site.reads_in_threads || len == 0;
+        let content = Content::new(self.rt, file, in_threads).map_err(failed)?;
+        let count = (end - first).min(FILE_CHUNK);
+        let begin = if len == 0 { self.read_unknown(&content).await } else { self.read(&content, first, count).await };
+        let begin = begin.map_err(Response::plain)?;
+        let is_as_it_says = begin.len() as u64 == count;
+        let status = match fields.part {
+            None => Status::Ok,
+            Some(_) if is_as_it_says => Status::PartialContent,
+            // There is no such part, and no telling which parts there are.
+            Some(_) => return Err(Response::plain(Status::InternalError)),
+        };
+        // The time of a file whose size is wrong says nothing about its content.
+        let file = is_as_it_says.then_some(fields);
+        let rest = if is_as_it_says { first + count..end } else { end..end };
         let response = Response::new(content_type, Cow::Borrowed(&[][..]));
-        Ok((Response { status, nosniff: true, file: Some(fields), ..response }, Part { content, begin, rest }))
+        Ok((Response { status, nosniff: true, file, ..response }, Part { content, begin, rest }))
+    }
+
+    async fn read(&mut self, content: &Content<R>, offset: u64, count: u64) -> Result<Vec<u8>, Status> {
+        let out = self.site.take_buffer();
+        self.read_in_turn(content.append(offset, count as usize, out)).await
+    }
+
+    /// Reads all of a file that says it is empty.
+    async fn read_unknown(&mut self, content: &Content<R>) -> Result<Vec<u8>, Status> {
+        let mut all = Vec::new();
+        while all.len() <= UNKNOWN_SIZE {
+            let (before, count) = (all.len(), FILE_CHUNK as usize);
+            all = self.read_in_turn(content.append(before as u64, count, all)).await?;
+            if all.len() < before + count {
+                return Ok(all);
+            }
+        }
+        Err(Status::InternalError)
     }
 
     async fn send_part(&mut self, part: Part<R>) -> ControlFlow<End> {
         let Part { content, begin, mut rest } = part;
         self.out.extend_from_slice(&begin);
-        drop(begin);
+        self.site.give_buffer(begin);
         self.write_out().await?;
         while !rest.is_empty() {
             self.requests.patience.yield_now().await;
             let count = (rest.end - rest.start).min(FILE_CHUNK);
-            let out = self.site.take_buffer();
-            match self.read_in_turn(content.append(rest.start, count as usize, out)).await {
+            match self.read(&content, rest.start, count).await {
                 Ok(out) if out.len() as u64 == count => self.out = out,
                 // It has become shorter, or can't be read: the promised length can't be kept.
                 _ => return ControlFlow::Break(End::Now),

@@ -58,7 +58,7 @@ pub(crate) async fn converse<R: Runtime>(
     let mut conversation = Conversation { proxy, rt, limits, address, requests, writer, is_midway, served: 0 };
     let ControlFlow::Break(end) = conversation.go_on().await else { return };
     if end == End::Linger && conversation.writer.shutdown().await.is_ok() {
-        linger(rt, conversation.requests.stream, limits.linger_timeout, limits.linger_bytes).await;
+        linger(rt, conversation.requests.stream, limits.linger_idle, limits.linger_time).await;
     }
 }
 

@@ -22,7 +22,7 @@ use serde_json::Value;
 use super::Trace;
 use super::wire::{Fault, Kind, Outcome, Reply, Request, codec};
 use crate::framing::{FrameError, FrameWriter, Frames};
-use crate::serve::{LINGER_BYTES, LINGER_TIME, linger, unless_stopping};
+use crate::serve::{LINGER_IDLE, LINGER_TIME, linger, unless_stopping};
 
 /// What one connection may do.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ pub async fn connection<R: Runtime>(rt: R, stream: R::Stream, stub: Rc<dyn Dispa
     let desk = Desk { rt: rt.clone(), stub, limits, trace, calls: Rc::clone(&calls), replies };
     let is_refused = try_zip(desk.read(&mut frames), write(&mut writer, outgoing)).await;
     if writer.shutdown().await.is_ok() && is_refused.is_ok_and(|(is_refused, ())| is_refused) {
-        linger(&rt, &mut frames.into_reader(), LINGER_TIME, LINGER_BYTES).await;
+        linger(&rt, &mut frames.into_reader(), LINGER_IDLE, LINGER_TIME).await;
     }
 }
 

@@ -140,7 +140,7 @@ impl Slow {
 fn slow_clients<E: Engine>(rounds: &mut Rounds) {
     const DEADLINE: Duration = ms(500);
     raise_open_files();
-    let limits = Limits { header_timeout: DEADLINE, linger_timeout: ms(50), ..Limits::default() };
+    let limits = Limits { header_timeout: DEADLINE, linger_idle: ms(50), ..Limits::default() };
     let (mut waits, mut most, mut latest) = (Vec::new(), 0, Duration::ZERO);
     for round in rounds.by_ref() {
         // More each round, for there is no time for all in the first.
@@ -227,7 +227,7 @@ fn greedy_clients<E: Engine>(rounds: &mut Rounds) {
     // burst is bounded by the pool only.
     let most_chunks = if E::NAME.starts_with("reactor") { GREEDY + 1 } else { 1024 };
     let pattern = Pattern::new(rounds.seed());
-    let limits = Limits { stall_timeout: ms(200), linger_timeout: ms(20), ..Limits::default() };
+    let limits = Limits { stall_timeout: ms(200), linger_idle: ms(20), ..Limits::default() };
     let (mut waits, mut most) = (Vec::new(), 0);
     for round in rounds.by_ref() {
         let service = Service::of_round(round);

@@ -56,7 +56,7 @@ pub enum Command {
     Queue(QueueArgs),
     Ipc(IpcArgs),
     Chat(ChatCommand),
-    Proxy(ProxyCommand),
+    Proxy(Box<ProxyCommand>),
     Rpc(RpcCommand),
     Dht(DhtArgs),
     Doctor(DoctorArgs),

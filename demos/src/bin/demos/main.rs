@@ -65,7 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Queue(args)) => commands::queue::run(args)?,
         Some(Command::Ipc(args)) => commands::ipc::run(&args)?,
         Some(Command::Chat(args)) => commands::chat::run(args)?,
-        Some(Command::Proxy(args)) => commands::proxy::run(args)?,
+        Some(Command::Proxy(args)) => commands::proxy::run(*args)?,
         Some(Command::Rpc(args)) => commands::rpc::run(args)?,
         Some(Command::Dht(args)) => commands::dht::run(args)?,
         Some(Command::Doctor(args)) => return commands::doctor::run(&args),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::corpus::{responses, statuses};
 use super::simulation::{Script, Transcript};
 use crate::http::limits::{
-    BODY, CHUNK_EXTENSIONS, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES, LINGER_TIMEOUT, Limits, PENDING_OUTPUT,
+    BODY, CHUNK_EXTENSIONS, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_IDLE, LINGER_TIME, Limits, PENDING_OUTPUT,
     REQUESTS, STALL_TIMEOUT, TRAILERS,
 };
 use crate::http::site::Site;
@@ -257,10 +257,17 @@ fn after_the_last_response_the_client_is_read_for_a_while() {
     let head = format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", BODY + 1);
     let quiet = play(Script::default().send(1, head.as_bytes()));
     assert_eq!(statuses(&quiet.output), [413]);
-    assert_eq!((quiet.shut_down, quiet.ended), (Some(ms(1)), ms(1) + LINGER_TIMEOUT));
-    let eager = play(Script::default().send(1, head.as_bytes()).send(1, &vec![b'x'; 1 << 20]));
-    assert_eq!((eager.shut_down, eager.ended), (Some(ms(1)), ms(2)));
-    assert_eq!((1 << 20) - eager.unread, LINGER_BYTES);
+    assert_eq!((quiet.shut_down, quiet.ended), (Some(ms(1)), ms(1) + LINGER_IDLE));
+    // However much it sends, all is read: many clients look at the answer only then.
+    let eager = Script::default().send(1, head.as_bytes()).send(1, &vec![b'x'; 8 << 20]);
+    let all = play(eager.clone().send(1, b""));
+    assert_eq!((all.shut_down, all.unread), (Some(ms(1)), 0));
+    assert_eq!(play(eager).ended, ms(2) + LINGER_IDLE);
+    let mut endless = Script::default().send(1, head.as_bytes());
+    for _ in 0..100 {
+        endless = endless.send(1000, b"x");
+    }
+    assert_eq!(play(endless).ended, ms(1) + LINGER_TIME);
 }
 
 #[test]

@@ -18,7 +18,8 @@ use crate::server;
 ///
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. It
 /// has /, /plaintext, /json, /sleep?ms=NUMBER, /stats and POST /echo. With --root it also has the files
-/// below /files/. With several workers, /stats shows the counters of the worker that answers.
+/// below /files/, whole or in part (curl -C -), and not twice (curl -z). With several workers, /stats shows the counters of
+/// the worker that answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -106,9 +106,13 @@ pub struct ProxyLimits {
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub body_grace: Duration,
 
-    /// HTTP: seconds to wait for a client to close its connection after its last answer.
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
-    pub linger_timeout: Duration,
+    /// HTTP: seconds to wait for more bytes of a client after its last answer.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub linger_idle: Duration,
+
+    /// HTTP: seconds to read such bytes at most.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub linger_time: Duration,
 
     /// HTTP: the largest body of a request, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
@@ -173,7 +177,8 @@ impl ProxyCommand {
             stall_timeout: limits.stall_timeout,
             body_rate: limits.body_rate,
             body_grace: limits.body_grace,
-            linger_timeout: limits.linger_timeout,
+            linger_idle: limits.linger_idle,
+            linger_time: limits.linger_time,
             ..Limits::default()
         };
         Settings {
