@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::corpus::{responses, statuses};
 use super::simulation::{Script, Transcript};
 use crate::http::limits::{
-    BODY, CHUNK_EXTENSIONS, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_IDLE, LINGER_TIME, Limits, PENDING_OUTPUT,
-    REQUESTS, STALL_TIMEOUT, TRAILERS,
+    BODY, CHUNK_EXTENSIONS, HEADER_TIMEOUT, IDLE_TIMEOUT, LINGER_IDLE, LINGER_TIME, Limits, PENDING_OUTPUT, REQUESTS,
+    STALL_TIMEOUT, TRAILERS,
 };
 use crate::http::site::Site;
 use crate::serve::LAST_CALL;
