@@ -13,6 +13,7 @@ mod files;
 mod filters;
 mod framing;
 mod ipc;
+mod log;
 mod memory;
 mod models;
 mod process;

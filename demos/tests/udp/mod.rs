@@ -90,7 +90,7 @@ fn what_is_too_long_is_cut_and_seen_on_both_sides_and_pieces_are_the_cure() {
         assert_eq!(cut.status.code(), Some(1), "{engine}: {cut:?}");
         assert!(cut.stderr.contains("of a datagram of 1002 bytes the server answered 100"), "{engine}: {cut:?}");
         assert!(cut.stderr.contains("--piece"), "{engine}: {cut:?}");
-        assert!(server.first_line().starts_with("cut bytes=1002 room=100 from=127.0.0.1:"), "{engine}");
+        assert!(server.complaint().starts_with("cut bytes=1002 room=100 from=127.0.0.1:"), "{engine}");
         let whole = ask(&engine, address, "--piece 90", &line);
         assert!(whole.status.success() && whole.stdout == line.to_uppercase(), "{engine}: {whole:?}");
         assert_eq!(figure(&whole.stderr, "answered"), 12, "{engine}");

@@ -19,6 +19,7 @@ use crate::commands::tasks::TasksArgs;
 use crate::commands::udp::UdpArgs;
 use crate::commands::web::WebArgs;
 use crate::compare::CompareArgs;
+use crate::log::LogArgs;
 
 /// Two small async runtimes side by side. Servers and demonstrations, each written once, run on epoll
 /// (level- or edge-triggered) and on io_uring.
@@ -39,6 +40,9 @@ Examples:
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
+
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server` | what the server commands share |
 //! | `load` | what the commands that measure share: servers in processes, the client, the figures |
+//! | `log` | what servers say while they run |
 //! | `input`, `output`, `signals`, `descriptors` | stdin, stdout and files, signals, the limit of open files |
 //! | `tests` | a test: what documents tell a reader to type is understood |
 
@@ -25,6 +26,7 @@ mod engine;
 mod input;
 mod ipc;
 mod load;
+mod log;
 mod models;
 mod output;
 mod server;
@@ -40,16 +42,16 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("demos: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let result = run(Cli::parse());
+    log::finish();
+    result.unwrap_or_else(|error| {
+        log::say_last(format_args!("demos: {error:#}"));
+        ExitCode::FAILURE
+    })
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    log::open(&cli.log)?;
     signals::outlive_long_files().context("cannot watch for signals")?;
     match cli.command {
         Some(Command::Compare(args)) => compare::run(&args)?,

@@ -11,7 +11,7 @@ use executor::{Files, Net};
 
 use crate::args::{EngineArgs, address, seconds};
 use crate::engine::{self, Program};
-use crate::{descriptors, output, signals};
+use crate::{descriptors, log, output, signals};
 
 /// Looks keys up in a ring of nodes over UDP: iterative and recursive, with and without dead nodes.
 ///
@@ -128,7 +128,7 @@ impl Program for Serving {
         let remote = rt.remote();
         signals::stop_on_signals(move || remote.stop()).context("cannot watch for signals")?;
         let trial = Trial::new(&rt, self.0.ring.plan(0, 0), self.0.listen).context(ELSEWHERE)?;
-        output::print(&format!("listening on {} ({})", trial.first(), rt.engine()))?;
+        log::tell_patiently(format_args!("listening on {} ({})", trial.first(), rt.engine()));
         rt.stopped().await;
         trial.end().await.context("a node failed")
     }

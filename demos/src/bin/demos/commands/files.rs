@@ -16,8 +16,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{self, EngineArgs, ServerArgs, seconds};
 use crate::engine::{self, Program};
-use crate::output;
 use crate::server::{self, Host};
+use crate::{log, output};
 
 /// Sends files to another machine, or receives them.
 ///
@@ -66,10 +66,6 @@ struct SendArgs {
     /// Seconds a connection may make no progress before it is given up.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     patience: Duration,
-
-    /// Show no progress bar. (There is none either if stderr is not a terminal.)
-    #[arg(long)]
-    quiet: bool,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -138,8 +134,7 @@ impl Host for Receiver {
 
     fn share<R: Runtime>(self, _: &R) -> Rc<Receiver> {
         if let Some(unfinished) = self.unfinished() {
-            // Nobody may read it any more; the files come all the same.
-            let _ = output::print(&unfinished);
+            log::tell(unfinished);
         }
         Rc::new(self)
     }
@@ -176,8 +171,7 @@ fn report(peer: &str, arrival: &Arrival) {
         Ok(before) => format!("received {name} bytes={size} resumed_at={before} from={peer}"),
         Err(why) => format!("refused {name} bytes={size} from={peer}: {why}"),
     };
-    // Nobody may read it any more; the files come all the same.
-    let _ = output::print(&line);
+    log::tell(line);
 }
 
 fn send(args: SendArgs) -> anyhow::Result<()> {
@@ -199,8 +193,8 @@ impl Program for Sending {
         let mut sender = Sender::new(rt.clone(), addresses, args.patience, args.retries);
         let mut failed = 0;
         for path in &args.files {
-            if let Err(error) = send_one(&rt, &mut sender, path, args.quiet).await {
-                eprintln!("demos: {}: {error:#}", path.display());
+            if let Err(error) = send_one(&rt, &mut sender, path).await {
+                log::say_last(format_args!("demos: {}: {error:#}", path.display()));
                 failed += 1;
             }
         }
@@ -217,11 +211,11 @@ impl Program for Sending {
     }
 }
 
-async fn send_one<R: Files>(rt: &R, sender: &mut Sender<R>, path: &Path, quiet: bool) -> anyhow::Result<()> {
+async fn send_one<R: Files>(rt: &R, sender: &mut Sender<R>, path: &Path) -> anyhow::Result<()> {
     let name = path.file_name().context("it has no name")?.to_str().context("its name is no UTF-8")?.to_owned();
     let (file, size) = open(path).context("cannot open it")?;
     let file = rt.file_from_std(file)?;
-    let bar = bar(size, quiet, &name)?;
+    let bar = bar(size, &name)?;
     bar.set_message("digest");
     let offer = Sender::<R>::offer(&file, name, size, |done| bar.set_position(done)).await.context("cannot read it")?;
     bar.set_message("sending");
@@ -229,7 +223,7 @@ async fn send_one<R: Files>(rt: &R, sender: &mut Sender<R>, path: &Path, quiet: 
     bar.reset_eta();
     let sent = sender.send(&file, &offer, |step| match step {
         Step::Place(place) => bar.set_position(place),
-        Step::Broken(why, pause) => bar.suspend(|| eprintln!("demos: {why}; trying again in {pause:?}")),
+        Step::Broken(why, pause) => bar.suspend(|| log::say(format_args!("demos: {why}; trying again in {pause:?}"))),
     });
     let sent = sent.await;
     bar.finish_and_clear();
@@ -256,8 +250,8 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
 }
 
 /// Hidden by itself where stderr is no terminal.
-fn bar(size: u64, quiet: bool, name: &str) -> anyhow::Result<ProgressBar> {
-    if quiet {
+fn bar(size: u64, name: &str) -> anyhow::Result<ProgressBar> {
+    if log::is_quiet() {
         return Ok(ProgressBar::hidden());
     }
     let style = "{prefix} {msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";

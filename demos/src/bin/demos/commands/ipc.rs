@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::ipc::latency::{self, Place, READY, Watch};
 use crate::ipc::{Way, answer, awaited, signal};
 use crate::load::figures::build_note;
-use crate::output;
+use crate::{log, output};
 
 /// How often everything is measured: the medians of the passes show how restless the machine is.
 const PASSES: usize = 5;
@@ -61,7 +61,7 @@ pub fn run(args: &IpcArgs) -> anyhow::Result<()> {
             latency::end_with_parent()?;
         }
         let mut end = way.join_from_outside(&args.at).map_err(|error| unusable(way, &error))?;
-        eprintln!("{READY}");
+        log::say_last(READY);
         return Ok(answer(&mut *end)?);
     }
     let ways = if args.way.is_empty() { Way::value_variants() } else { &args.way };

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::args::{self, EngineArgs, ServerArgs, seconds};
 use crate::engine::{self, Program};
-use crate::output;
 use crate::server::{self, Host};
+use crate::{log, output};
 
 /// Shows the nine steps of a remote procedure call; serves such calls, and makes them.
 ///
@@ -142,7 +142,7 @@ fn trace<R: Runtime>(rt: &R, is_wanted: bool) -> Trace {
     let (rt, first) = (rt.clone(), OnceCell::new());
     Trace::new(move |step| {
         let now = rt.now();
-        eprintln!("call {:<4} {}", step.call, line(now - *first.get_or_init(|| now), step));
+        log::say(format_args!("call {:<4} {}", step.call, line(now - *first.get_or_init(|| now), step)));
     })
 }
 

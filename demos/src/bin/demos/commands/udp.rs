@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use crate::args::{self, EngineArgs, address, seconds};
 use crate::engine::{self, Program};
 use crate::input::Input;
-use crate::{output, server, signals};
+use crate::{log, output, server, signals};
 
 /// Lines that may wait for the server.
 const LINES: usize = 4;
@@ -51,8 +51,8 @@ enum Side {
 
 /// Answers each datagram with the same text in capitals.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it is ready, and serves until SIGINT or SIGTERM. It also prints a
-/// line for each datagram that was too long.
+/// It prints `listening on ADDR:PORT (ENGINE)` when it is ready, and serves until SIGINT or SIGTERM. It also says on
+/// stderr, or to --log, which datagrams were too long.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -133,7 +133,8 @@ pub fn run(args: UdpArgs) -> anyhow::Result<()> {
         Side::Serve(args) => {
             server::check_reach(args.listen, args.allow_remote)?;
             let (served, stats) = engine::run(args.engine.on, Serving(args))?;
-            output::print(&format!("served {} {stats}", served?))
+            log::tell_patiently(format_args!("served {} {stats}", served?));
+            Ok(())
         }
         Side::Ask(args) => {
             let servers = args::find(&args.server)?;
@@ -152,12 +153,9 @@ impl Program for Serving {
         let remote = rt.remote();
         signals::stop_on_signals(move || remote.stop()).context("cannot watch for signals")?;
         let socket = rt.bind_udp(args.listen).map_err(|error| server::refusal(args.listen, &error))?;
-        output::print(&format!("listening on {} ({})", socket.local_addr()?, rt.engine()))?;
+        log::tell_patiently(format_args!("listening on {} ({})", socket.local_addr()?, rt.engine()));
         let random = args.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let cut = |bytes, from| {
-            // Nobody may read it any more; the server serves all the same.
-            let _ = output::print(&format!("cut bytes={bytes} room={} from={from}", args.room));
-        };
+        let cut = |bytes, from| log::say(format_args!("cut bytes={bytes} room={} from={from}", args.room));
         let loss = Loss { chance: args.drop, random };
         serve(&rt, &socket, args.room as usize, loss, cut).await.context("cannot receive any more")
     }
@@ -198,7 +196,7 @@ impl Program for Asking {
             }
         }
         let time = |quantile| times.value_at_quantile(quantile);
-        eprintln!("{} p50_us={} p99_us={}", client.outcome, time(0.5), time(0.99));
+        log::say_last(format_args!("{} p50_us={} p99_us={}", client.outcome, time(0.5), time(0.99)));
         Ok(())
     }
 }
@@ -209,7 +207,9 @@ async fn complain<R: Runtime, T>(rt: &R, patience: &Patience, complained: &mut b
     if !*complained {
         *complained = true;
         let longest = patience.longest().as_secs_f64();
-        eprintln!("no answer for {SILENCE:?}; asking again, for {longest:.1} s at most (--timeout, --retries)");
+        log::say(format_args!(
+            "no answer for {SILENCE:?}; asking again, for {longest:.1} s at most (--timeout, --retries)"
+        ));
     }
     pending().await
 }

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal};
 
 use super::channel::{Channel, Far, Message, message, number};
 use super::{Way, answer};
+use crate::log;
 
 /// Exchanges before any is measured: the far end is there, and its memory too.
 pub const WARM_UP: u64 = 50;
@@ -169,7 +170,9 @@ impl Watch {
                     Ok(next) => doing = next,
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => {
-                        eprintln!("demos: nothing happened for {PATIENCE:?} ({doing}): is the other end alive?");
+                        log::say_last(format_args!(
+                            "demos: nothing happened for {PATIENCE:?} ({doing}): is the other end alive?"
+                        ));
                         std::process::exit(1);
                     }
                 }

@@ -13,7 +13,7 @@ use rustix::net::{SocketFlags, accept_with};
 use super::counters::{Call, Counters};
 use super::service::{BUFFER, Service, refusal};
 use super::stop::Stop;
-use crate::output;
+use crate::log;
 
 /// How long accepting rests when the machine is short of something, and how often in a row.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -68,7 +68,8 @@ impl Hall {
     /// Says that clients may come. The rung is set up.
     pub fn ready(&self) -> io::Result<()> {
         let line = format!("listening on {} ({})", self.listener.local_addr()?, self.name);
-        output::print(&line).map_err(io::Error::other)
+        log::tell_patiently(line);
+        Ok(())
     }
 
     /// The next one who comes: waits if the listener is blocking.
@@ -113,7 +114,7 @@ impl Hall {
     /// Tells one that it is not served, as far as that is possible without waiting.
     pub fn refuse(&self, stream: &TcpStream, reason: &str) {
         if self.counters.refused() {
-            eprintln!("demos: refused a connection: {reason} (this is said once)");
+            log::say(format_args!("demos: refused a connection: {reason} (this is said once)"));
         }
         let told = || -> io::Result<()> {
             stream.set_nonblocking(true)?;

@@ -16,7 +16,7 @@ use super::stop::Stop;
 use super::{MOST, Model, Rung};
 use crate::args::ServerArgs;
 use crate::server::{self, control};
-use crate::{descriptors, output, signals};
+use crate::{descriptors, log, output, signals};
 
 /// Connections the kernel keeps for a rung that does not accept at the moment.
 const BACKLOG: i32 = 1024;
@@ -46,7 +46,8 @@ fn run_alone(
     }
     run(&hall)?;
     let words = hall.counters.all().into_iter().map(|(name, count)| format!("{name}={count}"));
-    output::print(&format!("served {}", words.collect::<Vec<_>>().join(" ")))
+    log::tell_patiently(format_args!("served {}", words.collect::<Vec<_>>().join(" ")));
+    Ok(())
 }
 
 fn open(rung: &'static Rung, service: Service, args: &ServerArgs) -> anyhow::Result<Hall> {

@@ -24,6 +24,7 @@ use super::connection::{Connection, Scratch, Step};
 use super::counters::Call;
 use super::hall::{Guest, Hall};
 use super::service::{BUFFER, Service};
+use crate::log;
 
 /// Signals taken at a time.
 const SIGNALS: usize = 64;
@@ -189,7 +190,7 @@ fn open_udp(hall: &Hall) -> io::Result<Option<UdpSocket>> {
             Ok(Some(udp))
         }
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            eprintln!("demos: another program has that UDP port, so this serves TCP only");
+            log::say("demos: another program has that UDP port, so this serves TCP only");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -13,7 +13,7 @@ use super::listen::{listen, refusal};
 use super::team::Team;
 use crate::args::ServerArgs;
 use crate::engine::Program;
-use crate::{descriptors, output, signals};
+use crate::{descriptors, log, signals};
 
 /// A server on one runtime: alone, or one of a team.
 pub struct Server<'a, S> {
@@ -57,7 +57,7 @@ impl<S: Host> Program for Server<'_, S> {
             if args.sandbox {
                 sandbox::enter()?;
             }
-            output::print(&format!("listening on {} ({})", listener.local_addr()?, rt.engine()))?;
+            log::tell_patiently(format_args!("listening on {} ({})", listener.local_addr()?, rt.engine()));
         }
         if args.control {
             control::answer(&rt)?;
@@ -69,7 +69,7 @@ impl<S: Host> Program for Server<'_, S> {
         let connection = move |stream| S::connection(Rc::clone(&theirs), runtime.clone(), stream);
         let served = serve(&rt, listener, &limits, connection).await;
         if let Some(summary) = S::summary::<R>(&shared) {
-            output::print(&summary)?;
+            log::tell_patiently(summary);
         }
         served.context("cannot accept connections any more")
     }

@@ -13,13 +13,14 @@ use super::program::Server;
 use super::team::Team;
 use crate::args::{ServerArgs, WorkersArgs};
 use crate::engine::{self, Ended, Engine};
-use crate::{descriptors, output, signals};
+use crate::{descriptors, log, signals};
 
 /// Runs a server on one runtime until a signal, or the end of its control channel, stops it, and prints what it did.
 pub fn run<S: Host>(engine: Option<Engine>, args: &ServerArgs, service: S) -> anyhow::Result<()> {
     prepare(args)?;
     let (served, stats) = engine::run(engine, Server { args, service, workers: 1, team: None })?;
-    output::print(&format!("served {} {stats}", words(&served?.fields())))
+    log::tell_patiently(format_args!("served {} {stats}", words(&served?.fields())));
+    Ok(())
 }
 
 /// The same on as many workers as asked for. Each serves with a service of its own, made on its thread.
@@ -37,7 +38,8 @@ where
         return run(engine, args, service()?);
     }
     prepare(args)?;
-    output::print(&on_workers(engine, args, workers.workers, service)?)
+    log::tell_patiently(on_workers(engine, args, workers.workers, service)?);
+    Ok(())
 }
 
 /// What comes before a server's runtime.

@@ -15,6 +15,7 @@ use demos::proxy::{Event, Policy, Proxy, Settings, Target};
 use executor::Runtime;
 
 use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
+use crate::log;
 use crate::server::{self, Host};
 
 /// Runs a TCP or HTTP load balancer in front of several servers.
@@ -219,7 +220,7 @@ impl Host for Balancer {
     }
 
     fn share<R: Runtime>(self, rt: &R) -> Rc<Proxy<R>> {
-        Proxy::new(rt, &self.targets, self.settings, |event: &Event| eprintln!("{event}"))
+        Proxy::new(rt, &self.targets, self.settings, |event: &Event| log::say(event))
     }
 
     async fn connection<R: Runtime>(proxy: Rc<Proxy<R>>, rt: R, stream: R::Stream) {

@@ -1,0 +1,288 @@
+//! What a program says beside its results, line by line: on stderr, or in the file that `--log` names. And what a server
+//! says on stdout.
+//!
+//! A line never keeps a server waiting, whatever reads it. It is shorter than the least room that poll(2) tells of in a
+//! pipe, so it is written only where a write does not block. A line without room is lost, and counted, and the next line
+//! that finds room says how many were. A reader that is gone, a full disk, and an output that another program has made
+//! non-blocking are no reason to fail.
+//!
+//! Another way would be a queue and a thread that writes. This way needs neither: there is nothing to flush at the end, and
+//! it works in a sandbox, after fork, and where no thread can be had. Its price: if another program fills the same pipe
+//! between the look and the write, the write waits for the reader.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::PanicHookInfo;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// The longest line, in bytes; the rest is cut off. With a line that tells of lost ones it is below PIPE_BUF (4096).
+const LONGEST: usize = 1024;
+/// How long the last words of a program wait for room.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Where the log goes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// Write events and warnings to the end of FILE, not to stderr. A line that FILE cannot take at once is lost, and
+    /// counted.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+
+    /// Say nothing but results and the error that ends the program. Show no progress bar.
+    #[arg(long, global = true)]
+    pub quiet: bool,
+}
+
+enum Target {
+    Stdout,
+    Stderr,
+    File(File),
+    Nowhere,
+}
+
+impl Target {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Target::Stdout => Some(rustix::stdio::stdout()),
+            Target::Stderr => Some(rustix::stdio::stderr()),
+            Target::File(file) => Some(file.as_fd()),
+            Target::Nowhere => None,
+        }
+    }
+}
+
+/// An output, and what it could not take.
+struct Lines {
+    target: Target,
+    lost: u64,
+    /// The last line was written in part.
+    is_torn: bool,
+}
+
+static LOG: Mutex<Lines> = Mutex::new(Lines::to(Target::Stderr));
+static QUIET: AtomicBool = AtomicBool::new(false);
+static STDOUT: Mutex<Lines> = Mutex::new(Lines::to(Target::Stdout));
+
+/// Turns the log to where it shall go, and the messages of panics into it.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn open(args: &LogArgs) -> anyhow::Result<()> {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(say_panic));
+    }
+    QUIET.store(args.quiet, Ordering::Relaxed);
+    let target = match &args.log {
+        Some(path) => Target::File(open_file(path).with_context(|| {
+            format!("cannot write the log to {}: give a file in a folder that exists with --log", path.display())
+        })?),
+        None if args.quiet => Target::Nowhere,
+        None => return Ok(()),
+    };
+    LOG.lock().unwrap_or_else(PoisonError::into_inner).target = target;
+    Ok(())
+}
+
+/// Whether `--quiet` was given.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// A FIFO without a reader is an error: to wait for one would keep the server from starting.
+fn open_file(path: &Path) -> std::io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    File::options().append(true).create(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Says a line of the log.
+pub fn say(line: impl Display) {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner).write(&line, Duration::ZERO);
+}
+
+/// Says lines on stdout, as a server does. A line without room is lost.
+pub fn tell(lines: impl Display) {
+    tell_within(lines, Duration::ZERO);
+}
+
+/// Says the first lines or the last ones of a server on stdout. They wait for room a moment.
+pub fn tell_patiently(lines: impl Display) {
+    tell_within(lines, LAST_WORDS);
+}
+
+fn tell_within(lines: impl Display, patience: Duration) {
+    let mut stdout = STDOUT.lock().unwrap_or_else(PoisonError::into_inner);
+    let until = Instant::now() + patience;
+    for line in lines.to_string().lines() {
+        stdout.write(&line, until.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Says on stderr how a program ended, whatever `--log` and `--quiet` are.
+pub fn say_last(line: impl Display) {
+    let mut stderr = Lines::to(Target::Stderr);
+    stderr.write(&line, LAST_WORDS);
+}
+
+/// Says how many lines were lost, if there is room now.
+pub fn finish() {
+    for (lines, name) in [(&STDOUT, "stdout"), (&LOG, "the log")] {
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = std::mem::take(&mut lines.lost);
+        drop(lines);
+        if lost > 0 {
+            say(format_args!("demos: {lost} lines of {name} were lost: it took no more"));
+        }
+    }
+}
+
+fn say_panic(info: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    say(format_args!("thread '{}' {}", thread.name().unwrap_or("without a name"), info.to_string().replace('\n', " ")));
+}
+
+impl Lines {
+    const fn to(target: Target) -> Lines {
+        Lines { target, lost: 0, is_torn: false }
+    }
+
+    fn write(&mut self, line: &dyn Display, patience: Duration) {
+        let Some(fd) = self.target.fd() else { return };
+        let mut text = if self.is_torn { "\n".to_owned() } else { String::new() };
+        if self.lost > 0 {
+            text += &format!("demos: {} lines were lost here: nothing took them\n", self.lost);
+        }
+        text += &plain(line);
+        text.push('\n');
+        let written = if has_room(fd, patience) { write_once(fd, text.as_bytes()) } else { 0 };
+        if written == text.len() {
+            (self.lost, self.is_torn) = (0, false);
+        } else {
+            (self.lost, self.is_torn) = (self.lost + 1, self.is_torn || written > 0);
+        }
+    }
+}
+
+fn has_room(fd: BorrowedFd<'_>, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    loop {
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+        let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).unwrap_or_default();
+        match poll(&mut fds, Some(&left)) {
+            Err(Errno::INTR) => {}
+            Ok(1..) => return fds[0].revents().contains(PollFlags::OUT),
+            Ok(0) | Err(_) => return false,
+        }
+    }
+}
+
+/// Returns how much was written.
+fn write_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> usize {
+    loop {
+        match rustix::io::write(fd, bytes) {
+            Err(Errno::INTR) => {}
+            written => return written.unwrap_or(0),
+        }
+    }
+}
+
+/// The line as it is written, without its end. Control characters, which could begin another line or talk to a terminal,
+/// are written out.
+fn plain(line: &dyn Display) -> String {
+    let mut plain = String::new();
+    for character in line.to_string().chars() {
+        if plain.len() + LONGEST_CHARACTER > LONGEST {
+            break;
+        }
+        match character {
+            character if character.is_control() => plain.extend(character.escape_default()),
+            character => plain.push(character),
+        }
+    }
+    plain
+}
+
+/// Bytes of a character that is written out: `\u{9b}`.
+const LONGEST_CHARACTER: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, pipe};
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    fn lines_to(file: impl Into<OwnedFd>) -> Lines {
+        Lines::to(Target::File(File::from(file.into())))
+    }
+
+    #[test]
+    fn a_line_without_room_is_lost_and_counted() {
+        let (mut reader, writer) = pipe().unwrap();
+        let mut lines = lines_to(writer);
+        let sent = 1000;
+        for number in 0..sent {
+            lines.write(&format_args!("{number} {}", "x".repeat(200)), Duration::ZERO);
+        }
+        let lost = lines.lost;
+        assert!(lost > 0 && lost < sent, "{lost}");
+        let mut taken = [0; 16 * 1024];
+        reader.read_exact(&mut taken).unwrap();
+        lines.write(&"there is room", Duration::ZERO);
+        assert_eq!(lines.lost, 0);
+        drop(lines);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let said = format!("\ndemos: {lost} lines were lost here: nothing took them\nthere is room\n");
+        assert!(rest.ends_with(&said), "{}", &rest[rest.len() - 200..]);
+        let whole = rest.lines().skip(1).filter(|line| line.ends_with(&"x".repeat(200))).count() as u64;
+        assert_eq!(whole + lost + taken.iter().filter(|byte| **byte == b'\n').count() as u64 + 1, sent);
+    }
+
+    #[test]
+    fn no_output_is_a_reason_to_fail() {
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        for mut lines in [lines_to(writer), lines_to(File::options().write(true).open("/dev/full").unwrap())] {
+            lines.write(&"a", Duration::ZERO);
+            lines.write(&"b", Duration::ZERO);
+            assert_eq!(lines.lost, 2);
+        }
+        Lines::to(Target::Nowhere).write(&"c", Duration::ZERO);
+    }
+
+    #[test]
+    fn a_line_is_one_line_and_short() {
+        let (mut reader, writer) = pipe().unwrap();
+        let mut lines = lines_to(writer);
+        lines.write(&"a\nb\r\u{1b}[2J\u{9b}\u{e4}", Duration::ZERO);
+        lines.write(&"\u{9b}".repeat(10_000), Duration::ZERO);
+        drop(lines);
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        let said: Vec<_> = said.lines().collect();
+        assert_eq!(said[0], "a\\nb\\r\\u{1b}[2J\\u{9b}\u{e4}");
+        assert!(said.len() == 2 && said[1].len() <= LONGEST, "{said:?}");
+    }
+
+    #[test]
+    fn a_log_goes_to_the_end_of_its_file() {
+        let path = std::env::temp_dir().join(format!("demos-log-{:016x}", fastrand::u64(..)));
+        for _ in 0..2 {
+            Lines::to(Target::File(open_file(&path).unwrap())).write(&"line", Duration::ZERO);
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "line\nline\n");
+        std::fs::remove_file(&path).unwrap();
+        assert!(open_file(Path::new("/nonexistent/log")).is_err());
+    }
+}
