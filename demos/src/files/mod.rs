@@ -21,7 +21,8 @@
 //! file is ever mistaken for a message.
 //!
 //! **A broken connection** loses nothing that has arrived: it stays in a file in the making, whose name holds the
-//! digest of the whole. Who offers the same file again is told from where to go on. At the end the digest of all, what
+//! digest of the whole. A sender that offers the same file again is told from where to go on, and takes over from an older
+//! connection that has not ended. At the end the digest of all, what
 //! was there before included, must be the one that was offered. Nobody can know whether the rest will come, so such a
 //! file stays until it does, or until somebody deletes it; the receiver says how many there are.
 //!
@@ -34,6 +35,7 @@
 //! | `peer.rs` | a connection on which nothing takes for ever |
 //! | `folder.rs` | the receiver's folder: names, files in the making, what is not overwritten |
 //! | `content.rs` | reading, writing and digesting files, block by block |
+//! | `uploads.rs` | a new connection takes over from one that died |
 //! | `receive.rs`, `send.rs` | the two sides |
 
 mod content;
@@ -44,11 +46,13 @@ mod receive;
 mod send;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 pub use folder::Folder;
 pub use message::{LONGEST_MESSAGE, Offer};
 pub use receive::{Arrival, Inbox, receive};
 pub use send::{Fault, Sender, Sent, Step};
+pub use uploads::Uploads;
 
 /// How much of a file is in memory at a time.
 pub const BLOCK: usize = 256 * 1024;

@@ -79,10 +79,19 @@ impl<R: Runtime> Peer<R> {
         Ok((result?, buffer))
     }
 
-    /// Writes the whole buffer, and gives it back.
+    /// Writes the whole buffer, and gives it back. Any byte that the peer takes is progress.
     pub async fn write<B: IoBuf>(&mut self, buffer: B) -> io::Result<B> {
-        let (result, buffer) = self.rt.timeout(self.patience, self.stream.write_all(buffer)).await?;
-        result.map(|()| buffer)
+        let (mut buffer, mut written) = (buffer, 0);
+        let end = buffer.bytes().len();
+        while written < end {
+            let (result, rest) = self.rt.timeout(self.patience, self.stream.write(buffer.slice(written..end))).await?;
+            buffer = rest.into_inner();
+            match result? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                count => written += count,
+            }
+        }
+        Ok(buffer)
     }
 
     /// Says that nothing more comes.

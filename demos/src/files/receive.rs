@@ -4,12 +4,14 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use executor::{Files, IoBuf, RandomAccess, Runtime};
+use futures_lite::future::or;
 
 use super::BLOCK;
 use super::content::{Checksum, write_block};
 use super::folder::{Folder, Partial};
 use super::message::{Answer, Offer, Refusal};
 use super::peer::Peer;
+use super::uploads::{Turn, Uploads};
 use crate::serve::unless_stopping;
 
 /// What a receiver takes, and where to.
@@ -20,6 +22,8 @@ pub struct Inbox {
     pub max_size: u64,
     /// How long a sender may take to make any progress.
     pub patience: Duration,
+    /// The files that are on their way.
+    pub uploads: Uploads,
 }
 
 /// What became of an offer.
@@ -106,11 +110,13 @@ async fn take<R: Files>(rt: &R, peer: &mut Peer<R>, inbox: &Inbox, offer: &Offer
         }
         inbox.folder.may_replace()?;
     }
+    let turn = rt.timeout(inbox.patience, inbox.uploads.take_over(offer)).await;
+    let turn = turn.map_err(|_| Refusal::for_now("another connection is in the middle of this file"))?;
     let Partial { file, length: before, name } = inbox.folder.begin(offer)?;
     let file = rt.file_from_std(file).map_err(disk("use the file"))?;
     let checksum = Checksum::of(&file, before, |_| ()).await.map_err(disk("read what is there"))?;
     peer.say(&Answer::SendFrom(before)).await.map_err(Failure::Broken)?;
-    let checksum = fill(peer, &file, before, offer.size, checksum).await?;
+    let checksum = fill(peer, &turn, &file, before, offer.size, checksum).await?;
     if checksum.text() != offer.sha256 {
         inbox.folder.discard(&name);
         let why = "the digest of what came is another one than was offered, so it is thrown away";
@@ -132,6 +138,7 @@ async fn take<R: Files>(rt: &R, peer: &mut Peer<R>, inbox: &Inbox, offer: &Offer
 /// Receives what comes from `place` to `end`.
 async fn fill<R: Runtime, F: RandomAccess>(
     peer: &mut Peer<R>,
+    turn: &Turn<'_>,
     file: &F,
     mut place: u64,
     end: u64,
@@ -140,7 +147,13 @@ async fn fill<R: Runtime, F: RandomAccess>(
     let mut buffer = vec![0; BLOCK];
     while place < end {
         let most = BLOCK.min(usize::try_from(end - place).unwrap_or(BLOCK));
-        let (count, slice) = peer.read(buffer.slice(0..most)).await.map_err(Failure::Broken)?;
+        let read = async { peer.read(buffer.slice(0..most)).await.map_err(Failure::Broken) };
+        let left = async {
+            turn.is_over().await;
+            Err(Failure::Midway(Refusal::for_now("another connection has taken over this file")))
+        };
+        // Nothing is being written to the file while this waits.
+        let (count, slice) = or(left, read).await?;
         if count == 0 {
             return Err(Failure::Broken(ErrorKind::UnexpectedEof.into()));
         }

@@ -27,6 +27,8 @@ pub struct Sender<R: Files> {
     peer: Option<Peer<R>>,
     patience: Duration,
     retries: u32,
+    /// Sets what a new connection needs, such as options of its socket.
+    pub prepare: fn(&R::Stream),
 }
 
 /// What happens meanwhile.
@@ -81,7 +83,7 @@ impl<R: Files> Sender<R> {
     /// To the first of these addresses that answers. `patience` is how long the receiver may take to make any
     /// progress, `retries` how often in a row a new connection may bring nothing further.
     pub fn new(rt: R, addresses: Vec<SocketAddr>, patience: Duration, retries: u32) -> Sender<R> {
-        Sender { rt, addresses, peer: None, patience, retries }
+        Sender { rt, addresses, peer: None, patience, retries, prepare: |_| () }
     }
 
     /// The header of a file: reads all of it, to know its digest. `progress` is told how much is done.
@@ -148,6 +150,7 @@ impl<R: Files> Sender<R> {
     ) -> Result<(), Failure> {
         if self.peer.is_none() {
             let stream = connect(&self.rt, &self.addresses, self.patience).await.map_err(Failure::Broken)?;
+            (self.prepare)(&stream);
             self.peer = Some(Peer::new(self.rt.clone(), stream, self.patience));
         }
         let peer = self.peer.as_mut().expect("it is there now");

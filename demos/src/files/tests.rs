@@ -34,7 +34,12 @@ impl Place {
     }
 
     fn inbox(&self, overwrite: bool, max_size: u64) -> Inbox {
-        Inbox { folder: Folder::open(&self.root.join("in"), overwrite).unwrap(), max_size, patience: PATIENCE }
+        Inbox {
+            folder: Folder::open(&self.root.join("in"), overwrite).unwrap(),
+            max_size,
+            patience: PATIENCE,
+            uploads: Default::default(),
+        }
     }
 
     fn received(&self) -> Vec<String> {
@@ -92,7 +97,7 @@ fn what_arrives_is_what_was_sent_however_often_the_connection_breaks() {
         *totals.0 += sent.offers;
         *totals.1 += arrivals.iter().filter(|arrival| arrival.outcome.as_ref().is_ok_and(|from| *from > 0)).count();
     });
-    assert!(sim::seed_to_replay().is_some() || offers > 100 && resumed > 20, "{offers} offers, {resumed} resumed");
+    assert!(sim::seed_to_replay().is_some() || offers > 80 && resumed > 20, "{offers} offers, {resumed} resumed");
 }
 
 #[test]
@@ -159,6 +164,68 @@ fn who_does_not_speak_the_protocol_is_told_so_and_left() {
             assert!(answer.bytes()[4..].starts_with(br#"{"refused":{"why":"a message "#), "{:?}", answer.bytes());
         });
     }
+}
+
+/// A connection dies without a word, in the middle of a file. The next one does not wait until that is noticed.
+#[test]
+fn a_new_connection_takes_over_from_an_older_one_of_the_same_file_and_of_no_other() {
+    let (mut place, sim) = (Place::new(1), Sim::calm(1));
+    place.content = vec![7; 5000];
+    std::fs::write(place.root.join("sent"), &place.content).unwrap();
+    let inbox = Rc::new(place.inbox(false, u64::MAX));
+    let arrivals = Rc::new(RefCell::new(Vec::new()));
+    sim.block_on(async {
+        let begin = async |offer: Offer, content: &[u8]| {
+            let (mut client, server) = sim.pair().await.unwrap();
+            let (rt, inbox, seen) = (sim.clone(), Rc::clone(&inbox), Rc::clone(&arrivals));
+            let receiving =
+                async move { receive(rt, server, &inbox, |arrival| seen.borrow_mut().push(arrival.clone())).await };
+            sim.spawn(receiving).detach();
+            let offer = serde_json::to_vec(&offer).unwrap();
+            let prefix = u32::try_from(offer.len()).unwrap().to_be_bytes().to_vec();
+            client.write_all([prefix, offer, content.to_vec()].concat()).await.0.unwrap();
+            sim.sleep(Duration::from_millis(100)).await;
+            client
+        };
+        let file = sim.open_file(place.root.join("sent"), OpenOptions::new().read(true)).unwrap();
+        let offer = Sender::<Sim>::offer(&file, "a".to_owned(), 5000, |_| ()).await.unwrap();
+        let _dead = begin(offer.clone(), &place.content[..3000]).await;
+        // The same name with another digest is another file: it disturbs nothing.
+        let _stranger = begin(Offer { sha256: "0".repeat(64), ..offer.clone() }, b"").await;
+        assert!(arrivals.borrow().is_empty(), "{:?}", arrivals.borrow());
+        let _new = begin(offer.clone(), &place.content[3000..]).await;
+        let outcomes: Vec<_> = arrivals.borrow().iter().map(|arrival| arrival.outcome.clone()).collect();
+        assert_eq!(outcomes, [Err("another connection has taken over this file".to_owned()), Ok(3000)]);
+    });
+    assert!(std::fs::read(place.root.join("in/a")).unwrap() == place.content);
+    assert!(sim.elapsed() < PATIENCE, "{:?}", sim.elapsed());
+}
+
+/// A block takes longer than the patience, and no byte does.
+#[test]
+fn a_slow_receiver_is_no_reason_to_give_up_while_it_takes_bytes() {
+    let sim = Builder::new(1).weather(Weather { buffer: 10_000..=10_000, ..Weather::calm() }).build();
+    sim.block_on(async {
+        let (sending, mut receiving) = sim.pair().await.unwrap();
+        let mut peer = super::peer::Peer::new(sim.clone(), sending, PATIENCE);
+        let slowly = sim.spawn({
+            let sim = sim.clone();
+            async move {
+                for _ in 0..20 {
+                    sim.sleep(PATIENCE - Duration::from_millis(1)).await;
+                    let (read, _) = sim::Reader::read(&mut receiving, vec![0; 10_000]).await;
+                    assert_eq!(read.unwrap(), 10_000);
+                }
+                receiving
+            }
+        });
+        peer.write(vec![0; 200_000]).await.unwrap();
+        let _receiving = slowly.await.unwrap();
+        // It takes nothing any more.
+        let start = sim.now();
+        assert_eq!(peer.write(vec![0; 20_000]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(sim.now() - start <= PATIENCE * 2);
+    });
 }
 
 #[test]

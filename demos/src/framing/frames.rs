@@ -2,8 +2,9 @@
 
 use std::io;
 use std::ops::Range;
+use std::time::Duration;
 
-use executor::{IoBuf, Reader, Writer};
+use executor::{IoBuf, Reader, Runtime, Writer};
 
 use super::{Codec, FrameError};
 
@@ -42,9 +43,37 @@ impl<R: Reader, C: Codec> Frames<R, C> {
     /// # Cancel safety
     /// Dropping this future loses no byte: the next call gets the message.
     pub async fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
-        let message = loop {
+        Ok(self.find().await?.map(|message| &self.buffer[message]))
+    }
+
+    /// The same, from a peer that is not silent: if nothing comes for `silence`, that is an error, `TimedOut`. A message
+    /// may take longer, as long as its bytes come.
+    ///
+    /// # Errors
+    /// As [`next`](Frames::next).
+    ///
+    /// # Cancel safety
+    /// As [`next`](Frames::next).
+    pub async fn next_unless_silent<X: Runtime>(
+        &mut self,
+        rt: &X,
+        silence: Duration,
+    ) -> Result<Option<&[u8]>, FrameError> {
+        loop {
+            let before = self.receives;
+            match rt.timeout(silence, self.find()).await {
+                Ok(found) => return Ok(found?.map(|message| &self.buffer[message])),
+                Err(_) if self.receives > before => {}
+                Err(elapsed) => return Err(FrameError::Io(elapsed.into())),
+            }
+        }
+    }
+
+    /// Where the next message lies in the buffer.
+    async fn find(&mut self) -> Result<Option<Range<usize>>, FrameError> {
+        loop {
             if let Some(message) = self.take()? {
-                break message;
+                return Ok(Some(message));
             }
             self.make_room();
             // The only place where it waits. What comes is in the buffer before anything else can happen.
@@ -56,8 +85,7 @@ impl<R: Reader, C: Codec> Frames<R, C> {
             }
             self.buffer.extend_from_slice(bytes);
             self.receives += 1;
-        };
-        Ok(Some(&self.buffer[message]))
+        }
     }
 
     /// How many receives it took so far.
@@ -132,7 +160,6 @@ impl<W: Writer, C: Codec> FrameWriter<W, C> {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
-    use std::time::Duration;
 
     use executor::{BufResult, IoBufMut, Stream};
     use fastrand::Rng;

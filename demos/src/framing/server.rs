@@ -4,14 +4,15 @@
 //! ends.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use executor::{Runtime, Stream};
 
 use super::{Codec, FrameError, FrameWriter, Frames, Method};
 use crate::serve::{LINGER_IDLE, LINGER_TIME, linger, unless_stopping};
 
-/// Turns messages round until the peer ends its side, breaks a rule (which it is told, and its connection ends), or
-/// the runtime is stopped. The limit of their length, or the length itself, is `len`.
+/// Turns messages round until the peer ends its side, is silent for `silence`, breaks a rule (which it is told, and its
+/// connection ends), or the runtime is stopped. The limit of their length, or the length itself, is `len`.
 ///
 /// # Errors
 /// Those of the stream; a broken rule.
@@ -20,11 +21,12 @@ pub async fn connection<R: Runtime>(
     stream: R::Stream,
     method: Method,
     len: NonZeroUsize,
+    silence: Duration,
 ) -> Result<(), FrameError> {
     let (reader, writer) = stream.split();
     let mut frames = Frames::new(reader, method.codec(len));
     let mut answers = FrameWriter::new(writer, method.codec(len));
-    let result = reverse_all(&rt, &mut frames, &mut answers).await;
+    let result = reverse_all(&rt, &mut frames, &mut answers, silence).await;
     let is_refused = !matches!(result, Ok(()) | Err(FrameError::Io(_)));
     if let (true, Err(error)) = (is_refused, &result) {
         // It may be too long for the limit itself, and the peer may not read.
@@ -41,8 +43,9 @@ async fn reverse_all<R: Runtime, C: Codec>(
     rt: &R,
     frames: &mut Frames<<R::Stream as Stream>::ReadHalf, C>,
     answers: &mut FrameWriter<<R::Stream as Stream>::WriteHalf, C>,
+    silence: Duration,
 ) -> Result<(), FrameError> {
-    while let Some(next) = unless_stopping(rt, frames.next()).await {
+    while let Some(next) = unless_stopping(rt, frames.next_unless_silent(rt, silence)).await {
         let Some(message) = next? else { break };
         let mut turned = message.to_vec();
         turned.reverse();

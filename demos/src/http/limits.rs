@@ -31,8 +31,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 pub const BODY_RATE: u32 = 500;
 /// The time before [`BODY_RATE`] counts.
 pub const BODY_GRACE: Duration = Duration::from_secs(5);
-/// How long a body or a response may make no progress at all.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a body or a response may make no progress at all. The same as nginx's `client_body_timeout` and `send_timeout`.
+/// A shorter time cuts off slow readers: a receiver may make room in steps of 64 KiB, which take a minute at 1 kB/s.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Requests on one connection; the last response says `Connection: close`. Spreads long-lived clients
 /// anew, and bounds what a leak per connection could cost.
 pub const REQUESTS: u64 = 10_000;

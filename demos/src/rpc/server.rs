@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -31,11 +32,13 @@ pub struct Limits {
     pub calls: usize,
     /// How long a call may take.
     pub time: Duration,
+    /// How long a client may be silent that waits for no call.
+    pub silence: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { calls: 64, time: Duration::from_secs(30) }
+        Limits { calls: 64, time: Duration::from_secs(30), silence: Duration::from_secs(60) }
     }
 }
 
@@ -136,9 +139,12 @@ impl<R: Runtime> Desk<R> {
         self,
         frames: &mut Frames<F, crate::framing::Prefix>,
     ) -> Result<bool, FrameError> {
-        while let Some(next) = unless_stopping(&self.rt, frames.next()).await {
+        let silence = self.limits.silence;
+        while let Some(next) = unless_stopping(&self.rt, frames.next_unless_silent(&self.rt, silence)).await {
             let refusal = match next {
                 Ok(None) => return Ok(false),
+                // It waits for an answer.
+                Err(FrameError::Io(error)) if error.kind() == ErrorKind::TimedOut && self.is_busy() => continue,
                 Err(FrameError::Io(error)) => return Err(error.into()),
                 Err(error) => error.to_string(),
                 Ok(Some(message)) => match serde_json::from_slice(message) {
@@ -168,6 +174,10 @@ impl<R: Runtime> Desk<R> {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.calls.0.borrow().is_empty()
     }
 
     /// Starts a call, or says why not.

@@ -114,7 +114,7 @@ fn when_connections_break_every_call_ends_and_so_does_its_procedure() {
 #[test]
 fn the_servers_limits_hold_to_the_call_and_to_the_second() {
     let sim = Sim::calm(1);
-    let greeter = serve(&sim, Limits { calls: 2, time: Duration::from_secs(7) });
+    let greeter = serve(&sim, Limits { calls: 2, time: Duration::from_secs(7), ..Limits::default() });
     sim.block_on(async {
         let hello = connect(&sim).await;
         let call = |ms| {

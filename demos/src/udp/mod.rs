@@ -18,12 +18,15 @@
 //!
 //! To ask again means that the server may do its work twice. Here that does no harm, because it keeps nothing.
 //!
-//! The server knows nothing of the numbers: digits have no capitals. So it talks to `nc -u` as well.
+//! The server knows nothing of the numbers: digits have no capitals. So it talks to `nc -u` as well. That makes an answer
+//! look like a question, and `echoes.rs` keeps two servers from answering each other for ever.
 
 mod client;
+mod echoes;
 mod server;
 
 pub use client::{Client, Outcome, Patience, Unanswered};
+pub use echoes::Echoes;
 pub use server::{Loss, Served, serve};
 
 /// The longest datagram over IPv4, in bytes.

@@ -1,4 +1,4 @@
-//! The server. It keeps nothing between two datagrams, so there is nothing to accept, and nothing to close.
+//! The server. It keeps next to nothing between two datagrams, so there is nothing to accept, and nothing to close.
 
 use std::fmt;
 use std::io;
@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use executor::{IoBuf, Net, Port, UdpSocket};
 use fastrand::Rng;
 
+use super::echoes::Echoes;
 use crate::serve::unless_stopping;
 
 /// What became of the datagrams.
@@ -22,12 +23,17 @@ pub struct Served {
     pub cut: u64,
     /// Answers that the kernel refused.
     pub unsent: u64,
+    /// Datagrams of peers that send back what they get. They were not answered.
+    pub echoes: u64,
 }
 
 impl fmt::Display for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Served { datagrams, answered, dropped, cut, unsent } = self;
-        write!(f, "datagrams={datagrams} answered={answered} dropped={dropped} cut={cut} unsent={unsent}")
+        let Served { datagrams, answered, dropped, cut, unsent, echoes } = self;
+        write!(
+            f,
+            "datagrams={datagrams} answered={answered} dropped={dropped} cut={cut} unsent={unsent} echoes={echoes}"
+        )
     }
 }
 
@@ -58,7 +64,7 @@ pub async fn serve<R: Net>(
     mut loss: Loss,
     cut: impl Fn(usize, SocketAddr),
 ) -> io::Result<Served> {
-    let (mut served, mut buffer) = (Served::default(), vec![0; room]);
+    let (mut served, mut buffer, mut echoes) = (Served::default(), vec![0; room], Echoes::default());
     while let Some((received, question)) = unless_stopping(rt, socket.read_from(buffer)).await {
         let (length, from) = received?;
         served.datagrams += 1;
@@ -72,7 +78,12 @@ pub async fn serve<R: Net>(
             continue;
         }
         let fits = length.min(room);
-        buffer[..fits].make_ascii_uppercase();
+        let capitals = buffer[..fits].to_ascii_uppercase();
+        if echoes.is_echo(from, &buffer[..fits], &capitals) {
+            served.echoes += 1;
+            continue;
+        }
+        buffer[..fits].copy_from_slice(&capitals);
         if loss.hits() {
             served.dropped += 1;
             continue;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
-use demos::files::{Arrival, Folder, Inbox, Sender, Step, receive};
+use demos::files::{Arrival, Folder, Inbox, Sender, Step, Uploads, receive};
 use executor::{Files, Net, Runtime, Stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -118,7 +118,7 @@ fn receive_files(args: &ReceiveArgs) -> anyhow::Result<()> {
     ensure!(!args.server.sandbox, "a receiver has to write files, which --sandbox gives up: do without it");
     let folder = Folder::open(&args.folder, args.overwrite)
         .with_context(|| format!("cannot use {}: give a folder that exists with --folder", args.folder.display()))?;
-    let inbox = Inbox { folder, max_size: args.max_size, patience: args.patience };
+    let inbox = Inbox { folder, max_size: args.max_size, patience: args.patience, uploads: Uploads::default() };
     server::run(args.engine.on, &args.server, Receiver { inbox, path: args.folder.clone() })
 }
 
@@ -191,6 +191,8 @@ impl Program for Sending {
     async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<()> {
         let Sending { args, addresses } = self;
         let mut sender = Sender::new(rt.clone(), addresses, args.patience, args.retries);
+        // It works without.
+        sender.prepare = |stream| drop(server::watch_over(stream));
         let mut failed = 0;
         for path in &args.files {
             if let Err(error) = send_one(&rt, &mut sender, path).await {

@@ -2,13 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::rc::Rc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use demos::framing::{self, FrameError, Method, Seen, Traffic, transfer};
 use demos::plot::{Table, grouped};
 use executor::Runtime;
 
-use crate::args::{EngineArgs, ServerArgs, WorkersArgs};
+use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
 use crate::engine::{self, Program};
 use crate::{output, server};
 
@@ -60,6 +61,10 @@ struct ServeArgs {
     #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = framing::length)]
     len: NonZeroUsize,
 
+    /// Seconds a client may send nothing.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    idle_timeout: Duration,
+
     #[command(flatten)]
     engine: EngineArgs,
 
@@ -74,7 +79,7 @@ struct ServeArgs {
 pub fn run(args: FramingArgs) -> anyhow::Result<()> {
     match args.command {
         Some(FramingCommand::Serve(args)) => {
-            let turner = || Ok(Turner { method: args.codec, len: args.len });
+            let turner = || Ok(Turner { method: args.codec, len: args.len, silence: args.idle_timeout });
             server::run_on_workers(args.engine.on, &args.server, &args.workers, turner)
         }
         None => engine::run(args.engine.on, Show)?.0,
@@ -84,12 +89,13 @@ pub fn run(args: FramingArgs) -> anyhow::Result<()> {
 struct Turner {
     method: Method,
     len: NonZeroUsize,
+    silence: Duration,
 }
 
 impl server::Service for Turner {
     async fn connection<R: Runtime>(turner: Rc<Self>, rt: R, stream: R::Stream) {
         // The server has answered a broken rule. No answer can reach the peer over a broken connection.
-        let _ = framing::connection(rt, stream, turner.method, turner.len).await;
+        let _ = framing::connection(rt, stream, turner.method, turner.len, turner.silence).await;
     }
 }
 

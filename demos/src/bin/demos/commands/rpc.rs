@@ -69,6 +69,10 @@ struct ServeArgs {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     max_time: Duration,
 
+    /// Seconds a client may send nothing while no call of it is under way.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    idle_timeout: Duration,
+
     #[command(flatten)]
     engine: EngineArgs,
 
@@ -123,7 +127,7 @@ pub fn run(args: RpcCommand) -> anyhow::Result<()> {
             engine::run(args.engine.on, Call { args: &args, servers: &servers })?.0
         }
         Some(Which::Serve(args)) => {
-            let limits = Limits { calls: args.max_calls.into(), time: args.max_time };
+            let limits = Limits { calls: args.max_calls.into(), time: args.max_time, silence: args.idle_timeout };
             server::run(args.engine.on, &args.server, Desk { limits, is_traced: args.trace })
         }
     }

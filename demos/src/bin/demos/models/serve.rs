@@ -68,6 +68,7 @@ fn listen(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     // The sockets that it accepts inherit this.
     socket.set_tcp_nodelay(true)?;
+    server::watch_over(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)

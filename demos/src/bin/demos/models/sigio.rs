@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use demos::udp::Echoes;
 use libc::signalfd_siginfo;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::SocketFlags;
@@ -53,6 +54,7 @@ struct Server<'a> {
     signal: libc::c_int,
     signals: OwnedFd,
     udp: Option<UdpSocket>,
+    echoes: Echoes,
     connections: BTreeMap<RawFd, Connection>,
     /// Descriptors that have more to do. No signal will name them.
     unfinished: Vec<RawFd>,
@@ -66,7 +68,16 @@ impl<'a> Server<'a> {
         let signals = open_signals(&[libc::SIGIO, signal])?;
         let udp = open_udp(hall)?;
         let (connections, unfinished) = (BTreeMap::new(), Vec::new());
-        let server = Server { hall, signal, signals, udp, connections, unfinished, scratch: Scratch::new() };
+        let server = Server {
+            hall,
+            signal,
+            signals,
+            udp,
+            echoes: Echoes::default(),
+            connections,
+            unfinished,
+            scratch: Scratch::new(),
+        };
         server.arm(&hall.listener)?;
         server.arm(&*hall.stop)?;
         if let Some(udp) = &server.udp {
@@ -143,7 +154,8 @@ impl<'a> Server<'a> {
         }
         let moved_on = match (&self.udp, self.connections.get_mut(&fd)) {
             (Some(udp), _) if udp.as_raw_fd() == fd => {
-                let mut datagrams = std::iter::repeat_with(|| echo_datagram(self.hall, udp)).take(STEPS);
+                let mut datagrams =
+                    std::iter::repeat_with(|| echo_datagram(self.hall, udp, &mut self.echoes)).take(STEPS);
                 datagrams.any(|was_there| !was_there)
             }
             (_, Some(connection)) => {
@@ -198,10 +210,12 @@ fn open_udp(hall: &Hall) -> io::Result<Option<UdpSocket>> {
 }
 
 /// Sends a datagram back to where it came from. Returns whether there was one.
-fn echo_datagram(hall: &Hall, udp: &UdpSocket) -> bool {
+fn echo_datagram(hall: &Hall, udp: &UdpSocket, echoes: &mut Echoes) -> bool {
     let mut buffer = [0; BUFFER];
     hall.counters.call(Call::Recv);
     match udp.recv_from(&mut buffer) {
+        // Another server like this one, it seems.
+        Ok((count, peer)) if echoes.is_echo(peer, &buffer[..count], &buffer[..count]) => true,
         Ok((count, peer)) => {
             hall.counters.call(Call::Send);
             // Datagrams may get lost, this one, too.

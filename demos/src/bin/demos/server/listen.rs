@@ -2,10 +2,12 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use executor::{ListenOptions, Runtime};
+use socket2::{SockRef, TcpKeepalive};
 
 /// How long a killed process may hold an address at most; it was seen to take some milliseconds.
 pub const TAKEDOWN: Duration = Duration::from_millis(200);
@@ -35,6 +37,24 @@ pub async fn listen<R: Runtime>(rt: &R, address: SocketAddr, options: &ListenOpt
             result => return result,
         }
     }
+}
+
+/// How long a peer may take nothing, or answer nothing when the kernel asks whether it is there.
+const DEAD: Duration = Duration::from_secs(60);
+/// Half of it without a byte, then a question each 10 seconds.
+const KEEP_ALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
+/// Bytes that wait in the kernel to be sent, at most. Without a limit there are megabytes, and a write that waits tells
+/// nothing of what the peer takes: the kernel reports room when a third of them is gone.
+const UNSENT: u32 = 64 * 1024;
+
+/// Lets the kernel watch over the connections of `listener`, which inherit this. A peer whose machine is gone, or that takes
+/// no byte, is given up after a minute (`TCP_USER_TIMEOUT`). A peer that takes some, however slowly, is not.
+pub fn watch_over(listener: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_tcp_keepalive(&KEEP_ALIVE)?;
+    socket.set_tcp_user_timeout(Some(DEAD))?;
+    socket.set_tcp_notsent_lowat(UNSENT)
 }
 
 /// Says where it is impossible to listen, why, and what to do about it.

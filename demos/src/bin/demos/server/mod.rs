@@ -16,5 +16,5 @@ mod run;
 mod team;
 
 pub use host::{Host, Service};
-pub use listen::{check_reach, refusal};
+pub use listen::{check_reach, refusal, watch_over};
 pub use run::{run, run_on_workers};

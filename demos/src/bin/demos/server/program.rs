@@ -9,7 +9,7 @@ use executor::{Files, ListenOptions, Listener, Net};
 
 use super::control;
 use super::host::Host;
-use super::listen::{listen, refusal};
+use super::listen::{listen, refusal, watch_over};
 use super::team::Team;
 use crate::args::ServerArgs;
 use crate::engine::Program;
@@ -49,6 +49,7 @@ impl<S: Host> Program for Server<'_, S> {
             }
         };
         let listener = listen(&rt, address, &options).await.map_err(|error| refusal(address, &error))?;
+        watch_over(&listener).context("cannot set the options of the listener")?;
         if let Some(objection) = service.objection(listener.local_addr()?) {
             bail!("{objection}");
         }
