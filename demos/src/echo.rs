@@ -11,14 +11,14 @@
 //! filled it before the task wakes. The program is the same.
 //!
 //! A peer that sends and never reads stops itself: its connection waits in `feed`, holds the two last
-//! chunks, and reads no more.
+//! chunks, reads no more, and ends after a minute.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 
 use executor::{IoBuf, Reader, Runtime, Writer};
 
-use crate::serve::unless_stopped;
+use crate::serve::{STUCK, unless_stopped, unless_stuck};
 
 /// Echoes on `stream` until the peer ends its side, or until the runtime is stopped and the peer is
 /// idle.
@@ -32,7 +32,7 @@ pub async fn connection<R: Runtime>(rt: R, mut stream: R::Stream) -> io::Result<
         if chunk.bytes().is_empty() {
             break;
         }
-        stream.feed(chunk).await?;
+        unless_stuck(&rt, stream.feed(chunk), STUCK).await.ok_or(ErrorKind::TimedOut)??;
     }
     // It flushes first: what came in goes out, though the runtime is stopped.
     stream.shutdown().await

@@ -24,14 +24,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use executor::{AbortHandle, IoBuf, Key, Listener, Reader, Runtime, Stream, Table, yield_now};
+use executor::{AbortHandle, IoBuf, Key, Listener, Reader, Runtime, Stream, Table, Writer, yield_now};
 
 /// How long a connection must have nothing to do, after a stop, to count as idle: time enough for what
 /// the kernel had already received when the stop came, and for the rest of what a client sends in one go, of which TCP may hold
@@ -159,6 +159,48 @@ pub async fn unless_stopped<R: Runtime, T>(
     }
     // In a box, for it comes once, and all connections would have to have room for it all the time.
     Box::pin(rt.timeout(LAST_CALL, next)).await.ok()
+}
+
+/// How long a peer may take nothing of what is written to it.
+pub const STUCK: Duration = Duration::from_secs(60);
+
+/// Writes the whole buffer to a peer that takes some of it again and again: if it takes nothing for `time`, that is an error,
+/// `TimedOut`. How long all of it takes is no matter. Returns the buffer.
+///
+/// # Errors
+/// Those of [`Writer::write`]; `WriteZero`; `TimedOut`.
+///
+/// # Cancel safety
+/// That of [`Writer::write_all`].
+pub async fn write_unless_stuck<R: Runtime, W: Writer, B: IoBuf>(
+    rt: &R,
+    writer: &mut W,
+    mut buffer: B,
+    time: Duration,
+) -> io::Result<B> {
+    let (mut written, end) = (0, buffer.bytes().len());
+    while written < end {
+        let write = writer.write(buffer.slice(written..end));
+        let (result, rest) = unless_stuck(rt, write, time).await.ok_or(ErrorKind::TimedOut)?;
+        buffer = rest.into_inner();
+        match result? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            count => written += count,
+        }
+    }
+    Ok(buffer)
+}
+
+/// Waits for a write; `None` if it waits longer than `time`. One that is over at once needs no timer.
+///
+/// # Cancel safety
+/// That of `write`, which is dropped when the answer is `None`.
+pub async fn unless_stuck<R: Runtime, T>(rt: &R, write: impl Future<Output = T>, time: Duration) -> Option<T> {
+    let mut write = pin!(write);
+    match poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
+        Poll::Ready(written) => Some(written),
+        Poll::Pending => Box::pin(rt.timeout(time, write)).await.ok(),
+    }
 }
 
 /// Reads and drops what a peer still sends after our last words: until nothing comes for `idle`, for `time` at most. If a

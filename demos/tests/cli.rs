@@ -16,6 +16,7 @@ mod ipc;
 mod log;
 mod memory;
 mod models;
+mod patience;
 mod process;
 mod proxy;
 mod queue;

@@ -12,7 +12,7 @@ use futures_lite::future::or;
 
 use super::room::{Line, Member, Room};
 use crate::framing::{Delimiter, FrameError, Frames};
-use crate::serve::{LINGER_IDLE, LINGER_TIME, linger, unless_stopping};
+use crate::serve::{LINGER_IDLE, LINGER_TIME, STUCK, linger, unless_stopping, write_unless_stuck};
 
 /// How long a client has to find a name.
 pub const NAME_TIME: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ impl<R: Runtime, I: Reader, O: Writer> Guest<R, I, O> {
         let Guest { rt, lines, writer, room } = self;
         let name = &member.name;
         // Two things at a time in one task: what is heard, and what is said.
-        let mut hearing = pin!(hear(writer, &queue, &member));
+        let mut hearing = pin!(hear(rt, writer, &queue, &member));
         let end = {
             let talking = async {
                 room.tell(rt, &member, &format!("* {name} has come")).await;
@@ -126,7 +126,7 @@ impl<R: Runtime, I: Reader, O: Writer> Guest<R, I, O> {
     }
 
     async fn reply(&self, line: &str) -> io::Result<()> {
-        reply(&self.writer, line).await
+        reply(&self.rt, &self.writer, line).await
     }
 }
 
@@ -145,16 +145,21 @@ async fn talk<R: Runtime, I: Reader, O: Writer>(
             "" => {}
             "/quit" => return Ok(()),
             // A client that asks and doesn't read waits here, and is not asked for more meanwhile.
-            "/who" => reply(writer, &format!("* {}\n", present(&room.names()))).await?,
-            other if other.starts_with('/') => reply(writer, &format!("* there are only {COMMANDS}\n")).await?,
+            "/who" => reply(rt, writer, &format!("* {}\n", present(&room.names()))).await?,
+            other if other.starts_with('/') => reply(rt, writer, &format!("* there are only {COMMANDS}\n")).await?,
             said => room.tell(rt, member, &format!("{}: {said}", member.name)).await,
         }
     }
-    Ok(reply(writer, "* the server ends: good bye\n").await?)
+    Ok(reply(rt, writer, "* the server ends: good bye\n").await?)
 }
 
 /// Writes what comes through the queue, as many lines at once as there are, until it is closed and empty.
-async fn hear<O: Writer>(writer: &Mutex<O>, queue: &Receiver<Line>, member: &Member) -> io::Result<()> {
+async fn hear<R: Runtime, O: Writer>(
+    rt: &R,
+    writer: &Mutex<O>,
+    queue: &Receiver<Line>,
+    member: &Member,
+) -> io::Result<()> {
     while let Ok(first) = queue.recv().await {
         let mut lines = Vec::new();
         let more = std::iter::from_fn(|| queue.try_recv().ok());
@@ -164,13 +169,13 @@ async fn hear<O: Writer>(writer: &Mutex<O>, queue: &Receiver<Line>, member: &Mem
             let before = format!("* you read too slowly: {lost} lines before these are lost\n");
             lines.splice(..0, before.into_bytes());
         }
-        writer.lock().await.write_all(lines).await.0?;
+        write_unless_stuck(rt, &mut *writer.lock().await, lines, STUCK).await?;
     }
     Ok(())
 }
 
-async fn reply<O: Writer>(writer: &Mutex<O>, line: &str) -> io::Result<()> {
-    writer.lock().await.write_all(line.as_bytes().to_vec()).await.0
+async fn reply<R: Runtime, O: Writer>(rt: &R, writer: &Mutex<O>, line: &str) -> io::Result<()> {
+    write_unless_stuck(rt, &mut *writer.lock().await, line.as_bytes().to_vec(), STUCK).await.map(drop)
 }
 
 /// What was said, with nothing in it that would do something to a terminal.

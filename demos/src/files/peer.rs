@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::BLOCK;
 use super::message::LONGEST_MESSAGE;
+use crate::serve::write_unless_stuck;
 
 /// How long a peer may go on sending after it was told that it is of no use.
 const PARTING: Duration = Duration::from_secs(1);
@@ -81,17 +82,7 @@ impl<R: Runtime> Peer<R> {
 
     /// Writes the whole buffer, and gives it back. Any byte that the peer takes is progress.
     pub async fn write<B: IoBuf>(&mut self, buffer: B) -> io::Result<B> {
-        let (mut buffer, mut written) = (buffer, 0);
-        let end = buffer.bytes().len();
-        while written < end {
-            let (result, rest) = self.rt.timeout(self.patience, self.stream.write(buffer.slice(written..end))).await?;
-            buffer = rest.into_inner();
-            match result? {
-                0 => return Err(ErrorKind::WriteZero.into()),
-                count => written += count,
-            }
-        }
-        Ok(buffer)
+        write_unless_stuck(&self.rt, &mut self.stream, buffer, self.patience).await
     }
 
     /// Says that nothing more comes.

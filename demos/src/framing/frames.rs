@@ -7,6 +7,7 @@ use std::time::Duration;
 use executor::{IoBuf, Reader, Runtime, Writer};
 
 use super::{Codec, FrameError};
+use crate::serve::write_unless_stuck;
 
 /// Memory that is kept between messages; what a long one needed beyond goes back.
 const KEPT: usize = 16 * 1024;
@@ -142,6 +143,25 @@ impl<W: Writer, C: Codec> FrameWriter<W, C> {
         let mut bytes = Vec::new();
         self.codec.encode(message, &mut bytes)?;
         self.writer.write_all(bytes).await.0?;
+        Ok(())
+    }
+
+    /// The same, to a peer that takes some bytes again and again: see [`write_unless_stuck`].
+    ///
+    /// # Errors
+    /// As [`send`](FrameWriter::send), and `TimedOut` if the peer takes nothing for `time`.
+    ///
+    /// # Cancel safety
+    /// As [`send`](FrameWriter::send).
+    pub async fn send_unless_stuck<R: Runtime>(
+        &mut self,
+        rt: &R,
+        message: &[u8],
+        time: Duration,
+    ) -> Result<(), FrameError> {
+        let mut bytes = Vec::new();
+        self.codec.encode(message, &mut bytes)?;
+        write_unless_stuck(rt, &mut self.writer, bytes, time).await?;
         Ok(())
     }
 

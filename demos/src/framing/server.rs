@@ -9,7 +9,7 @@ use std::time::Duration;
 use executor::{Runtime, Stream};
 
 use super::{Codec, FrameError, FrameWriter, Frames, Method};
-use crate::serve::{LINGER_IDLE, LINGER_TIME, linger, unless_stopping};
+use crate::serve::{LINGER_IDLE, LINGER_TIME, STUCK, linger, unless_stopping};
 
 /// Turns messages round until the peer ends its side, is silent for `silence`, breaks a rule (which it is told, and its
 /// connection ends), or the runtime is stopped. The limit of their length, or the length itself, is `len`.
@@ -49,7 +49,7 @@ async fn reverse_all<R: Runtime, C: Codec>(
         let Some(message) = next? else { break };
         let mut turned = message.to_vec();
         turned.reverse();
-        answers.send(&turned).await?;
+        answers.send_unless_stuck(rt, &turned, STUCK).await?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What the connections of a proxy share, and how one of them reaches a server.
 
+use std::cell::Cell;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -16,6 +17,8 @@ use crate::http::{Limits, Status};
 
 /// A proxy on one runtime: what its connections share.
 pub struct Proxy<R: Runtime> {
+    /// Sets what a new connection to a server needs, such as options of its socket.
+    pub prepare: Cell<fn(&R::Stream)>,
     pub(super) settings: Settings,
     pub(super) servers: Rc<Servers>,
     pub(super) idle: Idle<R>,
@@ -28,6 +31,7 @@ impl<R: Runtime> Proxy<R> {
     pub(super) fn unchecked(targets: &[Target], settings: Settings, observer: impl Fn(&Event) + 'static) -> Proxy<R> {
         let settings = Settings { http: settings.http.map(Limits::bounded), ..settings };
         Proxy {
+            prepare: Cell::new(|_| ()),
             servers: Servers::new(targets, &settings, Box::new(observer)),
             idle: Idle::new(targets.len(), settings.idle_per_server, settings.keep_idle),
             reply_limits: Limits { body: u64::MAX, ..Limits::default() },
@@ -59,6 +63,7 @@ impl<R: Runtime> Proxy<R> {
             match rt.timeout(self.settings.connect_timeout, connect(rt, self.servers.addr(server))).await {
                 Ok(Ok(stream)) => {
                     self.servers.connected(server, Ok(()));
+                    self.prepare.get()(&stream);
                     return Ok(Link::new(Pair::new(stream), place));
                 }
                 Ok(Err(error)) if is_ours(&error) => return Err(Failure::NobodyThere),

@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::Trace;
 use super::wire::{Fault, Kind, Outcome, Reply, Request, codec};
 use crate::framing::{FrameError, FrameWriter, Frames};
-use crate::serve::{LINGER_IDLE, LINGER_TIME, linger, unless_stopping};
+use crate::serve::{LINGER_IDLE, LINGER_TIME, STUCK, linger, unless_stopping};
 
 /// What one connection may do.
 #[derive(Clone, Copy, Debug)]
@@ -98,24 +98,26 @@ pub async fn connection<R: Runtime>(rt: R, stream: R::Stream, stub: Rc<dyn Dispa
     let (replies, outgoing) = async_channel::bounded(limits.calls);
     let calls = Rc::new(Calls::default());
     let desk = Desk { rt: rt.clone(), stub, limits, trace, calls: Rc::clone(&calls), replies };
-    let is_refused = try_zip(desk.read(&mut frames), write(&mut writer, outgoing)).await;
+    let is_refused = try_zip(desk.read(&mut frames), write(&rt, &mut writer, outgoing)).await;
     if writer.shutdown().await.is_ok() && is_refused.is_ok_and(|(is_refused, ())| is_refused) {
         linger(&rt, &mut frames.into_reader(), LINGER_IDLE, LINGER_TIME).await;
     }
 }
 
 /// Writes replies until nobody has any more.
-async fn write<W: executor::Writer>(
+async fn write<R: Runtime, W: executor::Writer>(
+    rt: &R,
     writer: &mut FrameWriter<W, crate::framing::Prefix>,
     outgoing: Receiver<Reply>,
 ) -> Result<(), FrameError> {
     while let Ok(reply) = outgoing.recv().await {
         let bytes = serde_json::to_vec(&reply).unwrap_or_default();
-        match writer.send(&bytes).await {
+        match writer.send_unless_stuck(rt, &bytes, STUCK).await {
             Err(FrameError::TooLong { .. }) => {
                 let fault = Fault::new(Kind::Failed, "the result is too long for a message");
                 let reply = Reply { outcome: Outcome::Error(fault), ..reply };
-                writer.send(&serde_json::to_vec(&reply).unwrap_or_default()).await?;
+                let bytes = serde_json::to_vec(&reply).unwrap_or_default();
+                writer.send_unless_stuck(rt, &bytes, STUCK).await?;
             }
             sent => sent?,
         }

@@ -26,7 +26,7 @@ pub trait Host: Sized + 'static {
         None
     }
     /// Called once, on the runtime, before the first connection.
-    fn share<R: Runtime>(self, rt: &R) -> Rc<Self::Shared<R>>;
+    fn share<R: Net>(self, rt: &R) -> Rc<Self::Shared<R>>;
     /// Serves one connection to its end.
     fn connection<R: Net + Files>(shared: Rc<Self::Shared<R>>, rt: R, stream: R::Stream) -> impl Future<Output = ()>;
     /// What else there is to say at the end, in lines of its own.

@@ -39,21 +39,21 @@ pub async fn listen<R: Runtime>(rt: &R, address: SocketAddr, options: &ListenOpt
     }
 }
 
-/// How long a peer may take nothing, or answer nothing when the kernel asks whether it is there.
-const DEAD: Duration = Duration::from_secs(60);
-/// Half of it without a byte, then a question each 10 seconds.
+/// Half a minute without a byte, then a question each 10 seconds.
 const KEEP_ALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
 /// Bytes that wait in the kernel to be sent, at most. Without a limit there are megabytes, and a write that waits tells
 /// nothing of what the peer takes: the kernel reports room when a third of them is gone.
 const UNSENT: u32 = 64 * 1024;
 
-/// Lets the kernel watch over the connections of `listener`, which inherit this. A peer whose machine is gone, or that takes
-/// no byte, is given up after a minute (`TCP_USER_TIMEOUT`). A peer that takes some, however slowly, is not.
-pub fn watch_over(listener: &impl AsFd) -> io::Result<()> {
-    let socket = SockRef::from(listener);
+/// Lets the kernel watch over a connection, or over those of a listener, which inherit this. A peer whose machine is gone is
+/// noticed after a minute, if no bytes are on the way to it.
+///
+/// `TCP_USER_TIMEOUT` is not set. It counts the time in which a whole segment found no room, and so cuts off peers that take
+/// a few bytes at a time.
+pub fn watch_over(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
     socket.set_tcp_keepalive(&KEEP_ALIVE)?;
-    socket.set_tcp_user_timeout(Some(DEAD))?;
     socket.set_tcp_notsent_lowat(UNSENT)
 }
 

@@ -12,7 +12,7 @@ use clap::Args;
 use demos::http::Limits;
 use demos::http::limits::{BODY_RATE, REQUESTS};
 use demos::proxy::{Event, Policy, Proxy, Settings, Target};
-use executor::Runtime;
+use executor::{Net, Runtime};
 
 use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
 use crate::log;
@@ -219,8 +219,11 @@ impl Host for Balancer {
         ))
     }
 
-    fn share<R: Runtime>(self, rt: &R) -> Rc<Proxy<R>> {
-        Proxy::new(rt, &self.targets, self.settings, |event: &Event| log::say(event))
+    fn share<R: Net>(self, rt: &R) -> Rc<Proxy<R>> {
+        let proxy = Proxy::new(rt, &self.targets, self.settings, |event: &Event| log::say(event));
+        // It works without.
+        proxy.prepare.set(|stream| drop(server::watch_over(stream)));
+        proxy
     }
 
     async fn connection<R: Runtime>(proxy: Rc<Proxy<R>>, rt: R, stream: R::Stream) {
