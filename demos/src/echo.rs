@@ -35,5 +35,5 @@ pub async fn connection<R: Runtime>(rt: R, mut stream: R::Stream) -> io::Result<
         unless_stuck(&rt, stream.feed(chunk), STUCK).await.ok_or(ErrorKind::TimedOut)??;
     }
     // It flushes first: what came in goes out, though the runtime is stopped.
-    stream.shutdown().await
+    unless_stuck(&rt, stream.shutdown(), STUCK).await.ok_or(ErrorKind::TimedOut)?
 }
