@@ -1,8 +1,8 @@
 //! Goal: what a server says is never a reason to stop. Method: the built binary, with outputs that take nothing: a pipe
-//! that is full, a pipe whose reader is gone, a full disk; and clients that make it say much.
+//! that is full, a terminal that nothing reads, a pipe whose reader is gone, a full disk; and clients that make it say much.
 
 use std::fs::File;
-use std::io::{PipeReader, Write, pipe};
+use std::io::{Write, pipe};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
 use crate::exchange;
 use crate::process::{Demos, PATIENCE, connect, demos, engines};
 
-/// Outputs that take nothing. A pipe is full as long as its reader is kept.
-fn outputs() -> Vec<(&'static str, OwnedFd, Option<PipeReader>)> {
+/// Outputs that take nothing, or too little. They stay so as long as the other end is kept.
+fn outputs() -> Vec<(&'static str, OwnedFd, Option<OwnedFd>)> {
     let (reader, gone) = pipe().unwrap();
     drop(reader);
     let full = || {
@@ -28,11 +29,15 @@ fn outputs() -> Vec<(&'static str, OwnedFd, Option<PipeReader>)> {
     let (full_reader, full_writer, flags) = full();
     fcntl_setfl(&full_writer, flags).unwrap();
     let (other_reader, non_blocking, _) = full();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&terminal).unwrap();
+    let peer = ioctl_tiocgptpeer(&terminal, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     let disk = File::options().write(true).open("/dev/full").unwrap();
     vec![
         ("no reader", gone.into(), None),
-        ("a full pipe", full_writer.into(), Some(full_reader)),
-        ("a full pipe that does not block", non_blocking.into(), Some(other_reader)),
+        ("a full pipe", full_writer.into(), Some(full_reader.into())),
+        ("a full pipe that does not block", non_blocking.into(), Some(other_reader.into())),
+        ("a terminal that nothing reads", peer, Some(terminal)),
         ("a full disk", disk.into(), None),
     ]
 }
