@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     log::open(&cli.log)?;
-    signals::outlive_long_files().context("cannot watch for signals")?;
+    signals::prepare().context("cannot watch for signals")?;
     match cli.command {
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Echo(args)) => commands::echo::run(args)?,
