@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
+use demos::http::AccessLog;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
@@ -45,6 +46,35 @@ pub struct LogArgs {
     /// Say nothing but results and the error that ends the program. Show no progress bar.
     #[arg(long, global = true)]
     pub quiet: bool,
+}
+
+/// A line for each answer of an HTTP server.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Log")]
+pub struct AccessArgs {
+    /// Write a line for each answer to the end of FILE, in the Common Log Format. `-` is stdout. A line that FILE cannot
+    /// take at once is lost, and counted. To rotate FILE, copy it and cut it to length 0: it stays open.
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+}
+
+impl AccessArgs {
+    /// Opens the log, if there is to be one. All workers write to it.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(&self) -> anyhow::Result<Option<AccessLog>> {
+        let Some(path) = &self.access_log else { return Ok(None) };
+        if path == Path::new("-") {
+            return Ok(Some(|line| tell(line)));
+        }
+        let file = open_to_append(path, true).with_context(|| {
+            let path = path.display();
+            format!("cannot write the access log to {path}: give a file in a folder that exists with --access-log")
+        })?;
+        ACCESS.lock().unwrap_or_else(PoisonError::into_inner).target = Target::File(file);
+        Ok(Some(|line| ACCESS.lock().unwrap_or_else(PoisonError::into_inner).write(line, Duration::ZERO)))
+    }
 }
 
 enum Target {
@@ -91,6 +121,7 @@ struct Lines {
 
 static LOG: Mutex<Lines> = Mutex::new(Lines::to(Target::Stderr));
 static QUIET: AtomicBool = AtomicBool::new(false);
+static ACCESS: Mutex<Lines> = Mutex::new(Lines::to(Target::Nowhere));
 static STDOUT: Mutex<Lines> = Mutex::new(Lines::to(Target::Stdout));
 
 /// Turns the log to where it shall go, and the messages of panics into it.
@@ -157,7 +188,7 @@ pub fn say_last(line: impl Display) {
 
 /// Says how many lines were lost, if there is room now.
 pub fn finish() {
-    for (lines, name) in [(&STDOUT, "stdout"), (&LOG, "the log")] {
+    for (lines, name) in [(&STDOUT, "stdout"), (&ACCESS, "the access log"), (&LOG, "the log")] {
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = std::mem::take(&mut lines.lost);
         drop(lines);
