@@ -10,6 +10,7 @@
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server` | what the server commands share |
 //! | `load` | what the commands that measure share: servers in processes, the client, the figures |
+//! | `leftovers` | what must not outlive the program |
 //! | `log` | what servers say while they run |
 //! | `input`, `output`, `signals`, `descriptors` | stdin, stdout and files, signals, the limit of open files |
 //! | `tests` | a test: what documents tell a reader to type is understood |
@@ -25,6 +26,7 @@ mod descriptors;
 mod engine;
 mod input;
 mod ipc;
+mod leftovers;
 mod load;
 mod log;
 mod models;

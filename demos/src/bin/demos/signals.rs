@@ -46,6 +46,19 @@ pub fn stop_on_signals(stop: impl FnOnce() + Send + 'static) -> std::io::Result<
     Ok(())
 }
 
+/// From now on the first signal calls `clean_up`, and then ends the program as if nothing had been done about it.
+pub fn clean_up_on_signals(clean_up: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let mut signals = Signals::new(that_end())?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            clean_up();
+            // It fails for signals that do not end a program.
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
+}
+
 /// Whether this process ignores the signal. Without `/proc` there is no telling; then none is.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
