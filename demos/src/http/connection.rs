@@ -25,10 +25,11 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
 
-use executor::{Files, IoBuf, Writer};
+use executor::{Files, IoBuf, Stream, Writer};
 
 use crate::serve::linger;
 
+use super::access::Access;
 use super::body::Body;
 use super::patience::{Patience, Until, Waited};
 use super::request::{Framing, Parsed, Request, is_head, parse};
@@ -48,6 +49,7 @@ const COPIED_BODY: usize = 16 * 1024;
 pub fn connection<R: Files>(rt: R, mut stream: R::Stream, site: Rc<Site>) -> impl Future<Output = ()> {
     async move {
         let stopped = pin!(rt.stopped());
+        let access = site.access.map(|log| Access::new(log, stream.peer_addr().ok().map(|client| client.ip())));
         let mut connection = Connection {
             rt: &rt,
             site: &site,
@@ -55,6 +57,7 @@ pub fn connection<R: Files>(rt: R, mut stream: R::Stream, site: Rc<Site>) -> imp
             out: Vec::new(),
             served: 0,
         };
+        connection.requests.access = access;
         let ControlFlow::Break(end) = connection.serve().await;
         if end == End::Linger {
             Box::pin(connection.linger()).await;
@@ -220,6 +223,7 @@ impl<R: Files> Connection<'_, R> {
         self.prepare_out();
         let stamp = self.site.stamp(self.requests.patience.now());
         response.write_head(&mut self.out, &stamp, length, persistence);
+        self.requests.answered(response.status, if exchange.is_head { 0 } else { length });
         match persistence {
             Persistence::Close => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),

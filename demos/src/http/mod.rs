@@ -19,6 +19,7 @@
 //! | `requests.rs`, `input.rs` | the receiving side: waiting for the next request, and where its bytes lie |
 //! | `patience.rs` | deadlines: one timer per connection |
 //! | `site.rs` | what connections share |
+//! | `access.rs` | a line for each answer, for those who count them |
 //! | `limits.rs` | the bounds of everything |
 //!
 //! # What it speaks
@@ -34,6 +35,7 @@
 //! answered is answered to its end, with `Connection: close`. It is up to the caller to give up on
 //! connections that take too long: dropping the future closes the connection.
 
+mod access;
 mod body;
 mod conditions;
 mod connection;
@@ -53,12 +55,14 @@ mod site;
 #[cfg(test)]
 mod tests;
 
+pub use access::AccessLog;
 pub use connection::connection;
 pub use host::is_host;
 pub use limits::Limits;
 pub use site::Site;
 
 // For whoever else reads HTTP here: one way to read it, and no second opinion.
+pub(crate) use access::Access;
 pub(crate) use body::Body;
 pub(crate) use input::Input;
 pub(crate) use patience::{Patience, Until, Waited};

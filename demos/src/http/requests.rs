@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use executor::{IoBuf, Reader, Runtime};
 
+use super::access::Access;
 use super::input::Input;
 use super::limits::Limits;
 use super::patience::{Patience, Until, Waited};
@@ -37,6 +38,8 @@ pub(crate) struct Requests<'a, R: Runtime, S: Reader> {
     pub stream: &'a mut S,
     pub input: Input<S::Chunk>,
     pub patience: Patience<'a, R>,
+    /// Where the answers are noted, if anywhere.
+    pub access: Option<Box<Access>>,
     /// Since when the client owes us a head: the accept, or the first byte of the next request.
     head_since: Option<Instant>,
 }
@@ -46,13 +49,23 @@ impl<'a, R: Runtime, S: Reader> Requests<'a, R, S> {
     pub(crate) fn new(rt: &R, stream: &'a mut S, patience: Patience<'a, R>) -> Self {
         // Not the time of the turn, which may have begun before the client came: its deadline would be too early.
         let head_since = Some(rt.now());
-        Requests { stream, input: Input::new(), patience, head_since }
+        Requests { stream, input: Input::new(), patience, access: None, head_since }
     }
 
     /// Takes a head of this length out of the input. What follows is its body, or the next head.
     pub(crate) fn consume_head(&mut self, head_len: usize) {
+        if let Some(access) = &mut self.access {
+            access.asked(&self.input.bytes()[..head_len]);
+        }
         self.input.consume(head_len);
         self.head_since = None;
+    }
+
+    /// Notes an answer with so many bytes of content, if answers are noted.
+    pub(crate) fn answered(&mut self, status: Status, bytes: u64) {
+        if let Some(access) = &mut self.access {
+            access.answered(status.code(), bytes, self.input.bytes());
+        }
     }
 
     /// Waits for more of the next head. If none comes, the error is what to answer, if anything.

@@ -61,6 +61,11 @@ impl Status {
         }
     }
 
+    /// The code alone.
+    pub(crate) fn code(self) -> u16 {
+        self.text()[..3].parse().unwrap_or_default()
+    }
+
     /// Neither content nor its length follows (RFC 9110, 8.6 and 15.4.5).
     fn is_empty(self) -> bool {
         matches!(self, Status::NoContent | Status::NotModified)

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_lock::Semaphore;
 
+use super::access::AccessLog;
 use super::files;
 use super::limits::Limits;
 use super::response::{OK_LINE, TYPE_NAME};
@@ -21,6 +22,8 @@ pub struct Site {
     pub(crate) reads_in_threads: bool,
     /// A turn for each read of a file that may be under way.
     pub(crate) reads: Semaphore,
+    /// What takes a line for each answer.
+    pub(crate) access: Option<AccessLog>,
     stamp: RefCell<Stamp>,
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -55,6 +58,7 @@ impl Site {
             root: root.map(files::open_root).transpose()?.map(Arc::new),
             reads_in_threads: false,
             reads: Semaphore::new(READS_AT_ONCE),
+            access: None,
             stamp: RefCell::default(),
             spare: RefCell::default(),
         })
@@ -65,6 +69,12 @@ impl Site {
     #[must_use]
     pub fn reading_in_threads(self) -> Site {
         Site { reads_in_threads: true, ..self }
+    }
+
+    /// The same with a line for each answer to `log`, if there is one.
+    #[must_use]
+    pub fn with_access_log(self, log: Option<AccessLog>) -> Site {
+        Site { access: log, ..self }
     }
 
     /// The status line of a good response, `Server` and `Date`, as of `now`, and the next header's name.

@@ -36,9 +36,13 @@ use super::sending::{Sending, Sent, send_body};
 use super::shared::Proxy;
 use crate::http::OK_LINE;
 use crate::http::{
-    End, Framing, Input, Limits, Parsed, Patience, Persistence, Requests, Response, Status, Until, Waited, parse,
+    Access, End, Framing, Input, Limits, Parsed, Patience, Persistence, Requests, Response, Status, Until, Waited,
+    parse,
 };
 use crate::serve::linger;
+
+/// A client that closed before its answer came, in the access log: nginx's number.
+const CLIENT_GONE: u16 = 499;
 
 /// The methods that are passed on: what the proxy says of itself.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -54,7 +58,8 @@ pub(crate) async fn converse<R: Runtime>(
     let stopped = pin!(rt.stopped());
     let mut pair: Pair<R> = Pair::new(stream);
     let (reader, writer, is_midway) = pair.parts();
-    let requests = Requests::new(rt, reader, Patience::new(rt, stopped));
+    let mut requests = Requests::new(rt, reader, Patience::new(rt, stopped));
+    requests.access = proxy.settings.access.map(|log| Access::new(log, Some(address)));
     let mut conversation = Conversation { proxy, rt, limits, address, requests, writer, is_midway, served: 0 };
     let ControlFlow::Break(end) = conversation.go_on().await else { return };
     if end == End::Linger && conversation.writer.shutdown().await.is_ok() {
@@ -146,6 +151,7 @@ impl<R: Runtime> Conversation<'_, R> {
         let mut out = Vec::new();
         let persistence = if stays { Persistence::Implied } else { Persistence::Close };
         response.write_head(&mut out, stamp.as_bytes(), response.body.len() as u64, persistence);
+        self.requests.answered(response.status, if is_head { 0 } else { response.body.len() as u64 });
         if !is_head {
             out.extend_from_slice(&response.body);
         }
@@ -234,6 +240,7 @@ impl<R: Runtime> Conversation<'_, R> {
             is_midway: Rc::clone(link.is_midway()),
             last: Cell::new(self.requests.patience.now()),
             has_begun: Rc::clone(self.is_midway),
+            passed: Cell::default(),
         };
         if ask.framing == Framing::None {
             sending.is_midway.set(false);
@@ -278,7 +285,10 @@ impl<R: Runtime> Conversation<'_, R> {
         match or(replied, sent).await {
             Ok(passed) => self.settle(ask, link, passed, sending).await,
             // The body cannot be passed on: the server gets a part of it, and a reset.
-            Err(_) if sending.has_begun.get() => Outcome::Answered(ControlFlow::Break(End::Now)),
+            Err(_) if sending.has_begun.get() => {
+                self.note(sending);
+                Outcome::Answered(ControlFlow::Break(End::Now))
+            }
             Err(status) => {
                 drop(link);
                 Outcome::Answered(self.refuse(ask, status).await)
@@ -302,6 +312,7 @@ impl<R: Runtime> Conversation<'_, R> {
         let server = link.place.server();
         match passed {
             Passed::Whole { server_stays, client_stays } => {
+                self.note(sending);
                 sending.has_begun.set(false);
                 if server_stays && sending.is_whole() && link.input.is_empty() {
                     self.proxy.idle.keep(self.rt, link);
@@ -310,7 +321,10 @@ impl<R: Runtime> Conversation<'_, R> {
                 Outcome::Answered(flow)
             }
             // The client has a part of an answer, and learns by a reset that this is not all.
-            Passed::Cut | Passed::ClientGone => Outcome::Answered(ControlFlow::Break(End::Now)),
+            Passed::Cut | Passed::ClientGone => {
+                self.note(sending);
+                Outcome::Answered(ControlFlow::Break(End::Now))
+            }
             Passed::Silent => Outcome::Silent(Status::BadGateway),
             Passed::Nonsense => {
                 drop(link);
@@ -323,6 +337,13 @@ impl<R: Runtime> Conversation<'_, R> {
                 self.give_up(ask, Status::GatewayTimeout).await
             }
         }
+    }
+
+    /// Notes what was passed on. Nothing was if the client has gone before.
+    fn note(&mut self, sending: &Sending) {
+        let Requests { access: Some(access), input, .. } = &mut self.requests else { return };
+        let (code, bytes) = sending.passed.get();
+        access.answered(if code == 0 { CLIENT_GONE } else { code }, bytes, input.bytes());
     }
 
     /// The server may be at work still, so nobody else is asked.

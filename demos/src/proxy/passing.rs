@@ -55,11 +55,14 @@ impl<R: Runtime> Passing<'_, '_, R> {
             Err(passed) => return passed,
         };
         sending.has_begun.set(true);
+        sending.passed.set((reply.code, 0));
         loop {
+            let before = out.len();
             let Some((consumed, is_done)) = reply.pass(server.input.bytes(), &self.proxy.reply_limits, &mut out) else {
                 return Passed::Cut;
             };
             server.input.consume(consumed);
+            sending.passed.update(|(code, bytes)| (code, bytes + (out.len() - before) as u64));
             if self.write(&mut out).await.is_break() {
                 return Passed::Cut;
             }

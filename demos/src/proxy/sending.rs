@@ -28,6 +28,8 @@ pub(super) struct Sending {
     pub(super) last: Cell<Instant>,
     /// Whether the client has got a part of an answer. An interim answer is none.
     pub(super) has_begun: Rc<Cell<bool>>,
+    /// The code of the answer that is passed on, 0 before, and how much of its content the client has got.
+    pub(super) passed: Cell<(u16, u64)>,
 }
 
 impl Sending {

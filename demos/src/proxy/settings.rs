@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::balance::Policy;
-use crate::http::Limits;
+use crate::http::{AccessLog, Limits};
 
 /// How a proxy behaves. The default is what the command line says without options.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Settings {
     pub idle_per_server: usize,
     /// HTTP: how long they are kept. It must be shorter than the servers' own patience.
     pub keep_idle: Duration,
+    /// HTTP: what takes a line for each answer.
+    pub access: Option<AccessLog>,
     /// What clients may do, and that HTTP is spoken; `None`: bytes are moved.
     pub http: Option<Limits>,
 }
@@ -51,6 +53,7 @@ impl Default for Settings {
             most_per_server: 1000,
             idle_per_server: 32,
             keep_idle: Duration::from_secs(5),
+            access: None,
             http: None,
         }
     }

@@ -1,7 +1,12 @@
 //! Goal: the comparison measures every engine in every scenario, and says so as text, as JSON and as a page.
 //! Method: the built binary, for about a second, and a look at what it wrote.
 
-use crate::process::{admits_its_build, demos, engines};
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::process::{Demos, admits_its_build, demos, engines};
 
 #[test]
 fn compare_measures_every_engine_that_runs() {
@@ -55,5 +60,35 @@ fn page_holds_everything(html: &str, report: &serde_json::Value, engines: &[Stri
             // In a plot and in the table.
             assert!(section.contains("<svg ") && section.matches(engine.as_str()).count() >= 2, "{engine}: {section}");
         }
+    }
+}
+
+#[test]
+fn a_report_that_does_not_fit_on_the_disk_leaves_what_was_there() {
+    let folder = std::env::temp_dir().join(format!("demos-report-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir(&folder).unwrap();
+    let (old, new) = (folder.join("old.html"), folder.join("new.html"));
+    std::fs::write(&old, "the last one").unwrap();
+    for page in [&old, &new] {
+        // No file may grow beyond a few blocks; a full disk is the same to who writes.
+        let ended = Demos::start_after("ulimit -f 4", &format!("compare --seconds 1 --html {}", page.display())).end();
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("cannot write the file given with --html"), "{ended:?}");
+    }
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), "the last one");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is half there");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_signal_ends_a_command_that_measures() {
+    for command in ["ipc --way signal --seconds 20", "ipc --way named-pipe --seconds 20", "compare --seconds 20"] {
+        let mut measuring = Demos::start(command);
+        assert!(measuring.runs_for(Duration::from_millis(500)), "{command}");
+        measuring.signal(Signal::TERM);
+        let began = Instant::now();
+        let ended = measuring.end();
+        assert_eq!(ended.status.signal(), Some(Signal::TERM.as_raw()), "{command}: {ended:?}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{command}");
     }
 }

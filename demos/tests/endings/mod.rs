@@ -161,3 +161,39 @@ fn whoever_is_stopped_and_continued_loses_nothing() {
         assert!(ended.status.success() && ended.stdout.contains(" cut=0 "), "{engine}: {ended:?}");
     }
 }
+
+#[test]
+fn the_end_of_the_terminal_is_an_orderly_end() {
+    let rungs = ["threads", "processes", "epoll-edge"].map(|rung| format!("models serve {rung}"));
+    let servers = engines().into_iter().map(|engine| format!("http --on {engine}")).chain(rungs);
+    for server in servers {
+        let running = Demos::start(&format!("{server} --listen 127.0.0.1:0"));
+        let _address = running.address();
+        running.signal(Signal::HUP);
+        let ended = running.end();
+        assert!(ended.status.success() && ended.stdout.starts_with("served "), "{server}: {ended:?}");
+    }
+}
+
+#[test]
+fn what_the_starter_ignores_stays_ignored() {
+    for server in ["echo --on reactor-edge", "udp serve", "models serve threads"] {
+        // As nohup does, and a shell for what runs in the background.
+        let mut running = Demos::start_after("trap '' HUP INT", &format!("{server} --listen 127.0.0.1:0"));
+        let _address = running.address();
+        running.signal(Signal::HUP);
+        running.signal(Signal::INT);
+        assert!(running.runs_for(Duration::from_millis(300)), "{server}");
+        running.signal(Signal::TERM);
+        let ended = running.end();
+        assert!(ended.status.success(), "{server}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_starter_that_ignores_the_end_of_children_does_no_harm() {
+    for command in ["compare --seconds 1", "models --only threads --seconds 1", "ipc --way pipe --seconds 0.5"] {
+        let ended = Demos::start_after("trap '' CHLD", command).end();
+        assert!(ended.status.success() && !ended.stdout.is_empty(), "{command}: {ended:?}");
+    }
+}

@@ -126,7 +126,7 @@ def signals():
     for _ in range(ROUNDS):
         process.send_signal(signal.SIGUSR1)
         assert signal.sigtimedwait([signal.SIGUSR2], 10), "no answer"
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGURG)
     assert process.wait(10) == 0
 
 

@@ -1,8 +1,8 @@
 //! Goal: what a server says is never a reason to stop. Method: the built binary, with outputs that take nothing: a pipe
-//! that is full, a pipe whose reader is gone, a full disk; and clients that make it say much.
+//! that is full, a terminal that nothing reads, a pipe whose reader is gone, a full disk; and clients that make it say much.
 
 use std::fs::File;
-use std::io::{PipeReader, Write, pipe};
+use std::io::{Read, Write, pipe};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
 use crate::exchange;
 use crate::process::{Demos, PATIENCE, connect, demos, engines};
 
-/// Outputs that take nothing. A pipe is full as long as its reader is kept.
-fn outputs() -> Vec<(&'static str, OwnedFd, Option<PipeReader>)> {
+/// Outputs that take nothing, or too little. They stay so as long as the other end is kept.
+fn outputs() -> Vec<(&'static str, OwnedFd, Option<OwnedFd>)> {
     let (reader, gone) = pipe().unwrap();
     drop(reader);
     let full = || {
@@ -28,11 +29,15 @@ fn outputs() -> Vec<(&'static str, OwnedFd, Option<PipeReader>)> {
     let (full_reader, full_writer, flags) = full();
     fcntl_setfl(&full_writer, flags).unwrap();
     let (other_reader, non_blocking, _) = full();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&terminal).unwrap();
+    let peer = ioctl_tiocgptpeer(&terminal, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     let disk = File::options().write(true).open("/dev/full").unwrap();
     vec![
         ("no reader", gone.into(), None),
-        ("a full pipe", full_writer.into(), Some(full_reader)),
-        ("a full pipe that does not block", non_blocking.into(), Some(other_reader)),
+        ("a full pipe", full_writer.into(), Some(full_reader.into())),
+        ("a full pipe that does not block", non_blocking.into(), Some(other_reader.into())),
+        ("a terminal that nothing reads", peer, Some(terminal)),
         ("a full disk", disk.into(), None),
     ]
 }
@@ -152,4 +157,92 @@ fn the_log_goes_where_it_is_told_to() {
     let failed = demos(&format!("echo --client 127.0.0.1:1 --quiet --log {}", file.display()));
     assert!(failed.status.code() == Some(1) && failed.stderr.starts_with("demos: "), "{failed:?}");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// The lines of an access log, without the time.
+fn answers(log: &str) -> Vec<String> {
+    let line = |line: &str| {
+        let (client, rest) = line.split_once(" - - [").unwrap();
+        let (_time, answer) = rest.split_once("] ").unwrap();
+        format!("{client} {answer}")
+    };
+    log.lines().map(line).collect()
+}
+
+fn send(address: SocketAddr, request: &str) {
+    let mut stream = connect(address);
+    stream.write_all(request.as_bytes()).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+#[test]
+fn an_access_log_has_a_line_for_each_answer() {
+    let folder = std::env::temp_dir().join(format!("demos-access-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("page"), "0123456789").unwrap();
+    let expected = [
+        r#"127.0.0.1 "GET /plaintext HTTP/1.1" 200 13"#,
+        r#"127.0.0.1 "POST /echo HTTP/1.1" 200 3"#,
+        r#"127.0.0.1 "HEAD /json?a=\"b HTTP/1.1" 200 0"#,
+        r#"127.0.0.1 "GET /files/page HTTP/1.0" 200 10"#,
+        r#"127.0.0.1 "\x1b[2J" 400 16"#,
+    ];
+    let ask = |address| {
+        let first = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n\
+                     POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
+                     HEAD /json?a=\"b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        send(address, first);
+        send(address, "GET /files/page HTTP/1.0\r\n\r\n");
+        send(address, "\x1b[2J\r\nHost: a\r\n\r\n");
+    };
+    for engine in engines() {
+        let file = |name: &str| folder.join(format!("{engine}-{name}"));
+        let (own, proxys) = (file("server"), file("proxy"));
+        let root = folder.display();
+        let server = Demos::start(&format!(
+            "http --on {engine} --listen 127.0.0.1:0 --workers 2 --root {root} --access-log {}",
+            own.display()
+        ));
+        let server_address = server.address();
+        let proxy = Demos::start(&format!(
+            "proxy --http --on {engine} --listen 127.0.0.1:0 --check-every 60 --to {server_address} --access-log {}",
+            proxys.display()
+        ));
+        for (address, file) in [(server_address, &own), (proxy.address(), &proxys)] {
+            let before = std::fs::read_to_string(file).unwrap().len();
+            ask(address);
+            let log = std::fs::read_to_string(file).unwrap();
+            assert_eq!(answers(&log[before..]), expected, "{engine}");
+        }
+        for server in [proxy, server] {
+            server.signal(Signal::TERM);
+            let ended = server.end();
+            assert!(ended.status.success() && ended.stderr.is_empty(), "{engine}: {ended:?}");
+        }
+    }
+    let refused = demos(&format!("http --listen 127.0.0.1:0 --access-log {}/missing/log", folder.display()));
+    assert!(refused.status.code() == Some(1) && refused.stderr.contains("with --access-log"), "{refused:?}");
+    let refused = demos("proxy --listen 127.0.0.1:0 --to 127.0.0.1:1 --access-log -");
+    assert!(refused.status.code() == Some(1) && refused.stderr.contains("needs --http"), "{refused:?}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn an_access_log_that_takes_nothing_stops_no_server() {
+    for engine in engines() {
+        for (what, stdout, reader) in outputs() {
+            let (what, address) = (format!("{engine}, {what}"), own_address());
+            let arguments = format!("http --on {engine} --listen {address} --access-log -");
+            let server = start(&arguments, stdout.into(), Stdio::null());
+            let deadline = Instant::now() + PATIENCE;
+            while std::net::TcpStream::connect(address).is_err() {
+                assert!(Instant::now() < deadline, "{what}: it does not listen");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let many = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+            send(address, &(many + "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+            end(&what, server);
+            drop(reader);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod endings;
 mod label;
+mod rivals;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -28,7 +28,7 @@ pub struct ServerArgs {
     #[arg(long)]
     pub allow_remote: bool,
 
-    /// Seconds that connections may take to finish after SIGINT or SIGTERM.
+    /// Seconds that connections may take to finish after SIGINT, SIGTERM or SIGHUP.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub grace: Duration,
 

@@ -1,28 +1,32 @@
 //! What a program says beside its results, line by line: on stderr, or in the file that `--log` names. And what a server
 //! says on stdout.
 //!
-//! A line never keeps a server waiting, whatever reads it. It is shorter than the least room that poll(2) tells of in a
-//! pipe, so it is written only where a write does not block. A line without room is lost, and counted, and the next line
+//! A line never keeps a server waiting, whatever reads it. A pipe or a terminal is opened once more, so that it does not
+//! block here and still blocks for the other programs that share it. Where that is not allowed, and for a socket, a line is
+//! shorter than the least room that poll(2) tells of. A line without room is lost, and counted, and the next line
 //! that finds room says how many were. A reader that is gone, a full disk, and an output that another program has made
 //! non-blocking are no reason to fail.
 //!
 //! Another way would be a queue and a thread that writes. This way needs neither: there is nothing to flush at the end, and
-//! it works in a sandbox, after fork, and where no thread can be had. Its price: if another program fills the same pipe
-//! between the look and the write, the write waits for the reader.
+//! it works in a sandbox, after fork, and where no thread can be had. Its price: a terminal that may not be opened again
+//! (after `su`), and that nothing reads, can block; and so can a disk that does not answer.
 
 use std::fmt::Display;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
+use demos::http::AccessLog;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
 /// The longest line, in bytes; the rest is cut off. With a line that tells of lost ones it is below PIPE_BUF (4096).
@@ -44,6 +48,35 @@ pub struct LogArgs {
     pub quiet: bool,
 }
 
+/// A line for each answer of an HTTP server.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Log")]
+pub struct AccessArgs {
+    /// Write a line for each answer to the end of FILE, in the Common Log Format. `-` is stdout. A line that FILE cannot
+    /// take at once is lost, and counted. To rotate FILE, copy it and cut it to length 0: it stays open.
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+}
+
+impl AccessArgs {
+    /// Opens the log, if there is to be one. All workers write to it.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(&self) -> anyhow::Result<Option<AccessLog>> {
+        let Some(path) = &self.access_log else { return Ok(None) };
+        if path == Path::new("-") {
+            return Ok(Some(|line| tell(line)));
+        }
+        let file = open_to_append(path, true).with_context(|| {
+            let path = path.display();
+            format!("cannot write the access log to {path}: give a file in a folder that exists with --access-log")
+        })?;
+        ACCESS.lock().unwrap_or_else(PoisonError::into_inner).target = Target::File(file);
+        Ok(Some(|line| ACCESS.lock().unwrap_or_else(PoisonError::into_inner).write(line, Duration::ZERO)))
+    }
+}
+
 enum Target {
     Stdout,
     Stderr,
@@ -54,12 +87,28 @@ enum Target {
 impl Target {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Target::Stdout => Some(rustix::stdio::stdout()),
-            Target::Stderr => Some(rustix::stdio::stderr()),
+            Target::Stdout => Some(own(&OWN_STDOUT, rustix::stdio::stdout())),
+            Target::Stderr => Some(own(&OWN_STDERR, rustix::stdio::stderr())),
             Target::File(file) => Some(file.as_fd()),
             Target::Nowhere => None,
         }
     }
+}
+
+/// Pipes and terminals, opened once more. `None`: another kind of file, or one that may not be opened.
+static OWN_STDOUT: OnceLock<Option<File>> = OnceLock::new();
+static OWN_STDERR: OnceLock<Option<File>> = OnceLock::new();
+
+fn own(own: &'static OnceLock<Option<File>>, inherited: BorrowedFd<'static>) -> BorrowedFd<'static> {
+    own.get_or_init(|| open_again(inherited)).as_ref().map_or(inherited, AsFd::as_fd)
+}
+
+/// Opens a pipe or a terminal so that it does not block. The inherited descriptor keeps its flags: the programs that
+/// share it would see a change. Files of other kinds keep their position with the descriptor, or cannot be opened.
+fn open_again(inherited: BorrowedFd<'_>) -> Option<File> {
+    let is_pipe = fstat(inherited).is_ok_and(|state| FileType::from_raw_mode(state.st_mode) == FileType::Fifo);
+    let path = format!("/proc/self/fd/{}", inherited.as_raw_fd());
+    (is_pipe || inherited.is_terminal()).then(|| open_to_append(Path::new(&path), false).ok()).flatten()
 }
 
 /// An output, and what it could not take.
@@ -72,6 +121,7 @@ struct Lines {
 
 static LOG: Mutex<Lines> = Mutex::new(Lines::to(Target::Stderr));
 static QUIET: AtomicBool = AtomicBool::new(false);
+static ACCESS: Mutex<Lines> = Mutex::new(Lines::to(Target::Nowhere));
 static STDOUT: Mutex<Lines> = Mutex::new(Lines::to(Target::Stdout));
 
 /// Turns the log to where it shall go, and the messages of panics into it.
@@ -83,8 +133,10 @@ pub fn open(args: &LogArgs) -> anyhow::Result<()> {
         std::panic::set_hook(Box::new(say_panic));
     }
     QUIET.store(args.quiet, Ordering::Relaxed);
+    // Before a sandbox closes the way.
+    let _ = (Target::Stdout.fd(), Target::Stderr.fd());
     let target = match &args.log {
-        Some(path) => Target::File(open_file(path).with_context(|| {
+        Some(path) => Target::File(open_to_append(path, true).with_context(|| {
             format!("cannot write the log to {}: give a file in a folder that exists with --log", path.display())
         })?),
         None if args.quiet => Target::Nowhere,
@@ -100,9 +152,9 @@ pub fn is_quiet() -> bool {
 }
 
 /// A FIFO without a reader is an error: to wait for one would keep the server from starting.
-fn open_file(path: &Path) -> std::io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    File::options().append(true).create(true).custom_flags(flags.bits().cast_signed()).open(path)
+fn open_to_append(path: &Path, may_create: bool) -> std::io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    File::options().append(true).create(may_create).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// Says a line of the log.
@@ -136,7 +188,7 @@ pub fn say_last(line: impl Display) {
 
 /// Says how many lines were lost, if there is room now.
 pub fn finish() {
-    for (lines, name) in [(&STDOUT, "stdout"), (&LOG, "the log")] {
+    for (lines, name) in [(&STDOUT, "stdout"), (&ACCESS, "the access log"), (&LOG, "the log")] {
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = std::mem::take(&mut lines.lost);
         drop(lines);
@@ -164,7 +216,7 @@ impl Lines {
         }
         text += &plain(line);
         text.push('\n');
-        let written = if has_room(fd, patience) { write_once(fd, text.as_bytes()) } else { 0 };
+        let written = write_within(fd, text.as_bytes(), patience);
         if written == text.len() {
             (self.lost, self.is_torn) = (0, false);
         } else {
@@ -173,8 +225,21 @@ impl Lines {
     }
 }
 
-fn has_room(fd: BorrowedFd<'_>, patience: Duration) -> bool {
+/// Returns how much was written. A terminal takes a line in parts.
+fn write_within(fd: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> usize {
     let until = Instant::now() + patience;
+    let mut written = 0;
+    while written < bytes.len() && has_room(fd, until) {
+        match rustix::io::write(fd, &bytes[written..]) {
+            Ok(count @ 1..) => written += count,
+            Err(Errno::INTR) => {}
+            _ => break,
+        }
+    }
+    written
+}
+
+fn has_room(fd: BorrowedFd<'_>, until: Instant) -> bool {
     loop {
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
         let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).unwrap_or_default();
@@ -182,16 +247,6 @@ fn has_room(fd: BorrowedFd<'_>, patience: Duration) -> bool {
             Err(Errno::INTR) => {}
             Ok(1..) => return fds[0].revents().contains(PollFlags::OUT),
             Ok(0) | Err(_) => return false,
-        }
-    }
-}
-
-/// Returns how much was written.
-fn write_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> usize {
-    loop {
-        match rustix::io::write(fd, bytes) {
-            Err(Errno::INTR) => {}
-            written => return written.unwrap_or(0),
         }
     }
 }
@@ -219,6 +274,8 @@ const LONGEST_CHARACTER: usize = 8;
 mod tests {
     use std::io::{Read, pipe};
     use std::os::fd::OwnedFd;
+
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
     use super::*;
 
@@ -261,6 +318,22 @@ mod tests {
         Lines::to(Target::Nowhere).write(&"c", Duration::ZERO);
     }
 
+    /// Its reader may take a part of a line, and a blocking write then waits for the rest.
+    #[test]
+    fn a_terminal_that_nothing_reads_loses_lines_and_does_not_block() {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&terminal).unwrap();
+        let inherited = ioctl_tiocgptpeer(&terminal, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let mut lines = lines_to(open_again(inherited.as_fd()).unwrap());
+        for number in 0..10_000 {
+            lines.write(&"x".repeat(number % 100), Duration::ZERO);
+        }
+        assert!(lines.lost > 0);
+        assert!(!rustix::fs::fcntl_getfl(&inherited).unwrap().contains(OFlags::NONBLOCK), "the others' is as it was");
+        let disk = File::open("/dev/full").unwrap();
+        assert!(open_again(disk.as_fd()).is_none(), "no pipe and no terminal");
+    }
+
     #[test]
     fn a_line_is_one_line_and_short() {
         let (mut reader, writer) = pipe().unwrap();
@@ -279,10 +352,10 @@ mod tests {
     fn a_log_goes_to_the_end_of_its_file() {
         let path = std::env::temp_dir().join(format!("demos-log-{:016x}", fastrand::u64(..)));
         for _ in 0..2 {
-            Lines::to(Target::File(open_file(&path).unwrap())).write(&"line", Duration::ZERO);
+            Lines::to(Target::File(open_to_append(&path, true).unwrap())).write(&"line", Duration::ZERO);
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "line\nline\n");
         std::fs::remove_file(&path).unwrap();
-        assert!(open_file(Path::new("/nonexistent/log")).is_err());
+        assert!(open_to_append(Path::new("/nonexistent/log"), true).is_err());
     }
 }

@@ -10,6 +10,7 @@
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server` | what the server commands share |
 //! | `load` | what the commands that measure share: servers in processes, the client, the figures |
+//! | `leftovers` | what must not outlive the program |
 //! | `log` | what servers say while they run |
 //! | `input`, `output`, `signals`, `descriptors` | stdin, stdout and files, signals, the limit of open files |
 //! | `tests` | a test: what documents tell a reader to type is understood |
@@ -25,6 +26,7 @@ mod descriptors;
 mod engine;
 mod input;
 mod ipc;
+mod leftovers;
 mod load;
 mod log;
 mod models;
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     log::open(&cli.log)?;
-    signals::outlive_long_files().context("cannot watch for signals")?;
+    signals::prepare().context("cannot watch for signals")?;
     match cli.command {
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Echo(args)) => commands::echo::run(args)?,

@@ -12,6 +12,7 @@ use demos::http::{Limits, Site};
 use executor::{Files, Net};
 
 use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
+use crate::log::AccessArgs;
 use crate::server;
 
 /// Runs an HTTP/1.1 server.
@@ -42,6 +43,9 @@ pub struct HttpCommand {
 
     #[command(flatten)]
     pub http: HttpArgs,
+
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// Arguments of the HTTP server, to be flattened into a command.
@@ -104,8 +108,10 @@ fn some_seconds(text: &str) -> Result<f64, String> {
 
 /// Serves until SIGINT or SIGTERM stops it.
 pub fn run(args: HttpCommand) -> anyhow::Result<()> {
+    let access = args.access.open()?;
     server::run_on_workers(args.engine.on, &args.server, &args.workers, || {
         let site = args.http.site().context("cannot open the directory given with --root")?;
+        let site = site.with_access_log(access);
         // Its ring takes no files then.
         let site = if args.server.sandbox { site.reading_in_threads() } else { site };
         Ok(Http { site: Rc::new(site) })

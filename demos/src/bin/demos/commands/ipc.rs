@@ -28,7 +28,7 @@ Examples:
   demos ipc                                          all of them
   demos ipc --way pipe --way message-queue --seconds 10
   mkfifo /tmp/a /tmp/b; demos ipc --answer named-pipe --at /tmp/a,/tmp/b
-  demos ipc --answer signal --at 4711                SIGUSR1 here is answered by SIGUSR2 to process 4711")]
+  demos ipc --answer signal --at 4711                SIGUSR1 here is answered by SIGUSR2 to process 4711, SIGURG ends it")]
 pub struct IpcArgs {
     /// Measure only this way. May be given several times.
     #[arg(long, value_name = "WAY", value_enum)]

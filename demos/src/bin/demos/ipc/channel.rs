@@ -6,6 +6,8 @@ use std::os::unix::net::UnixDatagram;
 
 use rustix::process::Pid;
 
+use crate::leftovers::Leftover;
+
 /// Bytes of a message. The first eight are its number, the lowest first.
 pub const MESSAGE: usize = 64;
 
@@ -87,23 +89,19 @@ pub struct Channel {
 }
 
 /// What has to be removed at the end.
-pub struct Names(Box<dyn FnMut()>);
+pub struct Names {
+    _leftover: Option<Leftover>,
+}
 
 impl Names {
     /// Nothing: what has no name goes with its last descriptor.
     pub fn none() -> Names {
-        Names(Box::new(|| ()))
+        Names { _leftover: None }
     }
 
     /// What this removes.
-    pub fn removed_by(remove: impl FnMut() + 'static) -> Names {
-        Names(Box::new(remove))
-    }
-}
-
-impl Drop for Names {
-    fn drop(&mut self) {
-        (self.0)();
+    pub fn removed_by(remove: impl FnMut() + Send + 'static) -> io::Result<Names> {
+        Ok(Names { _leftover: Some(Leftover::removed_by(remove)?) })
     }
 }
 

@@ -24,7 +24,7 @@ pub fn open() -> io::Result<Channel> {
         for name in &remove {
             let _ = mq_unlink(name.as_str());
         }
-    });
+    })?;
     let new = MQ_OFlag::O_RDWR | MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_CLOEXEC;
     let near = Queues { reader: queue(&back, new)?, writer: queue(&there, new)? };
     let far = Far { name: format!("{there},{back}"), ..Far::default() };

@@ -19,15 +19,12 @@ use super::pipe::Pipe;
 pub fn open() -> io::Result<Channel> {
     // A folder of its own, which nobody else may look into: the names can't be taken, nor can anybody listen.
     let folder = std::env::temp_dir().join(format!("demos-ipc-{:016x}", fastrand::u64(..)));
-    mkdirat(CWD, &folder, Mode::RWXU)?;
     let (there, back) = (folder.join("there"), folder.join("back"));
-    let remove = [there.clone(), back.clone()];
+    let remove = folder.clone();
     let names = Names::removed_by(move || {
-        for name in &remove {
-            let _ = std::fs::remove_file(name);
-        }
-        let _ = std::fs::remove_dir(&folder);
-    });
+        let _ = std::fs::remove_dir_all(&remove);
+    })?;
+    mkdirat(CWD, &folder, Mode::RWXU)?;
     for name in [&there, &back] {
         mknodat(CWD, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
     }

@@ -35,11 +35,11 @@ pub const NEWS: [u8; 8] = 1u64.to_ne_bytes();
 pub fn open() -> io::Result<Channel> {
     let name = format!("/demos-ipc-{:016x}", fastrand::u64(..));
     let flags = shm::OFlags::RDWR | shm::OFlags::CREATE | shm::OFlags::EXCL;
-    let memory = shm::open(&name, flags, Mode::RUSR | Mode::WUSR)?;
     let remove = name.clone();
     let names = Names::removed_by(move || {
         let _ = shm::unlink(&remove);
-    });
+    })?;
+    let memory = shm::open(&name, flags, Mode::RUSR | Mode::WUSR)?;
     ftruncate(&memory, BYTES as u64)?;
     let (there, back) = (event()?, event()?);
     let far = Far { stdin: Some(there.try_clone()?), stdout: Some(back.try_clone()?), name };

@@ -18,18 +18,20 @@ use rustix::process::{self, Pid, WaitOptions, kill_process, set_parent_process_d
 use super::counters::Call;
 use super::hall::{Guest, Hall};
 use super::talk::talk;
+use crate::signals;
 
 pub fn run(hall: &Hall) -> io::Result<()> {
     let _listener = hall.stop.watch(hall.listener.clone());
     hall.ready()?;
     let mut children: Vec<Pid> = Vec::new();
+    let ending = signals::that_end();
     while !hall.stop.is_asked() {
         let guest = hall.accept(children.len(), SocketFlags::empty())?;
         // Who has ended stays in the kernel's table until somebody asks for it. At the latest when the next one comes.
         children.retain(|child| !has_ended(hall, *child, WaitOptions::NOHANG));
         let Guest::Welcome(stream) = guest else { continue };
         // A signal that met a child before its own handlers were set would be taken for one to the parent.
-        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+        let signals: SigSet = ending.iter().filter_map(|signal| Signal::try_from(*signal).ok()).collect();
         signals.thread_block()?;
         hall.counters.call(Call::Fork);
         // SAFETY: other threads of this process wait for signals and for lines on stdin; the child has none of them, and
@@ -37,7 +39,7 @@ pub fn run(hall: &Hall) -> io::Result<()> {
         // ends in `_exit`, so it never gets to what belongs to the parent.
         match unsafe { libc::fork() } {
             0 => {
-                reset_signals(signals);
+                reset_signals(&ending, signals);
                 let _ = catch_unwind(AssertUnwindSafe(|| talk(hall, &stream)));
                 // SAFETY: it ends the process without running anything of the parent's, such as exit handlers.
                 unsafe { libc::_exit(0) };
@@ -62,10 +64,10 @@ pub fn run(hall: &Hall) -> io::Result<()> {
 
 /// In a child: the parent's handlers would tell the parent. Signals end it as they end any program, and so does the
 /// parent's end, however that comes. One that has come meanwhile does so now.
-fn reset_signals(held_back: SigSet) {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+fn reset_signals(ending: &[i32], held_back: SigSet) {
+    for signal in ending {
         // SAFETY: the default action needs no function of ours.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        unsafe { libc::signal(*signal, libc::SIG_DFL) };
     }
     let _ = set_parent_process_death_signal(Some(process::Signal::TERM));
     let _ = held_back.thread_unblock();

@@ -15,7 +15,7 @@ use demos::proxy::{Event, Policy, Proxy, Settings, Target};
 use executor::{Net, Runtime};
 
 use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
-use crate::log;
+use crate::log::{self, AccessArgs};
 use crate::server::{self, Host};
 
 /// Runs a TCP or HTTP load balancer in front of several servers.
@@ -47,7 +47,7 @@ pub struct ProxyCommand {
     pub policy: Policy,
 
     /// Measure this proxy on each engine, nginx and HAProxy in front of the same servers, and print one table.
-    #[arg(long, conflicts_with_all = ["to", "ServerArgs", "WorkersArgs", "on"])]
+    #[arg(long, conflicts_with_all = ["to", "ServerArgs", "WorkersArgs", "on", "access_log"])]
     pub compare: bool,
 
     /// About how long --compare may take in all.
@@ -65,6 +65,9 @@ pub struct ProxyCommand {
 
     #[command(flatten)]
     pub limits: ProxyLimits,
+
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// How patient the proxy is, and how much it allows.
@@ -163,7 +166,11 @@ pub fn run(args: ProxyCommand) -> anyhow::Result<()> {
     if args.limits.check_every.is_zero() {
         bail!("--check-every needs some time: without checks a server that was out would never be back");
     }
-    let balancer = || Ok(Balancer { targets: args.to.clone(), settings: args.settings() });
+    if !args.http && args.access.access_log.is_some() {
+        bail!("--access-log needs --http: without it the proxy knows of no requests");
+    }
+    let settings = Settings { access: args.access.open()?, ..args.settings() };
+    let balancer = || Ok(Balancer { targets: args.to.clone(), settings: settings.clone() });
     server::run_on_workers(args.engine.on, &args.server, &args.workers, balancer)
 }
 
@@ -196,6 +203,7 @@ impl ProxyCommand {
             idle_per_server: limits.keep.into(),
             keep_idle: limits.keep_idle,
             http: self.http.then_some(http),
+            ..Settings::default()
         }
     }
 }

@@ -9,10 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::leftovers::Leftover;
 
 /// How long one may take to start.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one may take to end.
+const TO_END: Duration = Duration::from_secs(2);
 
 /// A proxy of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +58,20 @@ impl Rival {
 /// A proxy of others at work. Dropping it ends it, and removes its directory.
 pub struct Running {
     process: Child,
-    folder: PathBuf,
     address: SocketAddr,
+    /// In this order: the process, and then its directory.
+    _ended: Leftover,
+    _folder: Leftover,
 }
 
 impl Running {
     /// Starts it in front of `servers`.
     pub fn start(rival: Rival, is_http: bool, servers: &[SocketAddr]) -> anyhow::Result<Running> {
         let folder = std::env::temp_dir().join(format!("demos-proxy-{:016x}", fastrand::u64(..)));
+        let remove = folder.clone();
+        let in_folder = Leftover::removed_by(move || {
+            let _ = fs::remove_dir_all(&remove);
+        })?;
         fs::create_dir(&folder).context("cannot make a temporary directory")?;
         // A port the kernel says is free. Somebody may be faster; then the start fails, and says so.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
@@ -73,7 +83,9 @@ impl Running {
         fs::write(&file, text).context("cannot write a configuration")?;
         let mut command = rival.command(&folder, &file)?;
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let mut running = Running { process, folder, address };
+        let id = Pid::from_child(&process);
+        let ended = Leftover::removed_by(move || end(id))?;
+        let mut running = Running { process, address, _ended: ended, _folder: in_folder };
         running.wait().with_context(|| format!("{} does not start", rival.name()))?;
         Ok(running)
     }
@@ -115,12 +127,15 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // By the signal that lets it end its workers. All of this fails only if it is done already.
-        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
-        let _ = self.process.wait();
-        let _ = fs::remove_dir_all(&self.folder);
+/// Ends a child by the signal that lets it end its workers, and waits for it. All of this fails only if it is done
+/// already.
+fn end(process: Pid) {
+    let deadline = Instant::now() + TO_END;
+    // Its number is its own until it has been waited for.
+    while matches!(waitpid(Some(process), WaitOptions::NOHANG), Ok(None)) {
+        let signal = if Instant::now() < deadline { Signal::TERM } else { Signal::KILL };
+        let _ = kill_process(process, signal);
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
