@@ -14,6 +14,9 @@ use super::peer::Peer;
 use super::uploads::{Turn, Uploads};
 use crate::serve::unless_stopping;
 
+/// A sender that brings bytes so soon, again and again, is not dead: it keeps its file, though another connection asks for it.
+const LIVELY: Duration = Duration::from_secs(1);
+
 /// What a receiver takes, and where to.
 pub struct Inbox {
     /// Where it goes.
@@ -116,7 +119,7 @@ async fn take<R: Files>(rt: &R, peer: &mut Peer<R>, inbox: &Inbox, offer: &Offer
     let file = rt.file_from_std(file).map_err(disk("use the file"))?;
     let checksum = Checksum::of(&file, before, |_| ()).await.map_err(disk("read what is there"))?;
     peer.say(&Answer::SendFrom(before)).await.map_err(Failure::Broken)?;
-    let checksum = fill(peer, &turn, &file, before, offer.size, checksum).await?;
+    let checksum = fill(rt, peer, &turn, &file, before, offer.size, checksum).await?;
     if checksum.text() != offer.sha256 {
         inbox.folder.discard(&name);
         let why = "the digest of what came is another one than was offered, so it is thrown away";
@@ -137,6 +140,7 @@ async fn take<R: Files>(rt: &R, peer: &mut Peer<R>, inbox: &Inbox, offer: &Offer
 
 /// Receives what comes from `place` to `end`.
 async fn fill<R: Runtime, F: RandomAccess>(
+    rt: &R,
     peer: &mut Peer<R>,
     turn: &Turn<'_>,
     file: &F,
@@ -150,6 +154,7 @@ async fn fill<R: Runtime, F: RandomAccess>(
         let read = async { peer.read(buffer.slice(0..most)).await.map_err(Failure::Broken) };
         let left = async {
             turn.is_over().await;
+            rt.sleep(LIVELY).await;
             Err(Failure::Midway(Refusal::for_now("another connection has taken over this file")))
         };
         // Nothing is being written to the file while this waits.

@@ -194,6 +194,8 @@ fn a_new_connection_takes_over_from_an_older_one_of_the_same_file_and_of_no_othe
         let _stranger = begin(Offer { sha256: "0".repeat(64), ..offer.clone() }, b"").await;
         assert!(arrivals.borrow().is_empty(), "{:?}", arrivals.borrow());
         let _new = begin(offer.clone(), &place.content[3000..]).await;
+        assert!(arrivals.borrow().is_empty(), "the older one has a moment to show that it lives");
+        sim.sleep(Duration::from_secs(2)).await;
         let outcomes: Vec<_> = arrivals.borrow().iter().map(|arrival| arrival.outcome.clone()).collect();
         assert_eq!(outcomes, [Err("another connection has taken over this file".to_owned()), Ok(3000)]);
     });

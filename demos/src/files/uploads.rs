@@ -1,8 +1,8 @@
 //! The uploads under way, so that a new connection can take one over.
 //!
 //! A connection can die without a word, and its successor comes before anything has noticed. So the receiver does not send the
-//! successor away: it asks the older one to leave, waits until it writes no more, and goes on where it ended. Only an offer
-//! of the same name and the same digest takes over: it brings the same bytes, whatever it is.
+//! successor away: it asks the older one to leave, which it does as soon as it has nothing to read for a second, and goes on
+//! where that ended. Only an offer of the same name and the same digest takes over: it brings the same bytes, whatever it is.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
