@@ -20,6 +20,7 @@ mod patience;
 mod process;
 mod proxy;
 mod queue;
+mod rfc;
 mod rpc;
 mod sandbox;
 mod streams;

@@ -16,6 +16,7 @@
 //!                                                        +- CR --> LastLf -- LF --> Done
 //! ```
 
+use super::extension::Place;
 use super::limits::Limits;
 use super::request::Framing;
 use super::response::Status;
@@ -55,6 +56,7 @@ enum State {
     },
     Extension {
         value: u64,
+        place: Place,
     },
     SizeEnd {
         value: u64,
@@ -143,12 +145,13 @@ impl Body {
             }
             (State::Size { value, .. } | State::SizeSpace { value }, b';') => {
                 self.count_extension(limits)?;
-                State::Extension { value }
+                State::Extension { value, place: Place::Before }
             }
-            (State::Extension { value }, b'\r') => State::SizeEnd { value },
-            (State::Extension { value }, _) if is_text(byte) => {
+            (State::Extension { value, place }, b'\r') if place.may_end() => State::SizeEnd { value },
+            (State::Extension { value, place }, _) => {
+                let place = place.after(byte).ok_or(Status::BadRequest)?;
                 self.count_extension(limits)?;
-                State::Extension { value }
+                State::Extension { value, place }
             }
             (State::SizeEnd { value: 0 }, b'\n') => State::TrailerStart,
             (State::SizeEnd { value }, b'\n') => {
@@ -200,12 +203,12 @@ fn hex_digit(byte: u8) -> u8 {
     }
 }
 
-/// What may stand in a header's value or a chunk's extension.
-fn is_text(byte: u8) -> bool {
+/// What may stand in a header's value, or in quotes in a chunk's extension.
+pub(super) fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
-/// What may stand in a header's name.
-fn is_name_byte(byte: u8) -> bool {
+/// What may stand in a token, such as a header's name.
+pub(super) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

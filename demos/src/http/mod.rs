@@ -12,7 +12,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `connection.rs` | the life of a connection: start here |
-//! | `request.rs`, `host.rs`, `body.rs` | what a request is, and where it ends: pure functions over bytes |
+//! | `request.rs`, `host.rs`, `body.rs`, `extension.rs` | what a request is, and where it ends: pure functions over bytes |
 //! | `routes.rs`, `files.rs` | what is served |
 //! | `conditions.rs`, `send_file.rs` | a file for a client that has a copy, or wants a part |
 //! | `response.rs` | what goes back |
@@ -39,6 +39,7 @@ mod access;
 mod body;
 mod conditions;
 mod connection;
+mod extension;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -66,6 +67,6 @@ pub(crate) use access::Access;
 pub(crate) use body::Body;
 pub(crate) use input::Input;
 pub(crate) use patience::{Patience, Until, Waited};
-pub(crate) use request::{Framing, Method, Parsed, Request, content_length, parse};
+pub(crate) use request::{Framing, Method, Parsed, Request, content_length, is_head, parse};
 pub(crate) use requests::{End, Requests};
 pub(crate) use response::{OK_LINE, Persistence, Response, Status};

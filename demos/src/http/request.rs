@@ -127,10 +127,11 @@ fn head_window(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Status> {
     match bytes.iter().take(longest + 1).position(|byte| *byte == b'\n') {
         Some(end) => Ok(Some((end + 1).saturating_add(limits.header_block).saturating_add(2))),
         None if bytes.len() <= longest => Ok(None),
-        // Too long; unless it was wrong before that.
+        // Too long; unless it was wrong before that. A method that long is none that we know: RFC 9112, 3.
         None => {
             let mut raw = httparse::Request::new(&mut []);
             match raw.parse(&bytes[..longest]) {
+                Ok(_) if raw.method.is_none() => Err(Status::NotImplemented),
                 Ok(_) | Err(httparse::Error::Version) => Err(Status::UriTooLong),
                 Err(_) => Err(Status::BadRequest),
             }
@@ -342,12 +343,18 @@ fn target(target: &str, method: Method) -> Result<(&str, &str), Status> {
     let local = if target.starts_with('/') || (target == "*" && method == Method::Options) {
         target
     } else {
-        let after_scheme = strip_scheme(target).ok_or(Status::BadRequest)?;
+        let (is_secure, after_scheme) = strip_scheme(target).ok_or(Status::BadRequest)?;
         let authority = after_scheme.find(['/', '?']).unwrap_or(after_scheme.len());
         if authority == 0 || !is_host(&after_scheme.as_bytes()[..authority]) {
             return Err(Status::BadRequest);
         }
+        // RFC 9110, 7.4: it was meant for a connection with TLS.
+        if is_secure {
+            return Err(Status::Misdirected);
+        }
         match &after_scheme[authority..] {
+            // RFC 9112, 3.2.4: it is about the server.
+            "" if method == Method::Options => "*",
             "" => "/",
             local => local,
         }
@@ -362,10 +369,11 @@ fn target(target: &str, method: Method) -> Result<(&str, &str), Status> {
     }
 }
 
-fn strip_scheme(target: &str) -> Option<&str> {
+/// Whether the scheme of a target asks for TLS, and what follows it.
+fn strip_scheme(target: &str) -> Option<(bool, &str)> {
     let (scheme, rest) = target.split_once("://")?;
-    let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    is_http.then_some(rest)
+    let is_secure = scheme.eq_ignore_ascii_case("https");
+    (is_secure || scheme.eq_ignore_ascii_case("http")).then_some((is_secure, rest))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use super::shared::Proxy;
 use crate::http::OK_LINE;
 use crate::http::{
     Access, End, Framing, Input, Limits, Parsed, Patience, Persistence, Requests, Response, Status, Until, Waited,
-    parse,
+    is_head, parse,
 };
 use crate::serve::linger;
 
@@ -141,7 +141,8 @@ impl<R: Runtime> Conversation<'_, R> {
 
     /// Ends the connection with an answer of our own.
     async fn refuse_next<T>(&mut self, status: Status) -> ControlFlow<End, T> {
-        ControlFlow::Break(self.say(&Response::plain(status), false, false).await)
+        let is_head = is_head(self.requests.input.bytes());
+        ControlFlow::Break(self.say(&Response::plain(status), is_head, false).await)
     }
 
     /// Gives an answer of our own; the connection ends after it unless it `stays`.

@@ -59,7 +59,7 @@ impl Ask {
         let mut head = Vec::with_capacity(request.head_len + 128);
         let mut add = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
         let host = headers.iter().find(|header| header.name.eq_ignore_ascii_case("host"));
-        let (authority, local) = split_target(target, host.map_or(&b""[..], |host| host.value));
+        let (authority, local) = split_target(target, request.method, host.map_or(&b""[..], |host| host.value));
         add(&[raw.method.unwrap_or_default().as_bytes(), b" "]);
         add(&[if local.starts_with('?') { b"/" } else { b"" }, local.as_bytes(), b" HTTP/1.1\r\nHost: ", authority]);
         let is_named = |name: &str| named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()));
@@ -81,7 +81,9 @@ impl Ask {
                 add(&[header.value, b", "]);
             }
         }
-        add(&[client.to_canonical().to_string().as_bytes(), b"\r\nVia: 1.1 demos"]);
+        // RFC 9110, 7.6.3: the version is the one that came in.
+        let via: &[u8] = if request.is_http10 { b"\r\nVia: 1.0 demos" } else { b"\r\nVia: 1.1 demos" };
+        add(&[client.to_canonical().to_string().as_bytes(), via]);
         match request.framing {
             Framing::None if matches!(request.method, Method::Post | Method::Put | Method::Patch) => {
                 add(&[b"\r\nContent-Length: 0"]);
@@ -125,12 +127,16 @@ pub(crate) fn named_by_connection<'b>(headers: &[httparse::Header<'b>]) -> Vec<&
 }
 
 /// Host and local part of a target. If the target is absolute it says the host, and the header does not: RFC 9112,
-/// 3.2.2.
-fn split_target<'t>(target: &'t str, host: &'t [u8]) -> (&'t [u8], &'t str) {
+/// 3.2.2. OPTIONS without a path is about the server: 3.2.4.
+fn split_target<'t>(target: &'t str, method: Method, host: &'t [u8]) -> (&'t [u8], &'t str) {
     match target.split_once("://") {
         Some((_, rest)) if !target.starts_with('/') => {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            let local = if end == rest.len() { "/" } else { &rest[end..] };
+            let local = match &rest[end..] {
+                "" if method == Method::Options => "*",
+                "" => "/",
+                local => local,
+            };
             (&rest.as_bytes()[..end], local)
         }
         _ => (host, target),
@@ -180,7 +186,10 @@ mod tests {
             let expected = format!("GET {local} HTTP/1.1\r\nHost: {host}{END}");
             assert_eq!(forward(&format!("GET {target} HTTP/1.1\r\nHost: two\r\n\r\n")).unwrap(), expected);
         }
-        assert_eq!(forward("GET / HTTP/1.0\r\n\r\n").unwrap(), format!("GET / HTTP/1.1\r\nHost: {END}"));
+        let end = END.replace("1.1 demos", "1.0 demos");
+        assert_eq!(forward("GET / HTTP/1.0\r\n\r\n").unwrap(), format!("GET / HTTP/1.1\r\nHost: {end}"));
+        let all = forward("OPTIONS http://one HTTP/1.1\r\nHost: two\r\n\r\n").unwrap();
+        assert_eq!(all, format!("OPTIONS * HTTP/1.1\r\nHost: one{END}"));
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn every_rung_takes_requests_however_they_are_cut() {
         drop(stream);
         // The server ends the conversation when the client asks for that.
         let mut stream = connect(address);
-        stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
         assert!(end_of(&mut stream).ends_with(b"</html>\n"), "{rung}");
         end(rung, server, Signal::TERM);
     }

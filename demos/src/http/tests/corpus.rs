@@ -162,6 +162,9 @@ fn chunks_are_read_strictly() {
         "1;a\rb\r\na\r\n0\r\n\r\n",
         "1;a\0\r\na\r\n0\r\n\r\n",
         ";a\r\n",
+        "1;\r\na\r\n0\r\n\r\n",
+        "1;@=b\r\na\r\n0\r\n\r\n",
+        "1;a=\"b\r\na\r\n0\r\n\r\n",
         "00000000000000001\r\na\r\n0\r\n\r\n",
         "10000000000000000\r\n",
         "0\r\n\n",
@@ -266,6 +269,7 @@ fn heads_are_read_strictly() {
     for method in ["BREW", "TRACE", "get", "PRI"] {
         illegal(method, format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"), 501);
     }
+    illegal("TLS", "GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 421);
     illegal("a proxy", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 501);
     let expecting = |value: &str| post(&format!("Expect: {value}\r\nContent-Length: 1\r\n"), "x");
     illegal("another expectation", expecting("200-ok"), 417);
@@ -343,7 +347,8 @@ fn limits_hold_to_the_byte() {
     illegal("a longer one", line(65), 414);
     illegal("a much longer one", line(500), 414);
     illegal("one that never ends", "GET /".to_owned() + &"a".repeat(500), 414);
-    illegal("a long method", "A".repeat(500), 414);
+    illegal("a long method", "A".repeat(500), 501);
+    illegal("a long line that is wrong in its method", "A".repeat(50) + "@" + &"A".repeat(500), 400);
     illegal("a long line that is wrong early", "GET /\x01".to_owned() + &"a".repeat(500), 400);
     illegal("a long line that is wrong late", "GET /".to_owned() + &"a".repeat(100) + "\x01", 414);
     let block = |len: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(len - 14));

@@ -3,6 +3,7 @@
 //! Here are only bytes that came and bytes that are to go; how they come and go is all that the rungs differ in.
 
 use std::io::Write as _;
+use std::time::SystemTime;
 
 use clap::ValueEnum;
 use demos::http::is_host;
@@ -102,26 +103,30 @@ pub fn refusal(service: Service, heard: &[u8], reason: &str) -> Vec<u8> {
 }
 
 fn respond_to(request: &httparse::Request<'_, '_>, name: &str, output: &mut Vec<u8>) -> Then {
-    let field = |wanted: &str| request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(wanted));
-    let says = |word: &[u8]| {
-        field("connection").is_some_and(|field| {
-            field.value.split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(word))
-        })
+    let values = |wanted: &'static str| {
+        let fields = request.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(wanted));
+        fields.map(|field| field.value)
     };
-    let has_body = field("transfer-encoding").is_some()
-        || field("content-length").is_some_and(|field| field.value.iter().any(|digit| !b"0 \t".contains(digit)));
+    let says = |word: &[u8]| {
+        let mut words = values("connection").flat_map(|value| value.split(|byte| *byte == b','));
+        words.any(|said| said.trim_ascii().eq_ignore_ascii_case(word))
+    };
+    // Each length counts: a reader that takes another one would see another request.
+    let is_zero = |length: &[u8]| !length.is_empty() && length.iter().all(|digit| *digit == b'0');
+    let has_body = values("transfer-encoding").next().is_some() || !values("content-length").all(is_zero);
     let with_body = request.method != Some("HEAD");
     if has_body {
         respond(output, "413 Content Too Large", "this server takes no bodies", with_body, Then::Close);
         return Then::Close;
     }
-    if field("host").is_some_and(|field| !is_host(field.value)) {
-        respond(output, "400 Bad Request", "the field Host holds no host", with_body, Then::Close);
+    let hosts = values("host").count();
+    if !values("host").all(is_host) || hosts > 1 || (hosts == 0 && request.version == Some(1)) {
+        respond(output, "400 Bad Request", "one field Host is wanted, which holds a host", with_body, Then::Close);
         return Then::Close;
     }
-    let lasts = if request.version == Some(1) { !says(b"close") } else { says(b"keep-alive") };
+    let lasts = !says(b"close") && (request.version == Some(1) || says(b"keep-alive"));
     let then = if lasts { Then::GoOn } else { Then::Close };
-    let path = request.path.unwrap_or_default().split('?').next().unwrap_or_default();
+    let path = path(request.path.unwrap_or_default());
     match (request.method.unwrap_or_default(), path) {
         ("GET", "/") => respond(output, "200 OK", &page(name), true, then),
         ("HEAD", "/") => respond(output, "200 OK", &page(name), false, then),
@@ -131,6 +136,20 @@ fn respond_to(request: &httparse::Request<'_, '_>, name: &str, output: &mut Vec<
         _ => respond(output, "405 Method Not Allowed\r\nAllow: GET, HEAD", "ask with GET", true, then),
     }
     then
+}
+
+/// The path of a target. In absolute form a host stands before it.
+fn path(target: &str) -> &str {
+    let is_absolute = target.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    let rest = if is_absolute { &target[7..] } else { target };
+    let host = if is_absolute { rest.find(['/', '?']).unwrap_or(rest.len()) } else { 0 };
+    if is_absolute && (host == 0 || !is_host(&rest.as_bytes()[..host])) {
+        return target;
+    }
+    match rest[host..].split('?').next() {
+        Some("") | None if is_absolute => "/",
+        path => path.unwrap_or_default(),
+    }
 }
 
 /// What stands before the number in every page.
@@ -165,11 +184,11 @@ fn respond(output: &mut Vec<u8>, status: &str, body: &str, with_body: bool, then
     let kind = if body.starts_with('<') { "text/html" } else { "text/plain" };
     let end = if with_body { body } else { "" };
     let connection = if then == Then::Close { "Connection: close\r\n" } else { "" };
-    let length = body.len();
+    let (length, date) = (body.len(), httpdate::fmt_http_date(SystemTime::now()));
     // A vector takes all that is written to it.
     let _ = write!(
         output,
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}; charset=utf-8\r\nContent-Length: {length}\r\n\
+        "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: {kind}; charset=utf-8\r\nContent-Length: {length}\r\n\
          Cache-Control: no-store\r\n{connection}\r\n{end}"
     );
 }
@@ -203,8 +222,11 @@ mod tests {
         let cases = [
             ("GET / HTTP/1.0\r\n\r\n", Then::Close),
             ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", Then::GoOn),
-            ("GET / HTTP/1.1\r\nConnection: te, close\r\n\r\n", Then::Close),
-            ("HEAD / HTTP/1.1\r\n\r\n", Then::GoOn),
+            ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", Then::Close),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: te\r\nConnection: close\r\n\r\n", Then::Close),
+            ("GET http://a HTTP/1.1\r\nHost: b\r\n\r\n", Then::GoOn),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: te, close\r\n\r\n", Then::Close),
+            ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Then::GoOn),
         ];
         for (request, expected) in cases {
             let (output, then) = answer(&mut Dialogue::default(), request);
@@ -218,10 +240,15 @@ mod tests {
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(LONGEST_HEAD));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(FIELDS + 1));
         let cases = [
-            ("GET /other HTTP/1.1\r\n\r\n", "404", Then::GoOn),
-            ("PUT / HTTP/1.1\r\n\r\n", "405", Then::GoOn),
+            ("GET /other HTTP/1.1\r\nHost: a\r\n\r\n", "404", Then::GoOn),
+            ("PUT / HTTP/1.1\r\nHost: a\r\n\r\n", "405", Then::GoOn),
             ("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "413", Then::Close),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "413", Then::Close),
+            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 3\r\n\r\nabc", "413", Then::Close),
+            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", "413", Then::Close),
+            ("GET / HTTP/1.1\r\n\r\n", "400", Then::Close),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400", Then::Close),
+            ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", "404", Then::GoOn),
             ("nonsense\r\n\r\n", "400", Then::Close),
             (&long, "431", Then::Close),
             (&long[..LONGEST_HEAD], "431", Then::Close),
@@ -238,7 +265,7 @@ mod tests {
         let many = format!("HEAD / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(FIELDS + 1));
         let cases = [
             ("\r\nHEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
-            ("HEAD /other HTTP/1.1\r\n\r\n", "404"),
+            ("HEAD /other HTTP/1.1\r\nHost: a\r\n\r\n", "404"),
             ("HEAD / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "413"),
             ("HEAD / HTTP/1.1\r\nHost: ::1\r\n\r\n", "400"),
             ("HEAD / nonsense\r\n\r\n", "400"),
