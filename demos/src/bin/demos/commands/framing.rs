@@ -24,8 +24,10 @@ use crate::{output, server};
 Examples:
   demos framing                                see the problem, and its cures
   demos framing --on reactor-level
-  demos framing serve --codec delimiter        then: printf 'one\\ntwo\\n' | nc -N 127.0.0.1 8080
-  demos framing serve --codec none             and the same again: it turns round what it receives"
+  demos framing serve --codec delimiter
+      then: printf 'one\\ntwo\\n' | nc -N 127.0.0.1 8080
+  demos framing serve --codec none
+      and the same again: it turns round what it receives"
 )]
 pub struct FramingArgs {
     #[command(subcommand)]
@@ -47,7 +49,8 @@ enum FramingCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  demos framing serve --codec delimiter        then: printf 'one\\ntwo\\n' | nc -N 127.0.0.1 8080
+  demos framing serve --codec delimiter
+      then: printf 'one\\ntwo\\n' | nc -N 127.0.0.1 8080
   demos framing serve --codec prefix --len 100
   printf '\\0\\0\\0\\3one' | nc -N 127.0.0.1 8080 | xxd
   printf '\\377\\377\\377\\377' | nc 127.0.0.1 8080   a header that asks for 4 GiB")]

@@ -28,7 +28,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use reactor::{Reactor, Trigger};
 
-use crate::args::seconds;
+use crate::args::some_seconds;
 use crate::engine::{self, Engine};
 use crate::load::child::Server;
 use crate::load::client::{self, Dialogue, EchoDialogue, HttpDialogue};
@@ -77,7 +77,7 @@ Examples:
   demos compare --seconds 60 --html report.html --json report.json")]
 pub struct CompareArgs {
     /// About how long it may take in all, at least some 2 seconds.
-    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = some_seconds)]
     pub seconds: Duration,
 
     /// Also write all figures to FILE.
