@@ -157,6 +157,10 @@ fn the_environment_chooses_the_engine_where_the_command_line_does_not() {
 fn more_connections_than_can_be_had_are_said() {
     let server = Demos::start_with_files(100, "echo --on reactor-edge --listen 127.0.0.1:0 --max-connections 50");
     let said = server.complaint();
+    let refused = Demos::start_after("ulimit -n 64", "compare --seconds 1").end();
+    assert!(refused.status.code() == Some(1) && refused.stderr.contains("ulimit -n 256"), "{refused:?}");
+    let measured = Demos::start_after("ulimit -n 256", "compare --seconds 1").end();
+    assert!(measured.status.success(), "{measured:?}");
     assert_eq!(said, "demos: 36 connections at the same time, and not 50: 100 files may be open (ulimit -n)");
 }
 

@@ -29,6 +29,10 @@ pub struct ServerArgs {
     pub allow_remote: bool,
 
     /// Seconds that connections may take to finish after SIGINT, SIGTERM or SIGHUP.
+    ///
+    /// Then the server prints a line of counters. `connections` were served, `cut` ended with this time, `refused` by
+    /// --max-per-address. The others are the runtime's: polls of tasks, wakes, turns of the loop, timers, events and
+    /// operations of the kernel, and `call.NAME`, how often a system call was made.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub grace: Duration,
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
-use demos::rpc::{self, Client, Greeter, HelloServer, Limits, Scene, Step, Trace};
+use demos::rpc::{self, CallError, Client, Greeter, HelloServer, Limits, Scene, Step, Trace};
 use executor::Runtime;
 use serde_json::Value;
 
@@ -191,6 +191,12 @@ impl Program for Call<'_> {
             .map_err(|error| anyhow!("cannot connect to {server}: {error}; is `demos rpc serve` running there?"))?;
         let result: Result<Value, _> = client.call(method, arguments).await;
         client.close().await;
+        let result = result.map_err(|error| match &error {
+            CallError::Closed(_) | CallError::TimedOut(_) => {
+                anyhow!("{error}. Is it `demos rpc serve` that runs at {server}?")
+            }
+            _ => error.into(),
+        });
         output::print(&result?.to_string())
     }
 }
