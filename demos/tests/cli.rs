@@ -42,11 +42,14 @@ const SERVICES: [&str; 2] = ["echo", "http"];
 /// More than the buffers of both sockets hold, so that a server whose client doesn't read is stuck.
 const TOO_MUCH: usize = 64 << 20;
 
+/// All of them, and the program itself.
+const COMMANDS: &str = "|compare|echo|http|models|models serve|web|udp|udp serve|udp ask|framing|framing serve|files|\
+                        files send|files receive|tasks|blocking|queue|ipc|chat|proxy|rpc|rpc serve|rpc call|dht|\
+                        dht serve|doctor";
+
 #[test]
 fn every_command_explains_itself_with_examples() {
-    let all = "compare|echo|http|models|models serve|web|udp|udp serve|udp ask|framing|framing serve|files|files send|\
-               files receive|tasks|blocking|queue|ipc|chat|proxy|rpc|rpc serve|rpc call|dht|dht serve|doctor";
-    for command in std::iter::once("").chain(all.split('|')) {
+    for command in COMMANDS.split('|') {
         let help = demos(&format!("{command} --help"));
         assert!(help.status.success(), "{help:?}");
         assert!(help.stdout.contains("Usage:") && help.stdout.contains("Examples:"), "{help:?}");
@@ -97,14 +100,23 @@ fn bad_options_are_refused_with_their_remedy() {
         ("chat --line 0", 2, "from 1 to 16777216"),
         ("chat --when-full wait", 2, "drop-oldest, close"),
         ("chat --workers 2", 2, "unexpected argument"),
-        ("echo --client nowhere", 1, "give HOST:PORT"),
+        ("echo --client nowhere", 2, "the port is missing"),
+        ("rpc call nowhere Hello.Count", 2, "the port is missing"),
+        ("udp ask 127.0.0.1:65536", 2, "a port is a number up to 65535"),
+        ("echo --listen 127.0.0.1", 2, "the port is missing"),
         ("http --max-connections none", 2, "invalid value"),
-        ("proxy", 2, "--to <ADDR:PORT[=WEIGHT]>"),
+        ("proxy", 2, "--to <HOST:PORT[=WEIGHT]>"),
         ("proxy --to 127.0.0.1:80=0", 2, "weights from 1 to 100"),
         ("proxy --to 127.0.0.1:80 --check-path /", 2, "--http"),
         ("proxy --to 127.0.0.1:80 --check-every 0", 1, "--check-every"),
         ("proxy --compare --to 127.0.0.1:80", 2, "cannot be used with"),
         ("compare --seconds 0s", 2, "give a number of seconds"),
+        ("compare --seconds 0", 2, "give more than 0 seconds"),
+        ("compare --seconds -3", 2, "give a number of seconds"),
+        ("echo --grace -1", 2, "give a number of seconds"),
+        ("udp serve --drop -1", 2, "give a number from 0 to 1"),
+        ("queue --capacity -1", 2, "-1 is not in 1.."),
+        ("http --root /nowhere", 1, "demos: --root: cannot serve files from /nowhere: No such file"),
         ("compare --on proactor", 2, "unexpected argument"),
         ("compare --seconds 3600 --html /nowhere/at/all.html", 1, "give a file in a folder that exists"),
         ("compare --seconds 3600 --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
@@ -118,6 +130,40 @@ fn bad_options_are_refused_with_their_remedy() {
         assert!(ended.stderr.contains(remedy), "{arguments}: {ended:?}");
         assert_eq!(ended.stdout, "", "{arguments}");
     }
+}
+
+#[test]
+fn no_line_of_the_help_is_wider_than_a_terminal() {
+    for command in COMMANDS.split('|') {
+        for help in ["-h", "--help"] {
+            let ended = demos(&format!("{command} {help}"));
+            let wide = ended.stdout.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(wide, None, "{command} {help}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_chooses_the_engine_where_the_command_line_does_not() {
+    for engine in engines() {
+        let server = Demos::start_after(&format!("export DEMOS_ON={engine}"), "echo --listen 127.0.0.1:0");
+        assert!(server.first_line().ends_with(&format!("({engine})")), "{engine}");
+    }
+    let server = Demos::start_after("export DEMOS_ON=proactor", "echo --on reactor-level --listen 127.0.0.1:0");
+    assert!(server.first_line().ends_with("(reactor-level)"));
+    let refused = Demos::start_after("export DEMOS_ON=epoll", "echo --listen 127.0.0.1:0").end();
+    assert!(refused.status.code() == Some(1) && refused.stderr.contains("give one of reactor-level"), "{refused:?}");
+}
+
+#[test]
+fn more_connections_than_can_be_had_are_said() {
+    let server = Demos::start_with_files(100, "echo --on reactor-edge --listen 127.0.0.1:0 --max-connections 50");
+    let said = server.complaint();
+    let refused = Demos::start_after("ulimit -n 64", "compare --seconds 1").end();
+    assert!(refused.status.code() == Some(1) && refused.stderr.contains("ulimit -n 256"), "{refused:?}");
+    let measured = Demos::start_after("ulimit -n 256", "compare --seconds 1").end();
+    assert!(measured.status.success(), "{measured:?}");
+    assert_eq!(said, "demos: 36 connections at the same time, and not 50: 100 files may be open (ulimit -n)");
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::rc::Rc;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::balance::Balance;
 use super::oneself::leads_to;
@@ -35,12 +36,24 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Target, String> {
         let wanted =
-            || format!("give ADDR:PORT or ADDR:PORT=WEIGHT, such as 127.0.0.1:9001=2, weights from 1 to {MOST_WEIGHT}");
+            || format!("give HOST:PORT or HOST:PORT=WEIGHT, such as 127.0.0.1:9001=2, weights from 1 to {MOST_WEIGHT}");
         let (addr, weight) = text.split_once('=').unwrap_or((text, "1"));
         let weight = weight.parse().ok().filter(|weight| (1..=MOST_WEIGHT).contains(weight));
-        Ok(Target { addr: addr.parse().map_err(|_| wanted())?, weight: weight.ok_or_else(wanted)? })
+        let weight = weight.ok_or_else(wanted)?;
+        let found = addr.to_socket_addrs().map_err(|error| format!("{error}: {}", wanted()))?;
+        Ok(Target { addr: one_of(&found.collect::<Vec<_>>()).ok_or_else(wanted)?, weight })
     }
 }
+
+/// The address of a name: where there are several, the first that accepts now, or else the first.
+fn one_of(addrs: &[SocketAddr]) -> Option<SocketAddr> {
+    let accepts = |addr: &&SocketAddr| TcpStream::connect_timeout(addr, NAME_PATIENCE).is_ok();
+    let answering = if addrs.len() > 1 { addrs.iter().find(accepts) } else { None };
+    answering.or(addrs.first()).copied()
+}
+
+/// How long each address of a name may take to accept, at the start.
+const NAME_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What happened to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]

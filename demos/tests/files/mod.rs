@@ -252,7 +252,7 @@ fn what_cannot_be_sent_or_received_is_said() {
         (format!("files send {folder}/none --to {closed}"), "No such file"),
         (format!("files send {folder} --to {closed}"), "no regular file"),
         (format!("files send {file} --to {closed} --retries 1"), "`demos files receive` starts a receiver"),
-        (format!("files send {file} --to nowhere"), "give HOST:PORT"),
+        (format!("files send {file} --to 127.0.0.300:1"), "give HOST:PORT"),
         (format!("files receive --folder {folder}/none"), "give a folder that exists"),
         (format!("files receive --folder {folder} --sandbox"), "--sandbox gives up"),
     ];

@@ -144,3 +144,23 @@ fn an_accept_that_fails_ends_no_server() {
         end(server);
     }
 }
+
+#[test]
+fn a_client_without_io_uring_takes_another_engine_and_says_so() {
+    let ring = [libc::SYS_io_uring_setup];
+    let server = Demos::start("udp serve --on reactor-edge --listen 127.0.0.1:0");
+    let address = server.address();
+    let asked = start_without(&ring, libc::EPERM, &format!("udp ask {address}")).end();
+    assert!(asked.status.success(), "{asked:?}");
+    assert!(asked.stderr.contains("io_uring is closed here, so this runs on reactor-edge"), "{asked:?}");
+    // What a user asks for is not replaced, and a server is not chosen for.
+    for insisting in [format!("udp ask {address} --on proactor"), "echo --listen 127.0.0.1:0".to_owned()] {
+        let refused = start_without(&ring, libc::EPERM, &insisting).end();
+        assert!(refused.status.code() == Some(1) && refused.stderr.contains("--on reactor-edge"), "{refused:?}");
+    }
+    let report = start_without(&ring, libc::EPERM, "doctor --json").end();
+    let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    let proactor = &report["engines"][2];
+    assert!(proactor["remedy"].as_str().unwrap().contains("io_uring_setup"), "{proactor}");
+    assert!(!proactor["text"].as_str().unwrap().contains("allow "), "{proactor}");
+}

@@ -96,3 +96,14 @@ fn a_proxy_that_would_be_its_own_server_is_refused() {
         }
     }
 }
+
+/// `localhost` may be ::1 first, where no server of ours listens by default.
+#[test]
+fn a_server_is_found_by_its_name() {
+    for engine in engines() {
+        let server = Demos::start(&format!("echo --on {engine} --listen 127.0.0.1:0"));
+        let port = server.address().port();
+        let proxy = Demos::start(&format!("proxy --on {engine} --listen 127.0.0.1:0 --to localhost:{port}=2"));
+        crate::exchange(&mut connect(proxy.address()));
+    }
+}

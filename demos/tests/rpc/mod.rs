@@ -94,6 +94,12 @@ fn nobody_there_is_said_with_the_remedy() {
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
     assert!(failed.stderr.contains("is `demos rpc serve` running there?"), "{failed:?}");
     assert!(start.elapsed() < PATIENCE);
+    for other in ["http", "echo", "framing serve --codec delimiter"] {
+        let server = Demos::start(&format!("{other} --on reactor-edge --listen 127.0.0.1:0"));
+        let failed = demos(&format!("rpc call {} Hello.Count --timeout 0.5", server.address()));
+        assert_eq!(failed.status.code(), Some(1), "{other}: {failed:?}");
+        assert!(failed.stderr.contains("Is it `demos rpc serve` that runs at "), "{other}: {failed:?}");
+    }
     let wrong = demos("rpc call 127.0.0.1:1 Hello.Count nonsense");
     assert!(wrong.status.code() == Some(2) && wrong.stderr.contains("give the arguments as JSON"), "{wrong:?}");
 }

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 /// The choice of a runtime.
 #[derive(Clone, Debug, Args)]
 pub struct EngineArgs {
-    /// The engine to run on. Default: the proactor.
+    /// The engine to run on. Default: the one that DEMOS_ON in the environment names, or the proactor.
     #[arg(long, value_name = "ENGINE", value_enum)]
     pub on: Option<Engine>,
 }
@@ -29,6 +29,10 @@ pub struct ServerArgs {
     pub allow_remote: bool,
 
     /// Seconds that connections may take to finish after SIGINT, SIGTERM or SIGHUP.
+    ///
+    /// Then the server prints a line of counters. `connections` were served, `cut` ended with this time, `refused` by
+    /// --max-per-address. The others are the runtime's: polls of tasks, wakes, turns of the loop, timers, events and
+    /// operations of the kernel, and `call.NAME`, how often a system call was made.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub grace: Duration,
 
@@ -69,8 +73,22 @@ pub struct WorkersArgs {
 
 /// Parses `ADDR:PORT`, or looks up `NAME:PORT`.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
+    host(text).map_err(|error| error.replace("HOST:PORT", "ADDR:PORT"))?;
     let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
     found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
+}
+
+/// Sees that this is `HOST:PORT`. Whether there is such a host is another matter.
+pub fn host(text: &str) -> Result<String, String> {
+    let remedy = "give HOST:PORT, such as 127.0.0.1:8080";
+    // The colons of [::1] are its own.
+    let end = text.rfind(']').map_or(0, |end| end + 1);
+    match text[end..].rsplit_once(':') {
+        None => Err(format!("the port is missing: {remedy}")),
+        Some((rest, _)) if end == 0 && rest.is_empty() => Err(format!("the host is missing: {remedy}")),
+        Some((_, port)) if port.parse::<u16>().is_err() => Err(format!("a port is a number up to 65535: {remedy}")),
+        Some(_) => Ok(text.to_owned()),
+    }
 }
 
 /// Looks up the addresses of `HOST:PORT`, for a client. The resolver of the C library blocks, so this comes before the
@@ -101,6 +119,12 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a number of seconds, such as 5 or 0.5, and a day at most".to_owned())
 }
 
+/// The same, but not 0: nothing can be done in no time.
+pub fn some_seconds(text: &str) -> Result<Duration, String> {
+    let wanted = || "give more than 0 seconds, such as 10 or 0.5, and a day at most".to_owned();
+    Some(seconds(text)?).filter(|seconds| !seconds.is_zero()).ok_or_else(wanted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +133,16 @@ mod tests {
     fn seconds_may_have_a_fraction_and_no_sign() {
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
         assert!(seconds("-1").is_err() && seconds("1m").is_err() && seconds("inf").is_err());
+        assert!(some_seconds("0").is_err() && some_seconds("0.0").is_err() && some_seconds("0.5").is_ok());
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_told_so() {
+        for missing in ["127.0.0.1", "[::1]", "localhost", ""] {
+            assert!(host(missing).is_err_and(|error| error.starts_with("the port is missing")), "{missing}");
+        }
+        assert!(host(":80").is_err_and(|error| error.starts_with("the host is missing")));
+        assert!(host("a:b").is_err() && host("a:65536").is_err());
+        assert!(host("[::1]:0").is_ok() && host("localhost:80").is_ok() && host("127.0.0.1:80").is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! The command line: its commands, each of which has its own file.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
@@ -29,13 +29,14 @@ use crate::log::LogArgs;
 #[command(
     name = "demos",
     version,
+    max_term_width = 80,
     after_help = "\
 Examples:
-  demos                          compare the engines on this machine (about 15 s)
+  demos                          compare the engines on this machine (15 s)
   demos echo                     an echo server on the default engine
   demos http --on reactor-edge   an HTTP server on an edge-triggered reactor
-  demos models                   the ladder from one client at a time to the runtimes (about 80 s)
-  demos doctor                   which engines can run here, and what to do about those that can't"
+  demos models                   from one client at a time to the runtimes (80 s)
+  demos doctor                   which engines run here, and what to do if not"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -43,6 +44,23 @@ pub struct Cli {
 
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+impl Cli {
+    /// Reads the command line, or ends the program with what is wrong with it.
+    pub fn read() -> Cli {
+        let matches = with_negative_numbers(Cli::command()).get_matches();
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// `-3` is a number, which the option that gets it refuses with its range, and no option.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes = |arg: clap::Arg| {
+        let takes_one = arg.get_action().takes_values();
+        if takes_one { arg.allow_negative_numbers(true) } else { arg }
+    };
+    command.mut_args(takes).mut_subcommands(with_negative_numbers)
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,10 +88,8 @@ pub enum Command {
 mod tests {
     use super::*;
 
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        with_negative_numbers(Cli::command()).debug_assert();
     }
 }

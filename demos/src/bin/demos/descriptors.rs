@@ -27,6 +27,17 @@ pub fn connections(workers: usize) -> usize {
     open_files().saturating_sub(reserved(workers)).clamp(1, MOST_CONNECTIONS)
 }
 
+/// What to say where more connections were asked for than can be had.
+pub fn shortfall(wished: Option<u32>, most: usize) -> Option<String> {
+    let wished = wished.filter(|wished| *wished as usize > most)?;
+    let reason = if most < MOST_CONNECTIONS {
+        format!("{} files may be open (ulimit -n)", open_files())
+    } else {
+        "that is the most".to_owned()
+    };
+    Some(format!("demos: {most} connections at the same time, and not {wished}: {reason}"))
+}
+
 /// Returns whether the workers' listeners may take all connections that wait for them, beside those that are served
 /// with `descriptors` in all. Else the ones that wait would use up what is kept in reserve.
 pub fn has_room_for(descriptors: usize, backlog: u32, workers: usize) -> bool {

@@ -12,6 +12,8 @@ use executor::{Files, Net, Stats, Worker};
 use proactor::{Proactor, SetupError};
 use reactor::{Reactor, Trigger};
 
+use crate::log;
+
 /// The engines there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
@@ -65,6 +67,33 @@ pub trait Program {
     async fn main<R: Net + Files>(self, rt: R) -> Self::Output;
 }
 
+/// The engine that was asked for: by `--on`, or else by the environment.
+fn chosen(asked: Option<Engine>) -> anyhow::Result<Option<Engine>> {
+    let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
+    match (asked, named) {
+        (None, Some(name)) => {
+            let engine = Engine::from_str(&name.to_string_lossy(), false);
+            let names = Engine::ALL.map(Engine::name).join(", ");
+            engine.map(Some).map_err(|_| anyhow!("{VARIABLE} is {name:?} in the environment: give one of {names}"))
+        }
+        (asked, _) => Ok(asked),
+    }
+}
+
+/// Names an engine in the environment, for all commands that have `--on ENGINE`.
+const VARIABLE: &str = "DEMOS_ON";
+
+/// The engine for a client, which only has to get its work done: if none was asked for, and the proactor cannot be set
+/// up, another one, and the log says so.
+pub fn for_client(asked: Option<Engine>) -> anyhow::Result<Option<Engine>> {
+    let asked = chosen(asked)?;
+    if asked.is_some() || Engine::Proactor.check().is_ok() {
+        return Ok(asked);
+    }
+    log::say("demos: io_uring is closed here, so this runs on reactor-edge; `demos doctor` says why");
+    Ok(Some(Engine::ReactorEdge))
+}
+
 /// Runs the program on the engine, and the proactor if none was chosen. The counters are those after
 /// the end of the runtime.
 pub fn run<P: Program>(engine: Option<Engine>, program: P) -> anyhow::Result<(P::Output, Stats)> {
@@ -107,6 +136,7 @@ fn run_as<P: Program>(
     let reactor = |trigger| {
         reactor(trigger).map_err(|error| anyhow!("the reactor cannot be set up: {error}; see `demos doctor`"))
     };
+    let engine = chosen(engine)?;
     match engine.unwrap_or(Engine::Proactor) {
         Engine::ReactorLevel => Ok(run_on(reactor(Trigger::Level)?, worker, program)),
         Engine::ReactorEdge => Ok(run_on(reactor(Trigger::Edge)?, worker, program)),

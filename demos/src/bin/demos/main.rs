@@ -44,7 +44,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let result = run(Cli::parse());
+    let result = run(Cli::read());
     log::finish();
     result.unwrap_or_else(|error| {
         log::say_last(format_args!("demos: {error:#}"));
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     log::open(&cli.log)?;
     signals::prepare().context("cannot watch for signals")?;
-    match cli.command {
+    match cli.command.or_else(|| Cli::parse_from(["demos", "compare"]).command) {
         Some(Command::Compare(args)) => compare::run(&args)?,
         Some(Command::Echo(args)) => commands::echo::run(args)?,
         Some(Command::Http(args)) => commands::http::run(args)?,
@@ -73,7 +73,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Rpc(args)) => commands::rpc::run(args)?,
         Some(Command::Dht(args)) => commands::dht::run(args)?,
         Some(Command::Doctor(args)) => return commands::doctor::run(&args),
-        None => return run(Cli::parse_from(["demos", "compare"])),
+        None => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,8 @@ use crate::output;
 Examples:
   demos blocking                               three timelines
   demos blocking --on reactor-level --work 1000
-  demos blocking --tasks 1 --tick 100          with few ticks, few are missed: blocking hides well")]
+  demos blocking --tasks 1 --tick 100
+      with few ticks, few are missed: blocking hides well")]
 pub struct BlockingArgs {
     #[command(flatten)]
     engine: EngineArgs,

@@ -18,9 +18,11 @@ use crate::server;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  demos chat                                   then, in two more terminals: nc 127.0.0.1 8080
+  demos chat
+      then, in two more terminals: nc 127.0.0.1 8080
   demos chat --on reactor-level --listen [::1]:0
-  demos chat --queue 8 --when-full close       who doesn't read is closed: try Ctrl-S, or Ctrl-Z
+  demos chat --queue 8 --when-full close
+      who doesn't read is closed: try Ctrl-S, or Ctrl-Z
   demos chat --listen 0.0.0.0:7000 --allow-remote --sandbox")]
 pub struct ChatCommand {
     #[command(flatten)]

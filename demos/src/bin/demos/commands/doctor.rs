@@ -122,9 +122,17 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn engine(engine: Engine) -> Finding {
+    let name = engine.name();
+    if engine == Engine::Proactor
+        && let Err(error) = engine::proactor(false)
+    {
+        let text = error.to_string();
+        let found = text.strip_suffix(error.remedy()).map_or(&text[..], |found| found.trim_end_matches("; "));
+        return Finding::new(name, Verdict::No, found).remedy(error.remedy());
+    }
     match engine.check() {
-        Ok(()) => Finding::new(engine.name(), Verdict::Yes, "can be set up"),
-        Err(error) => Finding::new(engine.name(), Verdict::No, error),
+        Ok(()) => Finding::new(name, Verdict::Yes, "can be set up"),
+        Err(error) => Finding::new(name, Verdict::No, error),
     }
 }
 

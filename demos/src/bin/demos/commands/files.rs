@@ -14,7 +14,7 @@ use demos::files::{Arrival, Folder, Inbox, Sender, Step, Uploads, receive};
 use executor::{Files, Net, Runtime, Stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::args::{self, EngineArgs, ServerArgs, seconds};
+use crate::args::{self, EngineArgs, ServerArgs, some_seconds};
 use crate::engine::{self, Program};
 use crate::server::{self, Host};
 use crate::{log, output};
@@ -56,7 +56,7 @@ struct SendArgs {
     files: Vec<PathBuf>,
 
     /// Where the receiver listens.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = args::host)]
     to: String,
 
     /// How many new connections in a row may make no progress before it gives up.
@@ -64,7 +64,7 @@ struct SendArgs {
     retries: u32,
 
     /// Seconds a connection may make no progress before it is given up.
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = some_seconds)]
     patience: Duration,
 
     #[command(flatten)]
@@ -81,7 +81,8 @@ struct SendArgs {
 #[command(after_help = "\
 Examples:
   demos files receive --folder ./in
-  demos files receive --folder ./in --listen 127.0.0.1:7070 --overwrite --max-size 1000000 --on reactor-level")]
+  demos files receive --folder ./in --listen 127.0.0.1:7070 --overwrite
+  demos files receive --folder ./in --max-size 1000000 --on reactor-level")]
 struct ReceiveArgs {
     /// The folder for the files. It must exist.
     #[arg(long, value_name = "DIR")]
@@ -96,7 +97,7 @@ struct ReceiveArgs {
     max_size: u64,
 
     /// Seconds a sender may make no progress before it is given up.
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = some_seconds)]
     patience: Duration,
 
     #[command(flatten)]
@@ -176,7 +177,7 @@ fn report(peer: &str, arrival: &Arrival) {
 
 fn send(args: SendArgs) -> anyhow::Result<()> {
     let addresses = args::find(&args.to)?;
-    let (result, _stats) = engine::run(args.engine.on, Sending { args, addresses })?;
+    let (result, _stats) = engine::run(engine::for_client(args.engine.on)?, Sending { args, addresses })?;
     result
 }
 

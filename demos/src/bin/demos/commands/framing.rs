@@ -9,7 +9,7 @@ use demos::framing::{self, FrameError, Method, Seen, Traffic, transfer};
 use demos::plot::{Table, grouped};
 use executor::Runtime;
 
-use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
+use crate::args::{EngineArgs, ServerArgs, WorkersArgs, some_seconds};
 use crate::engine::{self, Program};
 use crate::{output, server};
 
@@ -25,8 +25,10 @@ use crate::{output, server};
 Examples:
   demos framing                                see the problem, and its cures
   demos framing --on reactor-level
-  demos framing serve --codec delimiter        then: printf 'one\\ntwo\\n' | nc -N 127.0.0.1 8080
-  demos framing serve --codec none             and the same again: it turns round what it receives"
+  demos framing serve --codec delimiter
+      then: printf 'one\\ntwo\\n' | nc -N 127.0.0.1 8080
+  demos framing serve --codec none
+      and the same again: it turns round what it receives"
 )]
 pub struct FramingArgs {
     #[command(subcommand)]
@@ -48,7 +50,8 @@ enum FramingCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  demos framing serve --codec delimiter        then: printf 'one\\ntwo\\n' | nc -N 127.0.0.1 8080
+  demos framing serve --codec delimiter
+      then: printf 'one\\ntwo\\n' | nc -N 127.0.0.1 8080
   demos framing serve --codec prefix --len 100
   printf '\\0\\0\\0\\3one' | nc -N 127.0.0.1 8080 | xxd
   printf '\\377\\377\\377\\377' | nc 127.0.0.1 8080   a header that asks for 4 GiB")]
@@ -62,7 +65,7 @@ struct ServeArgs {
     len: NonZeroUsize,
 
     /// Seconds a client may send nothing.
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = some_seconds)]
     idle_timeout: Duration,
 
     #[command(flatten)]

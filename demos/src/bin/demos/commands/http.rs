@@ -11,7 +11,7 @@ use demos::http::limits::{BODY, HEADER_TIMEOUT, IDLE_TIMEOUT, REQUESTS, STALL_TI
 use demos::http::{Limits, Site};
 use executor::{Files, Net};
 
-use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
+use crate::args::{self, EngineArgs, ServerArgs, WorkersArgs};
 use crate::log::AccessArgs;
 use crate::server;
 
@@ -29,7 +29,8 @@ Examples:
   demos http --on reactor-level --listen [::1]:0
   demos http --workers 4                       serve on four cores
   demos http --sandbox --root ./public         and be able to do little else
-  demos http --root ./public                   curl http://127.0.0.1:8080/files/NAME
+  demos http --root ./public
+      curl http://127.0.0.1:8080/files/NAME
   demos http --listen 0.0.0.0:8000 --allow-remote --grace 30")]
 pub struct HttpCommand {
     #[command(flatten)]
@@ -100,17 +101,16 @@ impl HttpArgs {
     }
 }
 
-/// Parses a number of seconds, but not 0: nothing can be done in no time.
+/// Parses a number of seconds, but not 0.
 fn some_seconds(text: &str) -> Result<f64, String> {
-    let seconds = seconds(text)?.as_secs_f64();
-    if seconds > 0.0 { Ok(seconds) } else { Err("give more than 0 seconds, such as 10 or 0.5".to_owned()) }
+    args::some_seconds(text).map(|seconds| seconds.as_secs_f64())
 }
 
 /// Serves until SIGINT or SIGTERM stops it.
 pub fn run(args: HttpCommand) -> anyhow::Result<()> {
     let access = args.access.open()?;
     server::run_on_workers(args.engine.on, &args.server, &args.workers, || {
-        let site = args.http.site().context("cannot open the directory given with --root")?;
+        let site = args.http.site().context("--root")?;
         let site = site.with_access_log(access);
         // Its ring takes no files then.
         let site = if args.server.sandbox { site.reading_in_threads() } else { site };

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 
-use crate::args::seconds;
+use crate::args::some_seconds;
 use crate::engine::Engine;
 use crate::ipc::latency::{self, Place, READY, Watch};
 use crate::ipc::{Way, answer, awaited, signal};
@@ -28,14 +28,15 @@ Examples:
   demos ipc                                          all of them
   demos ipc --way pipe --way message-queue --seconds 10
   mkfifo /tmp/a /tmp/b; demos ipc --answer named-pipe --at /tmp/a,/tmp/b
-  demos ipc --answer signal --at 4711                SIGUSR1 here is answered by SIGUSR2 to process 4711, SIGURG ends it")]
+  demos ipc --answer signal --at 4711
+      SIGUSR1 here is answered by SIGUSR2 to process 4711, SIGURG ends it")]
 pub struct IpcArgs {
     /// Measure only this way. May be given several times.
     #[arg(long, value_name = "WAY", value_enum)]
     pub way: Vec<Way>,
 
     /// About how long it may take in all.
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = some_seconds)]
     pub seconds: Duration,
 
     /// Be the far end of this way. Pipes: messages come on stdin and go to stdout. Sockets: stdin is the socket. Shared

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::args::{ServerArgs, address, seconds};
+use crate::args::{ServerArgs, address, some_seconds};
 use crate::models::measure::{self, Plan};
 use crate::models::service::Service;
 use crate::models::{self, Rung, page, serve};
@@ -24,9 +24,9 @@ const GRACE: Duration = Duration::from_secs(5);
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  demos models                                 all rungs, in about a minute and a half
+  demos models                                 all rungs, in about 90 seconds
   demos models --html models.html              and the picture
-  demos models --long --html models.html       up to 10,000 connections, in about six minutes
+  demos models --long --html models.html       10,000 connections, six minutes
   demos models --only select,poll,epoll-level
   demos models list                            the rungs, and their files
   demos models serve select                    one rung alone, for nc"
@@ -51,7 +51,7 @@ pub struct MeasureArgs {
 
     /// About how long the measuring may take in all; starting and connecting come on top. Default: 60, or 240 with
     /// --long.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = some_seconds)]
     pub seconds: Option<Duration>,
 
     /// Also write all figures to FILE.

@@ -22,9 +22,9 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  demos queue                                  two fast producers, a slow consumer
+  demos queue                                  fast producers, a slow consumer
   demos queue --consumers 8                    now the consumers wait
-  demos queue --capacity 1000                  nobody waits, and all is in memory
+  demos queue --capacity 1000                  nobody waits, all is in memory
   demos queue --on reactor-level --json events.json")]
 pub struct QueueArgs {
     #[command(flatten)]

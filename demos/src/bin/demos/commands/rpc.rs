@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
-use demos::rpc::{self, Client, Greeter, HelloServer, Limits, Scene, Step, Trace};
+use demos::rpc::{self, CallError, Client, Greeter, HelloServer, Limits, Scene, Step, Trace};
 use executor::Runtime;
 use serde_json::Value;
 
-use crate::args::{self, EngineArgs, ServerArgs, seconds};
+use crate::args::{self, EngineArgs, ServerArgs, some_seconds};
 use crate::engine::{self, Program};
 use crate::server::{self, Host};
 use crate::{log, output};
@@ -24,7 +24,7 @@ use crate::{log, output};
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  demos rpc                                    the nine steps, and what can go wrong
+  demos rpc                                    nine steps, and what can go wrong
   demos rpc --trace --on reactor-edge          the nine steps alone
   demos rpc serve --trace                      a server that tells what it does
   demos rpc call 127.0.0.1:8080 Hello.SayHello '{\"name\": \"Ada\"}' --trace"
@@ -55,7 +55,7 @@ enum Which {
 #[command(after_help = "\
 Examples:
   demos rpc serve                              serve on 127.0.0.1:8080
-  demos rpc serve --trace --max-calls 4        tell the steps, and allow four calls at once")]
+  demos rpc serve --trace --max-calls 4        tell the steps; four calls at once")]
 struct ServeArgs {
     /// Print each step of each call on stderr, with the time.
     #[arg(long)]
@@ -66,11 +66,11 @@ struct ServeArgs {
     max_calls: u16,
 
     /// Seconds a call may take.
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = some_seconds)]
     max_time: Duration,
 
     /// Seconds a client may send nothing while no call of it is under way.
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = some_seconds)]
     idle_timeout: Duration,
 
     #[command(flatten)]
@@ -87,11 +87,11 @@ struct ServeArgs {
 #[command(after_help = "\
 Examples:
   demos rpc call 127.0.0.1:8080 Hello.SayHello '{\"name\": \"Ada\"}'
-  demos rpc call 127.0.0.1:8080 Hello.SayHelloLater '{\"name\": \"Ada\", \"ms\": 2000}' --timeout 1
-  demos rpc call 127.0.0.1:8080 Hello.Count")]
+  demos rpc call 127.0.0.1:8080 Hello.SayHelloLater '{\"name\": \"Ada\", \"ms\": 2000}'
+  demos rpc call 127.0.0.1:8080 Hello.Count --timeout 1")]
 struct CallArgs {
     /// Where the server is.
-    #[arg(value_name = "HOST:PORT")]
+    #[arg(value_name = "HOST:PORT", value_parser = args::host)]
     server: String,
 
     /// The interface, a dot and the method.
@@ -102,7 +102,7 @@ struct CallArgs {
     arguments: Value,
 
     /// Seconds to wait for the result; then the call is cancelled.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
     timeout: Duration,
 
     /// Print each step of the call on stderr, with the time.
@@ -124,7 +124,7 @@ pub fn run(args: RpcCommand) -> anyhow::Result<()> {
         None => engine::run(args.engine.on, Show { only_steps: args.trace })?.0,
         Some(Which::Call(args)) => {
             let servers = args::find(&args.server)?;
-            engine::run(args.engine.on, Call { args: &args, servers: &servers })?.0
+            engine::run(engine::for_client(args.engine.on)?, Call { args: &args, servers: &servers })?.0
         }
         Some(Which::Serve(args)) => {
             let limits = Limits { calls: args.max_calls.into(), time: args.max_time, silence: args.idle_timeout };
@@ -195,6 +195,12 @@ impl Program for Call<'_> {
             .map_err(|error| anyhow!("cannot connect to {server}: {error}; is `demos rpc serve` running there?"))?;
         let result: Result<Value, _> = client.call(method, arguments).await;
         client.close().await;
+        let result = result.map_err(|error| match &error {
+            CallError::Closed(_) | CallError::TimedOut(_) => {
+                anyhow!("{error}. Is it `demos rpc serve` that runs at {server}?")
+            }
+            _ => error.into(),
+        });
         output::print(&result?.to_string())
     }
 }

@@ -26,7 +26,7 @@ use crate::{descriptors, output};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  demos tasks                                  all engines, a million tasks each (some seconds)
+  demos tasks                                  all engines, a million tasks
   demos tasks --on proactor --threads 10000
   demos tasks --html tasks.html                the same as a picture")]
 pub struct TasksArgs {

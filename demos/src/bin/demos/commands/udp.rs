@@ -13,7 +13,7 @@ use executor::{Files, Net, Runtime};
 use futures_lite::future::{or, pending};
 use hdrhistogram::Histogram;
 
-use crate::args::{self, EngineArgs, address, seconds};
+use crate::args::{self, EngineArgs, address, some_seconds};
 use crate::engine::{self, Program};
 use crate::input::Input;
 use crate::{log, output, server, signals};
@@ -36,8 +36,10 @@ const LONGEST_US: u64 = 3_600_000_000;
 Examples:
   demos udp serve --listen 127.0.0.1:7070
   echo hello | nc -u -w 1 127.0.0.1 7070
-  demos udp serve --listen 127.0.0.1:7070 --drop 0.3    a network that loses a third
-  seq 100 | demos udp ask 127.0.0.1:7070                see how often it has to ask")]
+  demos udp serve --listen 127.0.0.1:7070 --drop 0.3
+      a network that loses a third
+  seq 100 | demos udp ask 127.0.0.1:7070
+      see how often it has to ask")]
 pub struct UdpArgs {
     #[command(subcommand)]
     side: Side,
@@ -56,9 +58,11 @@ enum Side {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  demos udp serve                                   on 127.0.0.1:8080; then: echo hello | nc -u -w 1 127.0.0.1 8080
+  demos udp serve
+      on 127.0.0.1:8080; then: echo hello | nc -u -w 1 127.0.0.1 8080
   demos udp serve --drop 0.3 --seed 7               the same losses each time
-  demos udp serve --room 10 --on reactor-level      longer datagrams lose their end")]
+  demos udp serve --room 10 --on reactor-level
+      longer datagrams lose their end")]
 struct ServeArgs {
     /// Where to receive. Port 0: the kernel chooses a free port.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
@@ -98,11 +102,11 @@ Examples:
   demos udp ask localhost:8080 --piece 100 --on reactor-edge < README.md")]
 struct AskArgs {
     /// Where the server is.
-    #[arg(value_name = "HOST:PORT")]
+    #[arg(value_name = "HOST:PORT", value_parser = args::host)]
     server: String,
 
     /// Seconds to wait for an answer before asking again. The wait doubles with each try, up to 16 times this value.
-    #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = some_seconds)]
     timeout: Duration,
 
     /// How often to ask again before giving up.
@@ -138,7 +142,7 @@ pub fn run(args: UdpArgs) -> anyhow::Result<()> {
         }
         Side::Ask(args) => {
             let servers = args::find(&args.server)?;
-            engine::run(args.engine.on, Asking { args, servers })?.0
+            engine::run(engine::for_client(args.engine.on)?, Asking { args, servers })?.0
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::models::{Rung, serve};
 Examples:
   demos web                                    then: curl http://127.0.0.1:8080/
   demos web --on reactor-edge
-  demos web --on threads                       the same page from a thread for each connection
+  demos web --on threads                       a thread for each connection
   demos web --on blocking --listen 127.0.0.1:0")]
 pub struct WebArgs {
     /// The engine to run on, or another rung of the ladder.

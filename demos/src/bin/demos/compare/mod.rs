@@ -23,12 +23,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use reactor::{Reactor, Trigger};
 
-use crate::args::seconds;
+use crate::args::some_seconds;
 use crate::engine::{self, Engine};
 use crate::load::child::Server;
 use crate::load::client::{self, Dialogue, EchoDialogue, HttpDialogue};
@@ -51,6 +51,8 @@ const WARM_UP: f64 = 0.2;
 const OVERHEAD: f64 = 0.12;
 /// Connections that are opened to see what an idle one costs, where the limit of open files allows.
 const IDLE_CONNECTIONS: usize = 1000;
+/// Files that have to be open at the same time, in the client as in a server.
+const FILES: usize = 256;
 /// They come in groups of so many: a thousand messages at the same moment would show what a burst costs.
 const IDLE_GROUP: usize = 50;
 /// How long one such group talks before the others come, so that what is allocated once, such as the
@@ -77,7 +79,7 @@ Examples:
   demos compare --seconds 60 --html report.html --json report.json")]
 pub struct CompareArgs {
     /// About how long it may take in all, at least some 2 seconds.
-    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = some_seconds)]
     pub seconds: Duration,
 
     /// Also write all figures to FILE.
@@ -93,6 +95,11 @@ pub struct CompareArgs {
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let files = output::Files::open(args.json.as_deref(), args.html.as_deref())?;
     descriptors::raise_open_files();
+    let allowed = descriptors::open_files();
+    ensure!(
+        allowed >= FILES,
+        "it needs {FILES} open files, and {allowed} are allowed: `ulimit -n {FILES}` or more, or `ulimit -Hn {FILES}` as root"
+    );
     let report = Comparison::new(args.seconds)?.run()?;
     output::print(&report.table())?;
     for missing in report.missing() {

@@ -17,7 +17,7 @@ use crate::{descriptors, log, signals};
 
 /// Runs a server on one runtime until a signal, or the end of its control channel, stops it, and prints what it did.
 pub fn run<S: Host>(engine: Option<Engine>, args: &ServerArgs, service: S) -> anyhow::Result<()> {
-    prepare(args)?;
+    prepare::<S>(args, 1)?;
     let (served, stats) = engine::run(engine, Server { args, service, workers: 1, team: None })?;
     log::tell_patiently(format_args!("served {} {stats}", words(&served?.fields())));
     Ok(())
@@ -37,15 +37,19 @@ where
     if workers.workers.get() == 1 {
         return run(engine, args, service()?);
     }
-    prepare(args)?;
+    prepare::<S>(args, workers.workers.get().into())?;
     log::tell_patiently(on_workers(engine, args, workers.workers, service)?);
     Ok(())
 }
 
 /// What comes before a server's runtime.
-fn prepare(args: &ServerArgs) -> anyhow::Result<()> {
+fn prepare<S: Host>(args: &ServerArgs, workers: usize) -> anyhow::Result<()> {
     check_reach(args.listen, args.allow_remote)?;
     descriptors::raise_open_files();
+    let most = descriptors::connections(workers).div_ceil(S::DESCRIPTORS);
+    if let Some(shortfall) = descriptors::shortfall(args.max_connections, most) {
+        log::say(shortfall);
+    }
     Ok(())
 }
 

@@ -27,7 +27,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Talks to the echo server until stdin and the server's answers have ended.
 pub fn run(engine: Option<Engine>, server: &str) -> anyhow::Result<()> {
     let client = EchoClient { server: server.to_owned(), addresses: args::find(server)? };
-    let (result, _stats) = engine::run(engine, client)?;
+    let (result, _stats) = engine::run(engine::for_client(engine)?, client)?;
     result
 }
 

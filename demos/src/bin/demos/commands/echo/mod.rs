@@ -7,7 +7,7 @@ use std::rc::Rc;
 use clap::Args;
 use executor::Runtime;
 
-use crate::args::{EngineArgs, ServerArgs, WorkersArgs};
+use crate::args::{self, EngineArgs, ServerArgs, WorkersArgs};
 use crate::server;
 
 /// Runs a TCP echo server, or talks to one.
@@ -26,7 +26,7 @@ Examples:
   echo hi | demos echo --client localhost:8080")]
 pub struct EchoArgs {
     /// Talk to the echo server at HOST:PORT instead of serving.
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["ServerArgs", "WorkersArgs"])]
+    #[arg(long, value_name = "HOST:PORT", value_parser = args::host, conflicts_with_all = ["ServerArgs", "WorkersArgs"])]
     pub client: Option<String>,
 
     #[command(flatten)]

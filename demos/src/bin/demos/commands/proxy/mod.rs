@@ -14,7 +14,7 @@ use demos::http::limits::{BODY_RATE, REQUESTS};
 use demos::proxy::{Event, Policy, Proxy, Settings, Target};
 use executor::{Net, Runtime};
 
-use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds};
+use crate::args::{EngineArgs, ServerArgs, WorkersArgs, seconds, some_seconds};
 use crate::log::{self, AccessArgs};
 use crate::server::{self, Host};
 
@@ -27,15 +27,19 @@ use crate::server::{self, Host};
 #[command(after_help = "\
 Examples:
   demos http --listen 127.0.0.1:9001 &  demos http --listen 127.0.0.1:9002 &
-  demos proxy --to 127.0.0.1:9001 --to 127.0.0.1:9002          balance connections
+  demos proxy --to 127.0.0.1:9001 --to 127.0.0.1:9002
+      balance connections
   demos proxy --http --to 127.0.0.1:9001 --to 127.0.0.1:9002   balance requests
-  curl -i http://127.0.0.1:8080/                               ask it, then kill one of the two, and ask again
-  demos proxy --to 127.0.0.1:9001=3 --to 127.0.0.1:9002        three for the first, one for the second
+  curl -i http://127.0.0.1:8080/
+      ask it, then kill one of the two, and ask again
+  demos proxy --to 127.0.0.1:9001=3 --to 127.0.0.1:9002
+      three for the first, one for the second
   demos proxy --policy hash --to 127.0.0.1:9001 --to 127.0.0.1:9002
-  demos proxy --compare                        beside nginx and HAProxy, where they are installed")]
+  demos proxy --compare
+      beside nginx and HAProxy, where they are installed")]
 pub struct ProxyCommand {
     /// A server, and its weight compared with the others, 1 to 100. Give one --to per server.
-    #[arg(long, value_name = "ADDR:PORT[=WEIGHT]", required_unless_present = "compare")]
+    #[arg(long, value_name = "HOST:PORT[=WEIGHT]", required_unless_present = "compare")]
     pub to: Vec<Target>,
 
     /// Speak HTTP: choose a server for each request, not for each connection.
@@ -51,7 +55,7 @@ pub struct ProxyCommand {
     pub compare: bool,
 
     /// About how long --compare may take in all.
-    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds, requires = "compare")]
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = some_seconds, requires = "compare")]
     pub seconds: Duration,
 
     #[command(flatten)]
@@ -79,27 +83,27 @@ pub struct ProxyLimits {
     pub max_per_server: u32,
 
     /// Seconds a server may take to accept, or to answer a check.
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = some_seconds)]
     pub connect_timeout: Duration,
 
     /// Seconds a connection may be silent in both directions. HTTP: a client's, between two requests.
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = some_seconds)]
     pub idle_timeout: Duration,
 
     /// HTTP: seconds a server may take to begin an answer.
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = some_seconds)]
     pub response_timeout: Duration,
 
     /// HTTP: seconds a server may pause in the middle of an answer, such as between two events of a stream.
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = some_seconds)]
     pub pause_timeout: Duration,
 
     /// HTTP: seconds a client may take to send the head of a request.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
     pub header_timeout: Duration,
 
     /// HTTP: seconds a client may send nothing of a body, and a client or a server may take nothing.
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = some_seconds)]
     pub stall_timeout: Duration,
 
     /// HTTP: bytes per second that a request's body must bring on average. 0: any number.
