@@ -237,7 +237,7 @@ mod tests {
         let target: Target = "[::1]:80=7".parse().unwrap();
         assert_eq!((target.addr.to_string().as_str(), target.weight), ("[::1]:80", 7));
         for wrong in ["", "80", "localhost", "127.0.0.1:80=0", "127.0.0.1:80=101", "127.0.0.1:80=x"] {
-            assert!(wrong.parse::<Target>().unwrap_err().contains("ADDR:PORT=WEIGHT"), "{wrong}");
+            assert!(wrong.parse::<Target>().unwrap_err().contains("HOST:PORT=WEIGHT"), "{wrong}");
         }
     }
 
