@@ -246,3 +246,28 @@ fn an_access_log_that_takes_nothing_stops_no_server() {
         }
     }
 }
+
+/// With a backtrace, which is many lines.
+#[test]
+fn a_panic_that_cannot_be_said_ends_one_call() {
+    for engine in engines() {
+        for (what, stderr, reader) in outputs() {
+            let (what, address) = (format!("{engine}, {what}"), own_address());
+            let mut command = Command::new(env!("CARGO_BIN_EXE_demos"));
+            let arguments = format!("rpc serve --trace --on {engine} --listen {address}");
+            let command = command.args(arguments.split_whitespace()).env("RUST_BACKTRACE", "1");
+            let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while std::net::TcpStream::connect(address).is_err() {
+                assert!(Instant::now() < deadline, "{what}: it does not listen");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let crashed = demos(&format!("rpc call {address} Hello.Crash"));
+            assert!(crashed.status.code() == Some(1) && crashed.stderr.contains("Panicked"), "{what}: {crashed:?}");
+            let counted = demos(&format!("rpc call {address} Hello.Count"));
+            assert!(counted.status.success(), "{what}: {counted:?}");
+            end(&what, server);
+            drop(reader);
+        }
+    }
+}

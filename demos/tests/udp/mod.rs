@@ -162,7 +162,7 @@ fn options_without_sense_are_refused() {
         ("udp serve --drop 2", 2, "from 0 to 1"),
         ("udp serve --room 0", 2, "from 1 to 65507"),
         ("udp serve --listen 0.0.0.0:0", 1, "--allow-remote"),
-        ("udp ask nowhere", 1, "give HOST:PORT"),
+        ("udp ask nowhere", 2, "give HOST:PORT"),
     ];
     for (arguments, code, why) in cases {
         let ended = demos(arguments);

@@ -11,6 +11,7 @@
 //! it works in a sandbox, after fork, and where no thread can be had. Its price: a terminal that may not be opened again
 //! (after `su`), and that nothing reads, can block; and so can a disk that does not answer.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::IsTerminal;
@@ -32,7 +33,7 @@ use rustix::io::Errno;
 /// The longest line, in bytes; the rest is cut off. With a line that tells of lost ones it is below PIPE_BUF (4096).
 const LONGEST: usize = 1024;
 /// How long the last words of a program wait for room.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Where the log goes.
 #[derive(Clone, Debug, Default, Args)]
@@ -129,9 +130,7 @@ static STDOUT: Mutex<Lines> = Mutex::new(Lines::to(Target::Stdout));
 /// # Errors
 /// The file cannot be opened.
 pub fn open(args: &LogArgs) -> anyhow::Result<()> {
-    if std::env::var_os("RUST_BACKTRACE").is_none() {
-        std::panic::set_hook(Box::new(say_panic));
-    }
+    std::panic::set_hook(Box::new(say_panic));
     QUIET.store(args.quiet, Ordering::Relaxed);
     // Before a sandbox closes the way.
     let _ = (Target::Stdout.fd(), Target::Stderr.fd());
@@ -201,6 +200,11 @@ pub fn finish() {
 fn say_panic(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     say(format_args!("thread '{}' {}", thread.name().unwrap_or("without a name"), info.to_string().replace('\n', " ")));
+    // There is one if RUST_BACKTRACE is set.
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        backtrace.to_string().lines().for_each(say);
+    }
 }
 
 impl Lines {
