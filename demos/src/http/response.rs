@@ -32,6 +32,7 @@ pub(crate) enum Status {
     Unavailable,
     GatewayTimeout,
     VersionNotSupported,
+    LoopDetected,
 }
 
 impl Status {
@@ -60,6 +61,7 @@ impl Status {
             Status::Unavailable => "503 Service Unavailable",
             Status::GatewayTimeout => "504 Gateway Timeout",
             Status::VersionNotSupported => "505 HTTP Version Not Supported",
+            Status::LoopDetected => "508 Loop Detected",
         }
     }
 

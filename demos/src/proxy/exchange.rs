@@ -117,7 +117,7 @@ impl<R: Runtime> Conversation<'_, R> {
                 Parsed::Partial => self.receive().await?,
                 Parsed::Complete(request) => {
                     let head_len = request.head_len;
-                    match Ask::new(self.requests.input.bytes(), &request, self.address) {
+                    match Ask::new(self.requests.input.bytes(), &request, self.address, &self.proxy.settings.name) {
                         Err(status) => return self.refuse_next(status).await,
                         Ok(ask) => {
                             self.requests.consume_head(head_len);

@@ -24,6 +24,8 @@
 //! * Nobody is read from whose last bytes have not been passed on: between two peers lies one chunk at a time.
 //! * No request is passed on as it stands: each is read as strictly as `demos http` reads it, and written anew. What
 //!   could be read in two ways is refused, so a server cannot take part of one client's body for another's request.
+//! * With HTTP, no request goes in a circle, also not by way of another proxy: one that has been here, as its `Via` says,
+//!   is answered 508. Bytes have no such mark: there, the number of connections is the only bound.
 //!
 //! # Reading order
 //!

@@ -41,8 +41,8 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 const MAX_FORWARDS: &str = "max-forwards";
 
 impl Ask {
-    /// Out of the head's `bytes`, which `request` was made of.
-    pub(crate) fn new(bytes: &[u8], request: &Request<'_>, client: IpAddr) -> Result<Ask, Status> {
+    /// Out of the head's `bytes`, which `request` was made of. `own_name` is this proxy's in `Via`.
+    pub(crate) fn new(bytes: &[u8], request: &Request<'_>, client: IpAddr, own_name: &str) -> Result<Ask, Status> {
         let mut storage = [httparse::EMPTY_HEADER; HEADERS];
         let mut raw = httparse::Request::new(&mut storage);
         if !raw.parse(&bytes[..request.head_len]).is_ok_and(|status| status.is_complete()) {
@@ -53,6 +53,9 @@ impl Ask {
         // Who takes the Host from between wants the server to see another one than the proxy has.
         if named.iter().any(|name| name.eq_ignore_ascii_case(b"host")) {
             return Err(Status::BadRequest);
+        }
+        if has_passed(headers, own_name) {
+            return Err(Status::LoopDetected);
         }
         // RFC 9110, 7.6.2: it counts for OPTIONS and TRACE. TRACE goes no further than this proxy in any case.
         let steps = if request.method == Method::Options { steps_left(headers)? } else { None };
@@ -82,8 +85,8 @@ impl Ask {
             }
         }
         // RFC 9110, 7.6.3: the version is the one that came in.
-        let via: &[u8] = if request.is_http10 { b"\r\nVia: 1.0 demos" } else { b"\r\nVia: 1.1 demos" };
-        add(&[client.to_canonical().to_string().as_bytes(), via]);
+        let version: &[u8] = if request.is_http10 { b"1.0 " } else { b"1.1 " };
+        add(&[client.to_canonical().to_string().as_bytes(), b"\r\nVia: ", version, own_name.as_bytes()]);
         match request.framing {
             Framing::None if matches!(request.method, Method::Post | Method::Put | Method::Patch) => {
                 add(&[b"\r\nContent-Length: 0"]);
@@ -105,6 +108,17 @@ impl Ask {
             ends_here: steps == Some(0),
         })
     }
+}
+
+/// Whether a proxy of this name has passed the request on already. Each part of `Via` is a protocol, a name and perhaps a
+/// comment: RFC 9110, 7.6.3.
+fn has_passed(headers: &[httparse::Header<'_>], name: &str) -> bool {
+    let vias = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("via"));
+    let mut parts = vias.flat_map(|header| header.value.split(|byte| *byte == b','));
+    parts.any(|part| {
+        let mut words = part.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+    })
 }
 
 /// How many more steps `Max-Forwards` allows, if it is there. It must be one number.
@@ -153,7 +167,7 @@ mod tests {
         let Parsed::Complete(parsed) = parse(request.as_bytes(), &Limits::default()) else {
             panic!("the parser refuses {request:?}")
         };
-        let ask = Ask::new(request.as_bytes(), &parsed, "192.0.2.7".parse().unwrap())?;
+        let ask = Ask::new(request.as_bytes(), &parsed, "192.0.2.7".parse().unwrap(), "demos")?;
         Ok(String::from_utf8(ask.head).unwrap())
     }
 
@@ -208,7 +222,7 @@ mod tests {
         let ask = |method: &str, steps: &str| {
             let request = format!("{method} / HTTP/1.1\r\nHost: h\r\nMax-Forwards: {steps}\r\n\r\n");
             let Parsed::Complete(parsed) = parse(request.as_bytes(), &Limits::default()) else { panic!("{request:?}") };
-            let ask = Ask::new(request.as_bytes(), &parsed, "192.0.2.7".parse().unwrap())?;
+            let ask = Ask::new(request.as_bytes(), &parsed, "192.0.2.7".parse().unwrap(), "demos")?;
             Ok::<_, Status>((ask.ends_here, String::from_utf8(ask.head).unwrap()))
         };
         for (method, steps, left) in
@@ -221,6 +235,25 @@ mod tests {
         assert!(!ask("OPTIONS", "99999999999999999999999").unwrap().0);
         for wrong in ["", "-1", "1, 2", "1\r\nMax-Forwards: 0"] {
             assert_eq!(ask("OPTIONS", wrong).unwrap_err(), Status::BadRequest, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_comes_back_is_known_by_its_name_and_no_other_is() {
+        let with = |via: &str| forward(&format!("GET / HTTP/1.1\r\nHost: h\r\n{via}\r\n\r\n"));
+        for known in [
+            "Via: 1.1 demos",
+            "via: HTTP/1.0\t DEMOS (a comment)",
+            "Via: 1.0 fred, 1.1 demos, 1.1 p.example.net:8080",
+            "Via: 1.0 fred\r\nVia: 1.1 demos",
+            "Connection: via\r\nVia: 1.1 demos",
+        ] {
+            assert_eq!(with(known), Err(Status::LoopDetected), "{known}");
+        }
+        for other in
+            ["Via: 1.1 demos-2", "Via: demos", "Via: 1.1 fred (demos)", "Via: demos fred", "Via:", "X: 1.1 demos"]
+        {
+            assert!(with(other).is_ok(), "{other}");
         }
     }
 

@@ -32,6 +32,9 @@ pub struct Settings {
     pub idle_per_server: usize,
     /// HTTP: how long they are kept. It must be shorter than the servers' own patience.
     pub keep_idle: Duration,
+    /// HTTP: how the proxy calls itself in `Via`. A request that has passed a proxy of this name goes in a circle, and is
+    /// refused. So no two proxies, one behind the other, may have the same name.
+    pub name: String,
     /// HTTP: what takes a line for each answer.
     pub access: Option<AccessLog>,
     /// What clients may do, and that HTTP is spoken; `None`: bytes are moved.
@@ -53,6 +56,7 @@ impl Default for Settings {
             most_per_server: 1000,
             idle_per_server: 32,
             keep_idle: Duration::from_secs(5),
+            name: "demos".to_owned(),
             access: None,
             http: None,
         }

@@ -107,3 +107,22 @@ fn a_server_is_found_by_its_name() {
         crate::exchange(&mut connect(proxy.address()));
     }
 }
+
+#[test]
+fn a_request_that_comes_back_by_way_of_another_proxy_is_refused() {
+    for engine in engines() {
+        for workers in [1, 2] {
+            // At an address that no other test uses.
+            let first = SocketAddr::from(([127, 0, 0, 77], nowhere().port()));
+            let second = proxy(&engine, &[first], &format!("--http {NO_CHECKS}"));
+            let options = format!("--http {NO_CHECKS} --workers {workers} --to {}", second.address());
+            let proxy = Demos::start(&format!("proxy --on {engine} --listen {first} {options}"));
+            assert_eq!(proxy.address(), first);
+            for method in ["GET", "OPTIONS", "POST"] {
+                let request = get("/").replace("GET", method);
+                let said = ask(first, &request);
+                assert!(said.starts_with("HTTP/1.1 508 Loop Detected\r\n"), "{engine} {workers}: {said}");
+            }
+        }
+    }
+}

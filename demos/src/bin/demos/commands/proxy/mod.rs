@@ -207,6 +207,8 @@ impl ProxyCommand {
             idle_per_server: limits.keep.into(),
             keep_idle: limits.keep_idle,
             http: self.http.then_some(http),
+            // Its own, and that of all its workers.
+            name: format!("demos-{:016x}", fastrand::u64(..)),
             ..Settings::default()
         }
     }
