@@ -32,8 +32,8 @@ pub async fn connection<R: Runtime>(rt: R, mut stream: R::Stream) -> io::Result<
         if chunk.bytes().is_empty() {
             break;
         }
-        unless_stuck(&rt, stream.feed(chunk), STUCK).await.ok_or(ErrorKind::TimedOut)??;
+        unless_stuck(&rt, pin!(stream.feed(chunk)), STUCK).await.ok_or(ErrorKind::TimedOut)??;
     }
     // It flushes first: what came in goes out, though the runtime is stopped.
-    unless_stuck(&rt, stream.shutdown(), STUCK).await.ok_or(ErrorKind::TimedOut)?
+    unless_stuck(&rt, pin!(stream.shutdown()), STUCK).await.ok_or(ErrorKind::TimedOut)?
 }

@@ -180,7 +180,7 @@ pub async fn write_unless_stuck<R: Runtime, W: Writer, B: IoBuf>(
 ) -> io::Result<B> {
     let (mut written, end) = (0, buffer.bytes().len());
     while written < end {
-        let write = writer.write(buffer.slice(written..end));
+        let write = pin!(writer.write(buffer.slice(written..end)));
         let (result, rest) = unless_stuck(rt, write, time).await.ok_or(ErrorKind::TimedOut)?;
         buffer = rest.into_inner();
         match result? {
@@ -194,13 +194,20 @@ pub async fn write_unless_stuck<R: Runtime, W: Writer, B: IoBuf>(
 /// Waits for a write; `None` if it waits longer than `time`. One that is over at once needs no timer.
 ///
 /// # Cancel safety
-/// That of `write`, which is dropped when the answer is `None`.
-pub async fn unless_stuck<R: Runtime, T>(rt: &R, write: impl Future<Output = T>, time: Duration) -> Option<T> {
-    let mut write = pin!(write);
-    match poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
-        Poll::Ready(written) => Some(written),
-        Poll::Pending => Box::pin(rt.timeout(time, write)).await.ok(),
-    }
+/// That of `write`.
+pub fn unless_stuck<R: Runtime, T>(
+    rt: &R,
+    mut write: Pin<&mut impl Future<Output = T>>,
+    time: Duration,
+) -> impl Future<Output = Option<T>> {
+    let mut timer = None;
+    poll_fn(move |cx| {
+        if let Poll::Ready(written) = write.as_mut().poll(cx) {
+            return Poll::Ready(Some(written));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(rt.sleep(time)));
+        timer.as_mut().poll(cx).map(|()| None)
+    })
 }
 
 /// Reads and drops what a peer still sends after our last words: until nothing comes for `idle`, for `time` at most. If a
