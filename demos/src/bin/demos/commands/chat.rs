@@ -11,7 +11,7 @@ use crate::server;
 
 /// Runs a chat server: many clients, one room. Talk to it with nc.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. The
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGHUP, SIGINT or SIGTERM. The
 /// first line a client sends is its name; each further line goes to all others. /who lists the clients,
 /// /quit leaves. Each client has a bounded queue. A client that does not read loses its oldest lines or
 /// is disconnected; it never delays the others. The room lives in one runtime, so there is no --workers.

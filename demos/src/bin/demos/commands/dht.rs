@@ -72,7 +72,8 @@ struct RingArgs {
 
 /// Keeps a ring running, so that a program of yours can look up keys.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)`, the first node, and serves until SIGINT or SIGTERM. The datagrams are
+/// It prints `listening on ADDR:PORT (ENGINE)`, the first node, and serves until SIGHUP, SIGINT or SIGTERM.
+/// The datagrams are
 /// JSON. The answer to {"step":{"token":1,"key":42,"avoid":[]}} is
 /// {"closer":{"token":1,"nodes":[{"id":7,"at":"127.0.0.1:5"}]}}, or {"owner":...} with the same content. The answer to
 /// {"get":{"token":2,"key":42}} is {"have":{"token":2}}.

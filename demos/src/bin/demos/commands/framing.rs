@@ -45,7 +45,7 @@ enum FramingCommand {
 
 /// Serves: each message comes back with its bytes in reverse order.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. A
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGHUP, SIGINT or SIGTERM. A
 /// client that breaks a rule of the codec gets an error, and its connection ends.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -17,7 +17,7 @@ use crate::server;
 
 /// Runs an HTTP/1.1 server.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. It
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGHUP, SIGINT or SIGTERM. It
 /// has /, /plaintext, /json, /sleep?ms=NUMBER, /stats and POST /echo. With --root it also has the files
 /// below /files/, whole or in part (curl -C -), and not twice (curl -z). With several workers, /stats shows the counters of
 /// the worker that answers.
@@ -106,7 +106,7 @@ fn some_seconds(text: &str) -> Result<f64, String> {
     args::some_seconds(text).map(|seconds| seconds.as_secs_f64())
 }
 
-/// Serves until SIGINT or SIGTERM stops it.
+/// Serves until SIGHUP, SIGINT or SIGTERM stops it.
 pub fn run(args: HttpCommand) -> anyhow::Result<()> {
     let access = args.access.open()?;
     server::run_on_workers(args.engine.on, &args.server, &args.workers, || {

@@ -70,7 +70,7 @@ pub enum ModelsCommand {
     Serve(ServeArgs),
 }
 
-/// Serves one rung alone, until SIGINT or SIGTERM.
+/// Serves one rung alone, until SIGHUP, SIGINT or SIGTERM.
 ///
 /// It prints `listening on ADDR:PORT (NAME)` when it accepts. At the end it prints its counters: connections, refused
 /// connections, and system calls.

@@ -49,7 +49,8 @@ enum Which {
 
 /// Serves the interface Hello: SayHello(name), SayHelloLater(name, ms), Count() and Crash().
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or SIGTERM. A message is its
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGHUP, SIGINT or SIGTERM.
+/// A message is its
 /// length (four bytes, highest first) and JSON: `{\"call\": 1, \"method\": \"Hello.SayHello\", \"arguments\": {...}}`.
 #[derive(Debug, Args)]
 #[command(after_help = "\

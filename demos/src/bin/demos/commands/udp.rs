@@ -53,7 +53,8 @@ enum Side {
 
 /// Answers each datagram with the same text in capitals.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it is ready, and serves until SIGINT or SIGTERM. It also says on
+/// It prints `listening on ADDR:PORT (ENGINE)` when it is ready, and serves until SIGHUP, SIGINT or SIGTERM.
+/// It also says on
 /// stderr, or to --log, which datagrams were too long.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -16,7 +16,8 @@ use crate::models::{Rung, serve};
 
 /// Serves one page, with a fresh random number and the server's name, on any engine and any rung of the ladder.
 ///
-/// It prints `listening on ADDR:PORT (NAME)` when it accepts, and serves until SIGINT or SIGTERM. Reload the page: the
+/// It prints `listening on ADDR:PORT (NAME)` when it accepts, and serves until SIGHUP, SIGINT or SIGTERM.
+/// Reload the page: the
 /// number changes, the name stays. `demos models list` names the rungs. `demos http` is the complete HTTP server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -34,7 +35,7 @@ pub struct WebArgs {
     pub listen: ListenArgs,
 }
 
-/// Serves until SIGINT or SIGTERM stops it.
+/// Serves until SIGHUP, SIGINT or SIGTERM stops it.
 pub fn run(args: &WebArgs) -> anyhow::Result<()> {
     serve::run(args.on, Service::Web, &args.listen.server())
 }

@@ -21,7 +21,7 @@ use crate::{descriptors, log, output, signals};
 /// Connections the kernel keeps for a rung that does not accept at the moment.
 const BACKLOG: i32 = 1024;
 
-/// Serves until SIGINT or SIGTERM, and prints what it did.
+/// Serves until SIGHUP, SIGINT or SIGTERM, and prints what it did.
 pub fn run(rung: &'static Rung, service: Service, args: &ServerArgs) -> anyhow::Result<()> {
     match rung.model {
         Model::Runtime(engine) => server::run(Some(engine), args, runtimes::Rung { name: rung.name, service }),

@@ -21,7 +21,8 @@ use crate::server::{self, Host};
 /// Runs a TCP or HTTP load balancer in front of several servers.
 ///
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and a line on stderr whenever a server is out or back. It
-/// serves until SIGINT or SIGTERM. Then it accepts no more connections, lets the open ones finish for --grace seconds,
+/// serves until SIGHUP, SIGINT or SIGTERM.
+/// Then it accepts no more connections, lets the open ones finish for --grace seconds,
 /// and prints a line for each server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
