@@ -16,7 +16,7 @@
 //!                                                        +- CR --> LastLf -- LF --> Done
 //! ```
 
-use super::extension::Place;
+use super::extension::{Place, is_name_byte, is_text};
 use super::limits::Limits;
 use super::request::Framing;
 use super::response::Status;
@@ -201,14 +201,4 @@ fn hex_digit(byte: u8) -> u8 {
         b'a'..=b'f' => byte - b'a' + 10,
         _ => byte - b'A' + 10,
     }
-}
-
-/// What may stand in a header's value, or in quotes in a chunk's extension.
-pub(super) fn is_text(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
-}
-
-/// What may stand in a token, such as a header's name.
-pub(super) fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -4,41 +4,11 @@
 //! compares this with what the file is now, in the order of section 13.2.2. Few requests have such fields, so the parser
 //! only notes that there are some, and [`Conditions::read`] looks at them again.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::limits::HEADERS;
 use super::request::Method;
-
-/// What tells one state of a file from another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Validators {
-    /// An entity tag, in quotes.
-    tag: String,
-    /// The file may change once more with the same tag and time: it changed a moment ago, and the clock is coarse.
-    is_weak: bool,
-    /// The last change, in whole seconds.
-    pub modified: SystemTime,
-}
-
-impl Validators {
-    /// Those of the file with this number, this size, and a last change `since_epoch`.
-    pub(crate) fn new(inode: u64, len: u64, since_epoch: Duration, now: SystemTime) -> Validators {
-        const COARSE: Duration = Duration::from_secs(1);
-        let (seconds, nanos) = (since_epoch.as_secs(), since_epoch.subsec_nanos());
-        let changed = UNIX_EPOCH + since_epoch;
-        Validators {
-            tag: format!("\"{inode:x}-{len:x}-{seconds:x}.{nanos:x}\""),
-            is_weak: now.duration_since(changed).map_or(true, |age| age < COARSE),
-            // Section 8.8.2.1: not later than the response's own date.
-            modified: (UNIX_EPOCH + Duration::from_secs(seconds)).min(now),
-        }
-    }
-
-    /// As it stands in a response.
-    pub(crate) fn tag(&self) -> String {
-        if self.is_weak { format!("W/{}", self.tag) } else { self.tag.clone() }
-    }
-}
+use super::validators::Validators;
 
 /// What a client asks beside its method and target. Lists keep their text, other fields are read at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,13 +59,6 @@ pub(crate) enum Verdict {
     Failed,
     /// No byte of the part exists.
     Unsatisfiable,
-}
-
-/// Returns whether a request's field of this name belongs to its conditions. `name` has any case.
-pub(crate) fn is_condition(name: &str) -> bool {
-    ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 impl Conditions {
@@ -261,6 +224,8 @@ fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
     /// Changed at 12:00:00.5 of a day, looked at `age` later.
@@ -285,14 +250,6 @@ mod tests {
 
     fn decide(lines: &str) -> Verdict {
         decide_as(Method::Get, &settled(), lines)
-    }
-
-    #[test]
-    fn a_tag_is_weak_while_the_clock_may_stand_still() {
-        assert_eq!(settled().tag(), TAG);
-        assert_eq!(validators(Duration::from_millis(999)).tag(), format!("W/{TAG}"));
-        let early = Validators::new(1, 1, Duration::from_secs(100), UNIX_EPOCH + Duration::from_secs(90));
-        assert_eq!(early.modified, UNIX_EPOCH + Duration::from_secs(90), "not in the future");
     }
 
     #[test]

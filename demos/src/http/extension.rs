@@ -10,8 +10,6 @@
 //!           +--- ; ----+---- ; --------------------- ; -----+
 //! ```
 
-use super::body::{is_name_byte, is_text};
-
 /// Where in an extension a byte stands. White space may stand around `;` and `=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -56,6 +54,16 @@ impl Place {
     pub(super) fn may_end(self) -> bool {
         matches!(self, Place::Name | Place::Token | Place::Closed)
     }
+}
+
+/// What may stand in a header's value, or in quotes in a chunk's extension.
+pub(super) fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
+/// What may stand in a token, such as a header's name.
+pub(super) fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

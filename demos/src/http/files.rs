@@ -24,9 +24,10 @@ use percent_encoding::percent_decode_str;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
 
-use super::conditions::{Conditions, Validators};
+use super::conditions::Conditions;
 use super::request::Method;
 use super::response::{BYTES, HTML, HeaderValue, JSON, Status};
+use super::validators::Validators;
 
 /// A file that a client asks for.
 #[derive(Debug)]

@@ -14,7 +14,7 @@
 //! | `connection.rs` | the life of a connection: start here |
 //! | `request.rs`, `host.rs`, `body.rs`, `extension.rs` | what a request is, and where it ends: pure functions over bytes |
 //! | `routes.rs`, `files.rs` | what is served |
-//! | `conditions.rs`, `send_file.rs` | a file for a client that has a copy, or wants a part |
+//! | `validators.rs`, `conditions.rs`, `send_file.rs` | a file for a client that has a copy, or wants a part |
 //! | `response.rs` | what goes back |
 //! | `requests.rs`, `input.rs` | the receiving side: waiting for the next request, and where its bytes lie |
 //! | `patience.rs` | deadlines: one timer per connection |
@@ -55,6 +55,7 @@ mod send_file;
 mod site;
 #[cfg(test)]
 mod tests;
+mod validators;
 
 pub use access::AccessLog;
 pub use connection::connection;

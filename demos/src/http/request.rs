@@ -11,7 +11,6 @@
 
 use std::mem::MaybeUninit;
 
-use super::conditions::is_condition;
 use super::host::is_host;
 use super::limits::{HEADERS, Limits};
 use super::response::Status;
@@ -255,6 +254,13 @@ fn collect<'b>(headers: &[httparse::Header<'b>]) -> Result<Fields<'b>, Status> {
         }
     }
     Ok(fields)
+}
+
+/// Returns whether a request's field of this name belongs to its conditions. `name` has any case.
+fn is_condition(name: &str) -> bool {
+    ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn only_one<'b>(field: &mut Option<&'b [u8]>, value: &'b [u8]) -> Result<(), Status> {

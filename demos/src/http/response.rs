@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::conditions::Validators;
+use super::validators::Validators;
 
 /// The status codes this server uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +239,7 @@ impl FileFields {
             None if status == Status::RangeNotSatisfiable => line("Content-Range", &format!("bytes */{}", self.len)),
             None => {}
         }
-        line("ETag", &self.validators.tag());
+        line("ETag", &self.validators.field());
         line("Last-Modified", &httpdate::fmt_http_date(self.validators.modified));
         line("Accept-Ranges", "bytes");
     }
