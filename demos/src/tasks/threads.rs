@@ -10,6 +10,12 @@ use std::time::Instant;
 use super::{Figures, RUNS, TURNS};
 use crate::memory;
 
+/// Threads that are started before they are waited for.
+const ON_THE_WAY: usize = 64;
+/// What is left to them. A thread that has been started needs memory of its own before it runs, and without it ends the
+/// process. So the last of the memory is not taken by starting one more.
+const RESERVE: usize = 4 << 20;
+
 /// The figures of threads, with so many of them, or as many as the system gives.
 ///
 /// # Errors
@@ -21,21 +27,24 @@ pub fn measure(number: u32) -> io::Result<Figures> {
     let closed = gate.lock();
     let (here, arrivals) = channel();
     let (mut threads, mut shortage) = (Vec::new(), None);
-    for _ in 0..number {
-        let (here, gate) = (here.clone(), Arc::clone(&gate));
-        let wait = move || {
-            let _ = here.send(());
-            drop(gate.lock());
+    while threads.len() < number as usize && shortage.is_none() {
+        let (before, most) = (threads.len(), ON_THE_WAY.min(number as usize - threads.len()));
+        let mut reserve = Vec::<u8>::new();
+        let reserved = reserve.try_reserve_exact(RESERVE).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
+        let spawn = |_| {
+            let (here, gate) = (here.clone(), Arc::clone(&gate));
+            thread::Builder::new().spawn(move || {
+                let _ = here.send(());
+                drop(gate.lock());
+            })
         };
-        match thread::Builder::new().spawn(wait) {
-            Ok(thread) => threads.push(thread),
-            Err(error) => {
-                shortage = Some(format!("{} threads, not {number}: {error}", threads.len()));
-                break;
-            }
+        match reserved.and_then(|()| (0..most).map(spawn).try_for_each(|thread| thread.map(|new| threads.push(new)))) {
+            Ok(()) => {}
+            Err(error) => shortage = Some(format!("{} threads, not {number}: {error}", threads.len())),
         }
+        drop(reserve);
+        arrivals.iter().take(threads.len() - before).for_each(drop);
     }
-    arrivals.iter().take(threads.len()).for_each(drop);
     let created = start.elapsed();
     let after = (memory_in_use(), memory::address_space());
     drop(closed);
