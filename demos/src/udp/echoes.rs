@@ -1,45 +1,51 @@
 //! Peers that send back what they are sent: another server of this kind, or this one itself.
 //!
-//! A datagram's source may be forged. So one datagram can make two servers answer each other for ever. The answers know no
-//! numbers, so an answer looks like a question. But a question that is the answer before it, 16 times in a row, comes
-//! from no client: then the peer gets no more answers until it asks something else.
+//! A datagram's source may be forged. So one datagram can make two servers answer each other for ever, and several of them
+//! can go round at the same time. The server knows no numbers, so an answer looks like a question. But questions that are
+//! answers of a moment ago, 16 in a row, come from no client: then the peer gets no more answers until it asks something else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
-/// How often a peer may ask what it was just answered. A client that asks the same again, because an answer was lost, does so
-/// less often.
+/// How often in a row a peer may ask what it was answered. A client that asks the same again, because an answer was lost, does
+/// so less often.
 const IN_A_ROW: u32 = 16;
+/// Answers to a peer that are remembered: more than the memory of two sockets holds, and so more than can go round.
+const ANSWERS: usize = 512;
 /// Peers that are remembered. When there are more, all are forgotten.
-const PEERS: usize = 1024;
+const PEERS: usize = 256;
 
-/// What peers were answered last.
+/// What peers were answered.
 #[derive(Debug, Default)]
-pub struct Echoes(HashMap<SocketAddr, Last>);
+pub struct Echoes(HashMap<SocketAddr, Answered>);
 
 #[derive(Debug, Default)]
-struct Last {
-    /// A hash of the answer.
-    answer: u64,
-    in_a_row: u32,
+struct Answered {
+    /// Hashes of the last answers.
+    answers: VecDeque<u64>,
+    /// Questions in a row that were among them.
+    returned: u32,
 }
 
 impl Echoes {
     /// Whether `peer` only sends back what it gets. If not, it gets `answer` now.
     pub fn is_echo(&mut self, peer: SocketAddr, question: &[u8], answer: &[u8]) -> bool {
         let hasher = self.0.hasher();
-        let (asked, answered) = (hasher.hash_one(question), hasher.hash_one(answer));
+        let (question, answer) = (hasher.hash_one(question), hasher.hash_one(answer));
         if self.0.len() >= PEERS && !self.0.contains_key(&peer) {
             self.0.clear();
         }
-        let last = self.0.entry(peer).or_default();
-        last.in_a_row = if last.answer == asked { last.in_a_row + 1 } else { 0 };
-        if last.in_a_row > IN_A_ROW {
-            last.in_a_row = IN_A_ROW;
+        let Answered { answers, returned } = self.0.entry(peer).or_default();
+        *returned = if answers.contains(&question) { *returned + 1 } else { 0 };
+        if *returned > IN_A_ROW {
+            *returned = IN_A_ROW;
             return true;
         }
-        last.answer = answered;
+        if !answers.contains(&answer) {
+            answers.truncate(ANSWERS - 1);
+            answers.push_front(answer);
+        }
         false
     }
 }
@@ -60,6 +66,21 @@ mod tests {
         assert_eq!(answered, IN_A_ROW as usize);
         assert!(!echoes.is_echo(peer(2), b"A", b"A"), "another peer");
         assert!(!echoes.is_echo(peer(1), b"b", b"B"), "it asks again");
+    }
+
+    #[test]
+    fn several_datagrams_do_not_go_round_for_ever() {
+        let mut echoes = Echoes::default();
+        let texts: Vec<String> = (0..200).map(|number| format!("TEXT {number}")).collect();
+        let mut flying: VecDeque<_> = texts.iter().map(String::as_bytes).collect();
+        let mut answered = 0;
+        while let Some(text) = flying.pop_front() {
+            if !echoes.is_echo(peer(1), text, text) {
+                answered += 1;
+                flying.push_back(text);
+            }
+        }
+        assert_eq!(answered, texts.len() + IN_A_ROW as usize);
     }
 
     #[test]
