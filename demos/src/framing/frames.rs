@@ -270,6 +270,30 @@ mod tests {
         assert!(frames.buffer.capacity() <= KEPT, "{}", frames.buffer.capacity());
     }
 
+    #[test]
+    fn a_message_may_come_slowly_and_a_silent_peer_is_given_up() {
+        const SILENCE: Duration = Duration::from_secs(60);
+        let sim = Sim::calm(1);
+        sim.block_on(async {
+            let (mut sender, receiver) = sim.pair().await.unwrap();
+            let rt = sim.clone();
+            let sending = sim.spawn(async move {
+                for byte in b"slow\n" {
+                    rt.sleep(SILENCE - Duration::from_millis(1)).await;
+                    sender.write_all(vec![*byte]).await.0.unwrap();
+                }
+                sender
+            });
+            let mut frames = Frames::new(receiver, Method::Delimiter.codec(NonZeroUsize::MAX));
+            assert_eq!(frames.next_unless_silent(&sim, SILENCE).await.unwrap().unwrap(), b"slow");
+            let _sender = sending.await.unwrap();
+            let start = sim.now();
+            let silent = frames.next_unless_silent(&sim, SILENCE).await;
+            assert!(matches!(silent, Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::TimedOut));
+            assert_eq!(sim.now() - start, SILENCE);
+        });
+    }
+
     /// Sends through one stream of the world what is read from the other, with reads that are given up.
     async fn dialogue(sim: &Sim, mut random: Rng) {
         let method = random.choice([Method::Delimiter, Method::Fixed, Method::Prefix]).unwrap();

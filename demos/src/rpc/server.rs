@@ -142,11 +142,16 @@ impl<R: Runtime> Desk<R> {
         frames: &mut Frames<F, crate::framing::Prefix>,
     ) -> Result<bool, FrameError> {
         let silence = self.limits.silence;
-        while let Some(next) = unless_stopping(&self.rt, frames.next_unless_silent(&self.rt, silence)).await {
+        loop {
+            let was_busy = self.is_busy();
+            let next = unless_stopping(&self.rt, frames.next_unless_silent(&self.rt, silence)).await;
+            let Some(next) = next else { return Ok(false) };
             let refusal = match next {
                 Ok(None) => return Ok(false),
-                // It waits for an answer.
-                Err(FrameError::Io(error)) if error.kind() == ErrorKind::TimedOut && self.is_busy() => continue,
+                // It waits for an answer, or has waited for one: its silence begins when it has the last.
+                Err(FrameError::Io(error)) if error.kind() == ErrorKind::TimedOut && (was_busy || self.is_busy()) => {
+                    continue;
+                }
                 Err(FrameError::Io(error)) => return Err(error.into()),
                 Err(error) => error.to_string(),
                 Ok(Some(message)) => match serde_json::from_slice(message) {
@@ -175,7 +180,6 @@ impl<R: Runtime> Desk<R> {
             let _ = self.replies.send(Reply { reply: None, outcome: Outcome::Error(fault) }).await;
             return Ok(true);
         }
-        Ok(false)
     }
 
     fn is_busy(&self) -> bool {

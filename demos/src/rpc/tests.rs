@@ -72,6 +72,20 @@ fn each_call_gets_its_own_result_and_a_late_one_is_cancelled_there() {
 }
 
 #[test]
+fn a_client_is_silent_only_while_no_call_of_it_is_under_way() {
+    let sim = Sim::calm(1);
+    let silence = Duration::from_secs(5);
+    drop(serve(&sim, Limits { time: ENOUGH, silence, ..Limits::default() }));
+    sim.block_on(async {
+        let hello = connect(&sim).await;
+        let answer = hello.say_hello_later("Ada".to_owned(), 60_000).await;
+        assert_eq!(answer.unwrap(), "Hello, Ada, after 60000 ms!");
+        sim.sleep(2 * silence + Duration::from_secs(1)).await;
+        assert!(hello.say_hello("Ada".to_owned()).await.is_err(), "its connection is kept");
+    });
+}
+
+#[test]
 fn when_connections_break_every_call_ends_and_so_does_its_procedure() {
     sim::for_each_seed(40, |seed| {
         let weather = Weather { resets: 0.02, ..Weather::stormy() };

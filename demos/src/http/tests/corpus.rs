@@ -325,6 +325,8 @@ fn legal_heads_are_understood() {
         legal(conditions, format!("GET /json HTTP/1.1\r\nHost: a\r\n{conditions}\r\n\r\n"), status);
     }
     legal("a condition on what is not there", "GET /nowhere HTTP/1.1\r\nHost: a\r\nIf-Match: *\r\n\r\n", 404);
+    let condition = "GET /nowhere HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n";
+    legal("the opposite condition on what is not there", condition, 404);
     for path in ["/%2570laintext", "/%", "/%6", "/%ff", "/json%00", "/%2566iles/a"] {
         legal(path, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"), 404);
     }
