@@ -21,9 +21,9 @@
 //! file is ever mistaken for a message.
 //!
 //! **A broken connection** loses nothing that has arrived: it stays in a file in the making, whose name holds the
-//! digest of the whole. A sender that offers the same file again is told from where to go on, and takes over from an older
-//! connection that has not ended. At the end the digest of all, what
-//! was there before included, must be the one that was offered. Nobody can know whether the rest will come, so such a
+//! digest of the whole. The receiver tells a sender that offers the same file again from where to go
+//! on, and ends an older connection that brings nothing any more. At the end the digest of all, what was there before
+//! included, must be the one that was offered. Nobody can know whether the rest will come, so such a
 //! file stays until it does, or until somebody deletes it; the receiver says how many there are.
 //!
 //! **The receiver believes nothing**: the name must be a plain one, the size within a limit, and each message short.

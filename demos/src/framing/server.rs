@@ -11,8 +11,8 @@ use executor::{Runtime, Stream};
 use super::{Codec, FrameError, FrameWriter, Frames, Method};
 use crate::serve::{LINGER_IDLE, LINGER_TIME, STUCK, linger, unless_stopping};
 
-/// Turns messages round until the peer ends its side, is silent for `silence`, breaks a rule (which it is told, and its
-/// connection ends), or the runtime is stopped. The limit of their length, or the length itself, is `len`.
+/// Turns messages round until the peer ends its side, is silent for `silence`, or breaks a rule, or until the runtime
+/// stops. A peer that breaks a rule gets a message that names the rule. The limit of their length, or the length itself, is `len`.
 ///
 /// # Errors
 /// Those of the stream; a broken rule.

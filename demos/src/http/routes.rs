@@ -35,7 +35,7 @@ const FILES: &str = "/files/";
 pub(crate) fn answer<R: Runtime>(request: &Request<'_>, rt: &R, site: &Site) -> Answer {
     let answer = answer_path(request.path, request, rt, site);
     match request.conditions {
-        Some(head) => under_conditions(answer, request.method, &Conditions::read(head)),
+        Some(head) => under_conditions(answer, request.method, Conditions::read(head)),
         None => answer,
     }
 }
@@ -80,7 +80,7 @@ fn answer_unknown<R: Runtime>(path: &str, request: &Request<'_>, rt: &R, site: &
 }
 
 /// The same answer unless a condition is false. A condition counts only if all would be well without it.
-fn under_conditions(answer: Answer, method: Method, conditions: &Conditions) -> Answer {
+fn under_conditions(answer: Answer, method: Method, conditions: Conditions) -> Answer {
     let verdict = match &answer {
         Answer::Now(response) | Answer::Later(_, response) if response.status == Status::Ok => {
             conditions.decide_without_validators(method, true)
@@ -92,7 +92,7 @@ fn under_conditions(answer: Answer, method: Method, conditions: &Conditions) -> 
     match (verdict, answer) {
         (Verdict::NotModified, _) => Answer::Now(Response::plain(Status::NotModified)),
         (Verdict::Failed, _) => Answer::Now(Response::plain(Status::PreconditionFailed)),
-        (_, Answer::File(wanted)) => Answer::File(Wanted { conditions: Some(Box::new(conditions.clone())), ..wanted }),
+        (_, Answer::File(wanted)) => Answer::File(Wanted { conditions: Some(Box::new(conditions)), ..wanted }),
         (_, answer) => answer,
     }
 }

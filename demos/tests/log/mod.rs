@@ -146,7 +146,7 @@ fn the_log_goes_where_it_is_told_to() {
         assert_eq!(logged.starts_with("cut bytes=8 room=3 from=127.0.0.1:"), is_written, "{option}: {logged:?}");
         let _ = std::fs::remove_file(&file);
     }
-    // What cannot be written to is told before anything begins.
+    // A log that cannot be written ends the program before it listens.
     rustix::fs::mknodat(rustix::fs::CWD, folder.join("fifo"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
     for place in ["missing/log", ".", "fifo"] {
         let refused = demos(&format!("echo --listen 127.0.0.1:0 --log {}", folder.join(place).display()));

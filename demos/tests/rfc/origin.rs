@@ -1,4 +1,4 @@
-//! A server behind the proxy that records what reaches it, and answers what it is told.
+//! A server behind the proxy that records what reaches it, and sends the answers of the table.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -74,7 +74,7 @@ impl AccessArgs {
             format!("cannot write the access log to {path}: give a file in a folder that exists with --access-log")
         })?;
         ACCESS.lock().unwrap_or_else(PoisonError::into_inner).target = Target::File(file);
-        Ok(Some(|line| ACCESS.lock().unwrap_or_else(PoisonError::into_inner).write(line, Duration::ZERO)))
+        Ok(Some(|line| write_to(&ACCESS, line)))
     }
 }
 
@@ -158,7 +158,13 @@ fn open_to_append(path: &Path, may_create: bool) -> std::io::Result<File> {
 
 /// Says a line of the log.
 pub fn say(line: impl Display) {
-    LOG.lock().unwrap_or_else(PoisonError::into_inner).write(&line, Duration::ZERO);
+    write_to(&LOG, &line);
+}
+
+/// Makes the line before it takes the lock: code that makes a line may panic, and a panic says a line, too.
+fn write_to(lines: &Mutex<Lines>, line: &dyn Display) {
+    let line = plain(line);
+    lines.lock().unwrap_or_else(PoisonError::into_inner).write(&line, Duration::ZERO);
 }
 
 /// Says lines on stdout, as a server does. A line without room is lost.
@@ -172,9 +178,10 @@ pub fn tell_patiently(lines: impl Display) {
 }
 
 fn tell_within(lines: impl Display, patience: Duration) {
+    let lines: Vec<_> = lines.to_string().lines().map(|line| plain(&line)).collect();
     let mut stdout = STDOUT.lock().unwrap_or_else(PoisonError::into_inner);
     let until = Instant::now() + patience;
-    for line in lines.to_string().lines() {
+    for line in lines {
         stdout.write(&line, until.saturating_duration_since(Instant::now()));
     }
 }
@@ -182,7 +189,7 @@ fn tell_within(lines: impl Display, patience: Duration) {
 /// Says on stderr how a program ended, whatever `--log` and `--quiet` are.
 pub fn say_last(line: impl Display) {
     let mut stderr = Lines::to(Target::Stderr);
-    stderr.write(&line, LAST_WORDS);
+    stderr.write(&plain(&line), LAST_WORDS);
 }
 
 /// Says how many lines were lost, if there is room now.
@@ -212,13 +219,14 @@ impl Lines {
         Lines { target, lost: 0, is_torn: false }
     }
 
-    fn write(&mut self, line: &dyn Display, patience: Duration) {
+    /// Writes a line that is [`plain`].
+    fn write(&mut self, line: &str, patience: Duration) {
         let Some(fd) = self.target.fd() else { return };
         let mut text = if self.is_torn { "\n".to_owned() } else { String::new() };
         if self.lost > 0 {
             text += &format!("demos: {} lines were lost here: nothing took them\n", self.lost);
         }
-        text += &plain(line);
+        text += line;
         text.push('\n');
         let written = write_within(fd, text.as_bytes(), patience);
         if written == text.len() {
@@ -293,13 +301,13 @@ mod tests {
         let mut lines = lines_to(writer);
         let sent = 1000;
         for number in 0..sent {
-            lines.write(&format_args!("{number} {}", "x".repeat(200)), Duration::ZERO);
+            lines.write(&plain(&format_args!("{number} {}", "x".repeat(200))), Duration::ZERO);
         }
         let lost = lines.lost;
         assert!(lost > 0 && lost < sent, "{lost}");
         let mut taken = [0; 16 * 1024];
         reader.read_exact(&mut taken).unwrap();
-        lines.write(&"there is room", Duration::ZERO);
+        lines.write(&plain(&"there is room"), Duration::ZERO);
         assert_eq!(lines.lost, 0);
         drop(lines);
         let mut rest = String::new();
@@ -315,11 +323,11 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         drop(reader);
         for mut lines in [lines_to(writer), lines_to(File::options().write(true).open("/dev/full").unwrap())] {
-            lines.write(&"a", Duration::ZERO);
-            lines.write(&"b", Duration::ZERO);
+            lines.write(&plain(&"a"), Duration::ZERO);
+            lines.write(&plain(&"b"), Duration::ZERO);
             assert_eq!(lines.lost, 2);
         }
-        Lines::to(Target::Nowhere).write(&"c", Duration::ZERO);
+        Lines::to(Target::Nowhere).write(&plain(&"c"), Duration::ZERO);
     }
 
     /// Its reader may take a part of a line, and a blocking write then waits for the rest.
@@ -330,7 +338,7 @@ mod tests {
         let inherited = ioctl_tiocgptpeer(&terminal, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         let mut lines = lines_to(open_again(inherited.as_fd()).unwrap());
         for number in 0..10_000 {
-            lines.write(&"x".repeat(number % 100), Duration::ZERO);
+            lines.write(&plain(&"x".repeat(number % 100)), Duration::ZERO);
         }
         assert!(lines.lost > 0);
         assert!(!rustix::fs::fcntl_getfl(&inherited).unwrap().contains(OFlags::NONBLOCK), "the others' is as it was");
@@ -342,8 +350,8 @@ mod tests {
     fn a_line_is_one_line_and_short() {
         let (mut reader, writer) = pipe().unwrap();
         let mut lines = lines_to(writer);
-        lines.write(&"a\nb\r\u{1b}[2J\u{9b}\u{e4}", Duration::ZERO);
-        lines.write(&"\u{9b}".repeat(10_000), Duration::ZERO);
+        lines.write(&plain(&"a\nb\r\u{1b}[2J\u{9b}\u{e4}"), Duration::ZERO);
+        lines.write(&plain(&"\u{9b}".repeat(10_000)), Duration::ZERO);
         drop(lines);
         let mut said = String::new();
         reader.read_to_string(&mut said).unwrap();
@@ -356,7 +364,7 @@ mod tests {
     fn a_log_goes_to_the_end_of_its_file() {
         let path = std::env::temp_dir().join(format!("demos-log-{:016x}", fastrand::u64(..)));
         for _ in 0..2 {
-            Lines::to(Target::File(open_to_append(&path, true).unwrap())).write(&"line", Duration::ZERO);
+            Lines::to(Target::File(open_to_append(&path, true).unwrap())).write(&plain(&"line"), Duration::ZERO);
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "line\nline\n");
         std::fs::remove_file(&path).unwrap();

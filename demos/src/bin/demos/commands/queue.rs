@@ -24,7 +24,7 @@ use crate::output;
 Examples:
   demos queue                                  fast producers, a slow consumer
   demos queue --consumers 8                    now the consumers wait
-  demos queue --capacity 1000                  nobody waits, all is in memory
+  demos queue --capacity 1000                  no producer waits, all is in memory
   demos queue --on reactor-level --json events.json")]
 pub struct QueueArgs {
     #[command(flatten)]
