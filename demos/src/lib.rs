@@ -18,6 +18,7 @@
 //! | [`connect`] | what clients need: all addresses of a name are tried |
 //! | [`memory`] | what the kernel says about memory |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
+//! | [`text`] | text from outside, and what it does to a terminal |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
 //! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!
@@ -45,4 +46,5 @@ pub mod rpc;
 pub mod sandbox;
 pub mod serve;
 pub mod tasks;
+pub mod text;
 pub mod udp;

@@ -84,9 +84,10 @@ impl Served {
 ///
 /// # Errors
 /// Those of [`Listener::accept`]. The connections run on then, until the runtime ends.
-pub async fn serve<R, C, F>(rt: &R, mut listener: R::Listener, limits: &Limits, connection: C) -> io::Result<Served>
+pub async fn serve<R, L, C, F>(rt: &R, mut listener: L, limits: &Limits, connection: C) -> io::Result<Served>
 where
     R: Runtime,
+    L: Listener<Stream = R::Stream>,
     C: Fn(R::Stream) -> F + 'static,
     F: Future<Output = ()> + 'static,
 {
@@ -103,15 +104,16 @@ where
 }
 
 /// Seats who comes; ends only with an error.
-async fn accept<R, C, F>(
+async fn accept<R, L, C, F>(
     rt: &R,
-    listener: &mut R::Listener,
+    listener: &mut L,
     limits: &Limits,
     guests: &Rc<Guests>,
     connection: C,
 ) -> io::Result<()>
 where
     R: Runtime,
+    L: Listener<Stream = R::Stream>,
     C: Fn(R::Stream) -> F + 'static,
     F: Future<Output = ()> + 'static,
 {

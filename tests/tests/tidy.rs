@@ -33,6 +33,7 @@ const UNSAFE_FILES: &[&str] = &[
     "proactor/src/sys.rs",
     "proactor/src/submit.rs",
     "demos/src/bin/demos/ipc/shared_memory.rs",
+    "demos/tests/process/mod.rs",
     "tests/tests/connects.rs",
     "tests/tests/error_queue.rs",
     "tests/tests/feed_hostile.rs",

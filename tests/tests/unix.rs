@@ -95,7 +95,7 @@ fn ends_come_as_they_are<E: Engine>() {
     });
 }
 
-fn long_paths_are_refused<E: Engine>() {
+fn paths_that_are_empty_or_too_long_are_refused<E: Engine>() {
     run::<E>(async |rt| {
         let (folder, _) = path();
         let room = 107 - folder.path().as_os_str().len() - 1;
@@ -109,6 +109,10 @@ fn long_paths_are_refused<E: Engine>() {
                 error.to_string(),
                 "a path of 108 bytes: that of a Unix socket has at most 107; a shorter one, such as a relative one, will do"
             );
+        }
+        for error in [rt.listen_unix("").err().unwrap(), rt.connect_unix("").await.err().unwrap()] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().starts_with("the path of a Unix socket is empty"), "{error}");
         }
         let missing = folder.path().join("missing");
         assert_eq!(rt.connect_unix(&missing).await.err().unwrap().kind(), ErrorKind::NotFound);
@@ -190,7 +194,7 @@ fn main() -> ExitCode {
         suite,
         bytes_go_both_ways,
         ends_come_as_they_are,
-        long_paths_are_refused,
+        paths_that_are_empty_or_too_long_are_refused,
         stale_files_are_told,
         a_full_queue_is_waited_for,
     );

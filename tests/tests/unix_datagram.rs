@@ -494,6 +494,7 @@ fn what_is_wrong_with_a_path_is_said<E: Engine>() {
         let longer = folder.path().join("x".repeat(room + 1));
         let error = rt.bind_unix_datagram(&longer).unwrap_err();
         assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().starts_with("a path of 108 bytes"));
+        assert_eq!(rt.bind_unix_datagram("").unwrap_err().kind(), ErrorKind::InvalidInput);
         let error = rt.bind_unix_datagram(&ours).unwrap_err();
         let text = error.to_string();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);

@@ -13,6 +13,7 @@ use futures_lite::future::or;
 use super::room::{Line, Member, Room};
 use crate::framing::{Delimiter, FrameError, Frames};
 use crate::serve::{LINGER_IDLE, LINGER_TIME, STUCK, linger, unless_stopping, write_unless_stuck};
+use crate::text::misleads;
 
 /// How long a client has to find a name.
 pub const NAME_TIME: Duration = Duration::from_secs(60);
@@ -180,7 +181,7 @@ async fn reply<R: Runtime, O: Writer>(rt: &R, writer: &Mutex<O>, line: &str) -> 
 
 /// What was said, with nothing in it that would do something to a terminal.
 fn text(line: &[u8]) -> String {
-    let clean = |letter: char| if letter.is_control() { '\u{FFFD}' } else { letter };
+    let clean = |letter: char| if misleads(letter) { '\u{FFFD}' } else { letter };
     String::from_utf8_lossy(line).trim().chars().map(clean).collect()
 }
 

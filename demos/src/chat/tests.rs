@@ -63,13 +63,13 @@ fn a_visit_from_the_name_to_the_end() {
             ("bob", "* there is a ann already: another name?"),
             ("/who", "* hello bob; here: ann; /who, /quit"),
             ("/help", "* here: ann, bob"),
-            ("hi\x1b[2J ann", "* there are only /who, /quit"),
+            ("hi\x1b[2J\u{202e} ann", "* there are only /who, /quit"),
         ] {
             bob.say(said).await;
             assert_eq!(bob.hears().await.unwrap(), answer, "before {said}");
         }
         assert_eq!(ann.hears().await.unwrap(), "* bob has come");
-        assert_eq!(ann.hears().await.unwrap(), "bob: hi\u{FFFD}[2J ann");
+        assert_eq!(ann.hears().await.unwrap(), "bob: hi\u{FFFD}[2J\u{FFFD} ann");
         ann.say("hi bob").await;
         assert_eq!(bob.hears().await.unwrap(), "ann: hi bob");
         bob.say("/quit").await;

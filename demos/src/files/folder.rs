@@ -6,7 +6,7 @@
 //! | danger | what stands against it |
 //! |---|---|
 //! | `../x`, `/etc/x`, `a/b` | a name with a slash is refused, and so are `.` and `..` |
-//! | a name that plays tricks on a terminal or a shell script | control characters are refused |
+//! | a name that plays tricks on a terminal or a shell script | control characters, and those that turn the direction of text, are refused |
 //! | hidden files, such as `.bashrc` | a name that begins with a dot is refused |
 //! | a symbolic link that leads out of the folder | never followed: neither opened, nor written through |
 //! | a named pipe or a device in the place of a file in the making | only regular files are opened |
@@ -29,6 +29,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::message::{Offer, Refusal};
+use crate::text::misleads;
 
 /// The longest name in bytes: the name in the making is longer, and 255 are allowed.
 const LONGEST_NAME: usize = 200;
@@ -190,7 +191,7 @@ fn taken() -> Refusal {
 }
 
 fn failed(what: &str, error: Errno) -> Refusal {
-    Refusal::for_good(format!("cannot {what}: {}", io::Error::from(error)))
+    Refusal::by_error(what, &error.into())
 }
 
 fn check_name(name: &str) -> Result<(), Refusal> {
@@ -198,7 +199,7 @@ fn check_name(name: &str) -> Result<(), Refusal> {
         "" => "the name is empty",
         _ if name.contains(['/', '\\']) => "the name is a path: give a name without slashes",
         _ if name.starts_with('.') => "the name begins with a dot",
-        _ if name.chars().any(char::is_control) => "the name has control characters",
+        _ if name.chars().any(misleads) => "the name has characters that a terminal obeys and does not show",
         _ if name.len() > LONGEST_NAME => "the name is longer than 200 bytes",
         _ => return Ok(()),
     };
@@ -251,7 +252,22 @@ mod tests {
     fn names_that_lead_elsewhere_are_refused() {
         let place = Place::new();
         let (folder, long) = (place.folder(true), "x".repeat(201));
-        for name in ["", ".", "..", "../a", "/a", "a/b", "a/", "a\\b", ".bashrc", "a\nb", "a\u{1b}[2J", "a\0", &long] {
+        for name in [
+            "",
+            ".",
+            "..",
+            "../a",
+            "/a",
+            "a/b",
+            "a/",
+            "a\\b",
+            ".bashrc",
+            "a\nb",
+            "a\u{1b}[2J",
+            "a\0",
+            "a\u{202e}gpj.exe",
+            &long,
+        ] {
             assert!(folder.existing(&offer(name)).is_err(), "{name:?}");
             assert!(folder.begin(&offer(name)).is_err(), "{name:?}");
         }

@@ -1,5 +1,7 @@
 //! What the two sides say to each other, beside the bytes themselves.
 
+use std::io::{self, ErrorKind};
+
 use serde::{Deserialize, Serialize};
 
 /// The longest message in bytes. A longer one is refused before any of it is read.
@@ -50,11 +52,36 @@ impl Refusal {
     pub fn for_now(why: impl Into<String>) -> Refusal {
         Refusal { why: why.into(), again: true }
     }
+
+    /// The receiver's system does not let it do this. What runs short for a while is refused for now.
+    pub fn by_error(what: &str, error: &io::Error) -> Refusal {
+        Refusal { why: format!("the receiver cannot {what}: {error}"), again: passes(error) }
+    }
+}
+
+/// Whether an error speaks of what runs short for a while: descriptors, memory, places in a queue, or threads, which are
+/// EAGAIN for the blocking pool and ECANCELED for io_uring.
+fn passes(error: &io::Error) -> bool {
+    use libc::{EAGAIN, EBUSY, ECANCELED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    let passing = [EAGAIN, EBUSY, ECANCELED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM];
+    error.kind() == ErrorKind::ResourceBusy || error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_runs_short_for_a_while_is_refused_for_now() {
+        let again = |error: io::Error| Refusal::by_error("write", &error).again;
+        for errno in [libc::EMFILE, libc::ENFILE, libc::EAGAIN, libc::ECANCELED] {
+            assert!(again(io::Error::from_raw_os_error(errno)), "{errno}");
+        }
+        assert!(again(ErrorKind::ResourceBusy.into()));
+        for errno in [libc::ENOSPC, libc::EDQUOT, libc::EFBIG, libc::EIO, libc::EROFS, libc::EACCES] {
+            assert!(!again(io::Error::from_raw_os_error(errno)), "{errno}");
+        }
+    }
 
     #[test]
     fn answers_look_as_the_documentation_says() {

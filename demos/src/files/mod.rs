@@ -23,8 +23,9 @@
 //! **A broken connection** loses nothing that has arrived: it stays in a file in the making, whose name holds the
 //! digest of the whole. The receiver tells a sender that offers the same file again from where to go
 //! on, and ends an older connection that brings nothing any more. At the end the digest of all, what was there before
-//! included, must be the one that was offered. Nobody can know whether the rest will come, so such a
-//! file stays until it does, or until somebody deletes it; the receiver says how many there are.
+//! included, must be the one that was offered. The receiver cannot know whether the rest will come, so such a
+//! file stays until it does, or until a person deletes it; the receiver says how many there are. What is refused for
+//! good (there is no room on the disk, say) leaves nothing behind: the sender does not come again.
 //!
 //! **The receiver believes nothing**: the name must be a plain one, the size within a limit, and each message short.
 //! What it may do to its folder is in `folder.rs`. It holds one block of each file, however large that is.

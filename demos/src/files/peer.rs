@@ -7,12 +7,8 @@ use executor::{IoBuf, IoBufMut, Reader, Runtime, Slice, Writer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::BLOCK;
 use super::message::LONGEST_MESSAGE;
-use crate::serve::write_unless_stuck;
-
-/// How long a peer may go on sending after it was told that it is of no use.
-const PARTING: Duration = Duration::from_secs(1);
+use crate::serve::{LINGER_IDLE, LINGER_TIME, linger, write_unless_stuck};
 
 /// The other side.
 pub struct Peer<R: Runtime> {
@@ -90,19 +86,11 @@ impl<R: Runtime> Peer<R> {
         self.stream.shutdown().await
     }
 
-    /// Ends although the peer goes on sending. Closing at once would reset the connection, for what it sends is unread,
-    /// and it might never see what was said to it. So what comes is thrown away for a moment, until it ends, too.
-    pub async fn part(mut self) -> io::Result<()> {
-        self.end().await?;
-        let rest = async {
-            let mut buffer = vec![0; BLOCK];
-            while let (Ok(1..), emptied) = self.stream.read(buffer).await {
-                buffer = emptied;
-            }
-        };
-        // Whoever takes longer gets the reset.
-        let _ = self.rt.timeout(PARTING, rest).await;
-        Ok(())
+    /// Ends although the peer goes on sending, and may have still to read what it was told.
+    pub async fn part(mut self) {
+        if self.end().await.is_ok() {
+            linger(&self.rt, &mut self.stream, LINGER_IDLE, LINGER_TIME).await;
+        }
     }
 }
 

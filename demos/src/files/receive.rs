@@ -8,7 +8,7 @@ use futures_lite::future::or;
 
 use super::BLOCK;
 use super::content::{Checksum, write_block};
-use super::folder::{Folder, Partial};
+use super::folder::{Folder, Name, Partial};
 use super::message::{Answer, Offer, Refusal};
 use super::peer::Peer;
 use super::uploads::{Turn, Uploads};
@@ -69,7 +69,7 @@ pub async fn receive<R: Files>(rt: R, stream: R::Stream, inbox: &Inbox, report: 
             Err(error) => {
                 if error.kind() == ErrorKind::InvalidData {
                     peer.say(&Answer::Refused(Refusal::for_good(error.to_string()))).await?;
-                    peer.part().await?;
+                    peer.part().await;
                 }
                 return Err(error);
             }
@@ -90,7 +90,8 @@ pub async fn receive<R: Files>(rt: R, stream: R::Stream, inbox: &Inbox, report: 
         };
         peer.say(&answer).await?;
         if !goes_on {
-            return peer.part().await;
+            peer.part().await;
+            return Ok(());
         }
     }
     peer.end().await
@@ -116,26 +117,40 @@ async fn take<R: Files>(rt: &R, peer: &mut Peer<R>, inbox: &Inbox, offer: &Offer
     let turn = rt.timeout(inbox.patience, inbox.uploads.take_over(offer)).await;
     let turn = turn.map_err(|_| Refusal::for_now("another connection is in the middle of this file"))?;
     let Partial { file, length: before, name } = inbox.folder.begin(offer)?;
-    let file = rt.file_from_std(file).map_err(disk("use the file"))?;
-    let checksum = Checksum::of(&file, before, |_| ()).await.map_err(disk("read what is there"))?;
-    peer.say(&Answer::SendFrom(before)).await.map_err(Failure::Broken)?;
-    let checksum = fill(rt, peer, &turn, &file, before, offer.size, checksum).await?;
-    if checksum.text() != offer.sha256 {
+    let finished = async {
+        let file = rt.file_from_std(file).map_err(disk("use the file"))?;
+        let checksum = Checksum::of(&file, before, |_| ()).await.map_err(disk("read what is there"))?;
+        peer.say(&Answer::SendFrom(before)).await.map_err(Failure::Broken)?;
+        let checksum = fill(rt, peer, &turn, &file, before, offer.size, checksum).await?;
+        if checksum.text() != offer.sha256 {
+            inbox.folder.discard(&name);
+            let why = "the digest of what came is another one than was offered, so it is thrown away";
+            // What was here before may be to blame, and is gone now.
+            return Err(Refusal { why: why.to_owned(), again: before > 0 }.into());
+        }
+        // First the bytes and then the name: after a crash no name stands for a file that isn't whole.
+        file.sync().await.map_err(disk("bring the file to the disk"))?;
+        publish(rt, inbox, &name, offer).await
+    };
+    let finished = finished.await;
+    // What is refused for good does not go on later. It would only fill the disk.
+    if let Err(Failure::Refused(refusal) | Failure::Midway(refusal)) = &finished
+        && !refusal.again
+    {
         inbox.folder.discard(&name);
-        let why = "the digest of what came is another one than was offered, so it is thrown away";
-        // What was here before may be to blame, and is gone now.
-        return Err(Refusal { why: why.to_owned(), again: before > 0 }.into());
     }
-    // First the bytes and then the name: after a crash no name stands for a file that isn't whole.
-    file.sync().await.map_err(disk("bring the file to the disk"))?;
-    inbox.folder.publish(&name, offer)?;
+    finished.map(|()| before)
+}
+
+/// Gives the finished file its name, and brings that to the disk.
+async fn publish<R: Files>(rt: &R, inbox: &Inbox, name: &Name, offer: &Offer) -> Result<(), Failure> {
+    inbox.folder.publish(name, offer)?;
     let folder = inbox.folder.itself().and_then(|folder| rt.file_from_std(folder)).map_err(disk("use the folder"))?;
     match folder.sync().await {
         // The file system (some of FUSE) syncs no folders. So there is nothing to be done about the name.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-        synced => synced.map_err(disk("bring the name to the disk"))?,
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        synced => synced.map_err(disk("bring the name to the disk")),
     }
-    Ok(before)
 }
 
 /// Receives what comes from `place` to `end`.
@@ -166,7 +181,7 @@ async fn fill<R: Runtime, F: RandomAccess>(
         checksum.add(&filled[..count]);
         buffer = write_block(file, filled, count, place)
             .await
-            .map_err(|error| Failure::Midway(cannot("write the file", &error)))?;
+            .map_err(|error| Failure::Midway(Refusal::by_error("write the file", &error)))?;
         place += count as u64;
     }
     Ok(checksum)
@@ -182,9 +197,5 @@ async fn is_the_same<R: Files>(rt: &R, existing: std::fs::File, offer: &Offer) -
 
 /// Trouble of ours, which the sender is told of.
 fn disk(what: &'static str) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure::Refused(cannot(what, &error))
-}
-
-fn cannot(what: &str, error: &io::Error) -> Refusal {
-    Refusal::for_good(format!("the receiver cannot {what}: {error}"))
+    move |error| Failure::Refused(Refusal::by_error(what, &error))
 }

@@ -68,7 +68,10 @@ impl Ask {
         let is_named = |name: &str| named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()));
         for header in headers {
             let is_hop = HOP_BY_HOP.iter().any(|hop| header.name.eq_ignore_ascii_case(hop));
-            if is_hop || header.name.eq_ignore_ascii_case(FORWARDED_FOR) || is_named(header.name) {
+            // Programs that make variables of names take `_` and `-` for the same (RFC 3875, 4.1.18). So `X_Forwarded_For`
+            // would speak for the proxy. nginx drops such fields, too.
+            let is_ambiguous = header.name.contains('_');
+            if is_hop || is_ambiguous || header.name.eq_ignore_ascii_case(FORWARDED_FOR) || is_named(header.name) {
                 continue;
             }
             if let Some(steps) = steps.filter(|_| header.name.eq_ignore_ascii_case(MAX_FORWARDS)) {
@@ -178,6 +181,14 @@ mod tests {
         let request = "\r\nGET /a?b HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nConnection: X-Secret, close\r\nx-secret: 2\r\n\
                        Keep-Alive: 3\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Connection: 4\r\nX-Two: 5\r\n\r\n";
         let expected = format!("GET /a?b HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nX-Two: 5{END}");
+        assert_eq!(forward(request).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_name_that_another_program_may_take_for_ours_stays_behind() {
+        let request = "GET / HTTP/1.1\r\nHost: h\r\nX_Forwarded_For: 10.1.1.1\r\nContent_Length: 5\r\nX-Real-IP: 1\r\n\
+                       Forwarded: for=10.1.1.1\r\n\r\n";
+        let expected = format!("GET / HTTP/1.1\r\nHost: h\r\nX-Real-IP: 1\r\nForwarded: for=10.1.1.1{END}");
         assert_eq!(forward(request).unwrap(), expected);
     }
 

@@ -212,20 +212,32 @@ fn nothing_but_plain_names_gets_in_and_nothing_is_overwritten() {
 }
 
 #[test]
-fn a_sender_learns_midway_that_the_receiver_cannot_go_on() {
+fn a_file_without_room_is_refused_midway_and_leaves_the_room_to_others() {
     for engine in engines() {
         let place = Place::new();
         place.file("a");
+        fs::write(place.0.join("small"), "small").unwrap();
         let folder = place.0.join("in");
         let options = format!("files receive --on {engine} --listen 127.0.0.1:0 --folder {}", folder.display());
         // Files grow to 1,000 KiB at most: a full disk is not to be had in a test.
         let receiver = Demos::start_after("trap '' XFSZ && ulimit -f 1000", &options);
-        let sent = place.send(&engine, receiver.address(), "a").end();
+        let to = receiver.address();
+        let sent = place.send(&engine, to, "a").end();
         assert_eq!(sent.status.code(), Some(1), "{engine}: {sent:?}");
         assert!(sent.stderr.contains("the receiver cannot write the file: File too large"), "{engine}: {sent:?}");
+        assert!(place.received().is_empty(), "{engine}: its part is gone");
+        assert!(place.send(&engine, to, "small").end().status.success(), "{engine}");
         let said = end(receiver);
         assert!(said.contains("refused a bytes=") && said.contains("File too large"), "{engine}: {said}");
     }
+}
+
+/// The second would replace the first, or be refused.
+#[test]
+fn files_of_one_name_are_not_sent_together() {
+    let ended = demos("files send a/x b/y c/x --to 127.0.0.1:9");
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(1), ""));
+    assert!(ended.stderr.contains("a/x and c/x have the same name"), "{ended:?}");
 }
 
 #[test]

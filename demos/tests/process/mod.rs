@@ -4,10 +4,12 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::SigHandler;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that should happen soon.
@@ -59,6 +61,7 @@ impl Demos {
     }
 
     fn spawn(command: &mut Command, input: &[u8]) -> Demos {
+        hear_signals();
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the binary starts");
         let (mut stdin, input) = (process.stdin.take().expect("piped"), input.to_vec());
@@ -196,6 +199,18 @@ fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
 /// Runs to its end.
 pub fn demos(arguments: &str) -> Ended {
     Demos::start(arguments).end()
+}
+
+/// Lets what is started from now on get the signals that end it. A background job of a script ignores SIGINT, and one of
+/// nohup SIGHUP. A program inherits that, and `demos` leaves it so.
+fn hear_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for ending in [nix::sys::signal::SIGINT, nix::sys::signal::SIGHUP, nix::sys::signal::SIGTERM] {
+            // SAFETY: no function of this process is put in the place of a handler, and no other code here sets one.
+            unsafe { nix::sys::signal::signal(ending, SigHandler::SigDfl) }.expect("these can be handled");
+        }
+    });
 }
 
 /// Figures of a debug build mean little: a command that measures says so, and only then.

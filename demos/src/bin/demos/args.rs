@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::engine::Engine;
+use crate::server::Addresses;
 
 /// The choice of a runtime.
 #[derive(Clone, Debug, Args)]
@@ -20,9 +21,9 @@ pub struct EngineArgs {
 /// The options of every server.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
-    /// Where to listen. Port 0 lets the kernel choose one.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
-    pub listen: SocketAddr,
+    /// Where to listen. Port 0 lets the kernel choose one. A name such as localhost stands for all its addresses.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = addresses)]
+    pub listen: Addresses,
 
     /// Allow addresses that other machines can reach. This is a demonstration, not a product.
     #[arg(long)]
@@ -71,11 +72,17 @@ pub struct WorkersArgs {
     pub workers: NonZeroU16,
 }
 
-/// Parses `ADDR:PORT`, or looks up `NAME:PORT`.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
+/// Parses `ADDR:PORT`, or looks up all addresses of `NAME:PORT`.
+pub fn addresses(text: &str) -> Result<Addresses, String> {
     host(text).map_err(|error| error.replace("HOST:PORT", "ADDR:PORT"))?;
-    let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"));
-    found?.next().ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
+    let found = text.to_socket_addrs().map_err(|error| format!("{error}: give ADDR:PORT, such as 127.0.0.1:8080"))?;
+    Addresses::new(found.collect())
+        .ok_or_else(|| "the name has no address: give ADDR:PORT, such as 127.0.0.1:8080".to_owned())
+}
+
+/// The same for what listens on one address only: the first one of a name.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    addresses(text).map(|found| found.first())
 }
 
 /// Sees that this is `HOST:PORT`. Whether there is such a host is another matter.

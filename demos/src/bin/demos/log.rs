@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use demos::http::AccessLog;
+use demos::text::misleads;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
@@ -272,14 +273,14 @@ fn plain(line: &dyn Display) -> String {
             break;
         }
         match character {
-            character if character.is_control() => plain.extend(character.escape_default()),
+            character if misleads(character) => plain.extend(character.escape_default()),
             character => plain.push(character),
         }
     }
     plain
 }
 
-/// Bytes of a character that is written out: `\u{9b}`.
+/// Bytes of a character that is written out: `\u{2028}`.
 const LONGEST_CHARACTER: usize = 8;
 
 #[cfg(test)]
@@ -350,13 +351,13 @@ mod tests {
     fn a_line_is_one_line_and_short() {
         let (mut reader, writer) = pipe().unwrap();
         let mut lines = lines_to(writer);
-        lines.write(&plain(&"a\nb\r\u{1b}[2J\u{9b}\u{e4}"), Duration::ZERO);
+        lines.write(&plain(&"a\nb\r\u{1b}[2J\u{9b}\u{202e}\u{e4}"), Duration::ZERO);
         lines.write(&plain(&"\u{9b}".repeat(10_000)), Duration::ZERO);
         drop(lines);
         let mut said = String::new();
         reader.read_to_string(&mut said).unwrap();
         let said: Vec<_> = said.lines().collect();
-        assert_eq!(said[0], "a\\nb\\r\\u{1b}[2J\\u{9b}\u{e4}");
+        assert_eq!(said[0], "a\\nb\\r\\u{1b}[2J\\u{9b}\\u{202e}\u{e4}");
         assert!(said.len() == 2 && said[1].len() <= LONGEST, "{said:?}");
     }
 

@@ -43,7 +43,7 @@ enum Side {
 
 /// Sends files to a receiver, under their names without their folders.
 ///
-/// Each file is read twice, because the digest is sent before the bytes. If the connection breaks, a new one continues
+/// Each file is read twice, because the digest is sent before the bytes. No two may have the same name. If the connection breaks, a new one continues
 /// where it ended; so does the same command, run again. The exit code is 0 if the receiver has all files.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -76,7 +76,8 @@ struct SendArgs {
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and a line for each file, and serves until SIGINT or
 /// SIGTERM. If a connection breaks, the part that has arrived stays in the folder until the rest of the file comes. Its
 /// name begins with a dot and ends with .part. At the beginning and at the end the receiver says how many parts there
-/// are, and how to remove them.
+/// are, and how to remove them. A file that is refused for good, such as one that the disk has no room for, leaves no
+/// part.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -176,6 +177,13 @@ fn report(peer: &str, arrival: &Arrival) {
 }
 
 fn send(args: SendArgs) -> anyhow::Result<()> {
+    for (number, path) in args.files.iter().enumerate() {
+        let has_its_name = |other: &&PathBuf| other.file_name() == path.file_name();
+        if let Some(other) = args.files[..number].iter().find(has_its_name) {
+            let (one, other) = (other.display(), path.display());
+            bail!("{one} and {other} have the same name, and would be one file there: send them one after another");
+        }
+    }
     let addresses = args::find(&args.to)?;
     let (result, _stats) = engine::run(engine::for_client(args.engine.on)?, Sending { args, addresses })?;
     result

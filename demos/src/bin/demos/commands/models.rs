@@ -1,16 +1,16 @@
 //! `demos models`: the ladder of I/O models.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::args::{ServerArgs, address, some_seconds};
+use crate::args::{ServerArgs, addresses, some_seconds};
 use crate::models::measure::{self, Plan};
 use crate::models::service::Service;
 use crate::models::{self, Rung, page, serve};
 use crate::output;
+use crate::server::Addresses;
 
 /// How long connections have to finish after a signal stops the rung of a runtime.
 const GRACE: Duration = Duration::from_secs(5);
@@ -96,9 +96,10 @@ pub struct ServeArgs {
 /// The options of every rung.
 #[derive(Clone, Debug, Args)]
 pub struct ListenArgs {
-    /// Where to listen. Port 0: the kernel chooses a free port.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
-    pub listen: SocketAddr,
+    /// Where to listen. Port 0 lets the kernel choose one. A name stands for all its addresses on the runtimes, and for
+    /// its first one on the other rungs.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = addresses)]
+    pub listen: Addresses,
 
     /// Allow addresses that other machines can reach. This is a demonstration, not a product.
     #[arg(long)]
@@ -118,7 +119,7 @@ impl ListenArgs {
     /// The same as options of a server on one thread.
     pub fn server(&self) -> ServerArgs {
         ServerArgs {
-            listen: self.listen,
+            listen: self.listen.clone(),
             allow_remote: self.allow_remote,
             grace: GRACE,
             max_connections: self.max_connections,

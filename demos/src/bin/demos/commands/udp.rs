@@ -136,7 +136,7 @@ fn length(text: &str) -> Result<u32, String> {
 pub fn run(args: UdpArgs) -> anyhow::Result<()> {
     match args.side {
         Side::Serve(args) => {
-            server::check_reach(args.listen, args.allow_remote)?;
+            server::check_reach([args.listen], args.allow_remote)?;
             let (served, stats) = engine::run(args.engine.on, Serving(args))?;
             log::tell_patiently(format_args!("served {} {stats}", served?));
             Ok(())

@@ -37,7 +37,7 @@ fn run_alone(
     args: &ServerArgs,
     run: impl Fn(&Hall) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    server::check_reach(args.listen, args.allow_remote)?;
+    server::check_reach(args.listen.iter(), args.allow_remote)?;
     descriptors::raise_open_files();
     rung.check()?;
     let hall = open(rung, service, args)?;
@@ -54,7 +54,7 @@ fn open(rung: &'static Rung, service: Service, args: &ServerArgs) -> anyhow::Res
     let stop = Arc::new(Stop::new().context("cannot make a pair of sockets")?);
     let asked = Arc::clone(&stop);
     signals::stop_on_signals(move || asked.ask()).context("cannot watch for signals")?;
-    let listener = listen(args.listen).map_err(|error| server::refusal(args.listen, &error))?;
+    let listener = listen(args.listen.first()).map_err(|error| server::refusal(args.listen.first(), &error))?;
     let wished = args.max_connections.map_or(usize::MAX, |most| most as usize);
     // What select can't see, it refuses itself.
     let most = if rung.name == "select" { MOST } else { rung.most };

@@ -6,16 +6,21 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use executor::{ListenOptions, Runtime};
+use executor::{ListenOptions, Listener, Runtime};
 use socket2::{SockRef, TcpKeepalive};
+
+use super::addresses::{Addresses, Listeners, Refused};
 
 /// How long a killed process may hold an address at most; it was seen to take some milliseconds.
 pub const TAKEDOWN: Duration = Duration::from_millis(200);
 pub const TAKEDOWN_STEP: Duration = Duration::from_millis(2);
 
 /// Refuses addresses that other machines can reach, unless they are wished for.
-pub fn check_reach(listen: SocketAddr, allow_remote: bool) -> anyhow::Result<()> {
-    if !listen.ip().is_loopback() && !allow_remote {
+pub fn check_reach(addresses: impl IntoIterator<Item = SocketAddr>, allow_remote: bool) -> anyhow::Result<()> {
+    let mut remote = addresses.into_iter().filter(|address| !address.ip().is_loopback());
+    if let Some(listen) = remote.next()
+        && !allow_remote
+    {
         bail!(
             "{listen} can be reached from other machines, and this is a demonstration: \
              listen on 127.0.0.1 or [::1], or say --allow-remote"
@@ -27,14 +32,22 @@ pub fn check_reach(listen: SocketAddr, allow_remote: bool) -> anyhow::Result<()>
 /// Listens. An address in use is tried again for a moment: when a process that uses io_uring is killed,
 /// the kernel takes its ring down in the background, and the ring holds its listener until then, which
 /// SO_REUSEADDR doesn't help against. Without this a server that is killed and started again would fail.
-pub async fn listen<R: Runtime>(rt: &R, address: SocketAddr, options: &ListenOptions) -> io::Result<R::Listener> {
+pub async fn listen<R: Runtime>(
+    rt: &R,
+    addresses: &Addresses,
+    options: &ListenOptions,
+) -> Result<Listeners<R::Listener>, Refused> {
     let give_up = rt.now() + TAKEDOWN;
+    let open = |address| {
+        let listener = rt.listen(address, options)?;
+        Ok((listener.local_addr()?, listener))
+    };
     loop {
-        match rt.listen(address, options) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && rt.now() < give_up => {
+        match addresses.open(open) {
+            Err(refused) if refused.error.kind() == ErrorKind::AddrInUse && rt.now() < give_up => {
                 rt.sleep(TAKEDOWN_STEP).await;
             }
-            result => return result,
+            result => return result.map(Listeners::new),
         }
     }
 }

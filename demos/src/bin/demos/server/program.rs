@@ -37,28 +37,31 @@ impl<S: Host> Program for Server<'_, S> {
         let mut options = ListenOptions::default();
         options.accept_ahead =
             descriptors::has_room_for(connections * S::DESCRIPTORS * workers, options.backlog, workers);
-        let address = match team {
+        let addresses = match team {
             Some(team) => {
                 options.reuse_port = true;
-                team.address()
+                team.addresses()
             }
             None => {
                 let remote = rt.remote();
                 signals::stop_on_signals(move || remote.stop()).context("cannot watch for signals")?;
-                args.listen
+                &args.listen
             }
         };
-        let listener = listen(&rt, address, &options).await.map_err(|error| refusal(address, &error))?;
-        watch_over(&listener).context("cannot set the options of the listener")?;
-        if let Some(objection) = service.objection(listener.local_addr()?) {
-            bail!("{objection}");
+        let listeners = listen(&rt, addresses, &options).await;
+        let listeners = listeners.map_err(|refused| refusal(refused.address, &refused.error))?;
+        for listener in listeners.iter() {
+            watch_over(listener).context("cannot set the options of the listener")?;
+            if let Some(objection) = service.objection(listener.local_addr()?) {
+                bail!("{objection}");
+            }
         }
         // The last one to be ready acts for all.
         if team.is_none_or(Team::is_complete) {
             if args.sandbox {
                 sandbox::enter()?;
             }
-            log::tell_patiently(format_args!("listening on {} ({})", listener.local_addr()?, rt.engine()));
+            log::tell_patiently(format_args!("listening on {} ({})", listeners.places()?, rt.engine()));
         }
         if args.control {
             control::answer(&rt)?;
@@ -68,7 +71,7 @@ impl<S: Host> Program for Server<'_, S> {
         let shared = service.share(&rt);
         let (theirs, runtime) = (Rc::clone(&shared), rt.clone());
         let connection = move |stream| S::connection(Rc::clone(&theirs), runtime.clone(), stream);
-        let served = serve(&rt, listener, &limits, connection).await;
+        let served = serve(&rt, listeners, &limits, connection).await;
         if let Some(summary) = S::summary::<R>(&shared) {
             log::tell_patiently(summary);
         }

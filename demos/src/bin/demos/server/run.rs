@@ -44,7 +44,7 @@ where
 
 /// What comes before a server's runtime.
 fn prepare<S: Host>(args: &ServerArgs, workers: usize) -> anyhow::Result<()> {
-    check_reach(args.listen, args.allow_remote)?;
+    check_reach(args.listen.iter(), args.allow_remote)?;
     descriptors::raise_open_files();
     let most = descriptors::connections(workers).div_ceil(S::DESCRIPTORS);
     if let Some(shortfall) = descriptors::shortfall(args.max_connections, most) {

@@ -17,49 +17,53 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::addresses::{Addresses, Refused};
 use super::listen::{TAKEDOWN, TAKEDOWN_STEP, refusal};
 use crate::args::ServerArgs;
 
 /// What the workers of one server share.
 pub struct Team {
-    address: SocketAddr,
+    addresses: Addresses,
     /// Workers that do not listen yet.
     missing: AtomicUsize,
-    reservation: Mutex<Option<Socket>>,
+    reservations: Mutex<Vec<Socket>>,
 }
 
 impl Team {
-    /// Reserves the address.
+    /// Reserves the addresses.
     pub fn new(args: &ServerArgs, workers: NonZeroU16) -> anyhow::Result<Team> {
-        let (reservation, address) = reserve(args.listen).map_err(|error| refusal(args.listen, &error))?;
+        let reserved = reserve(&args.listen).map_err(|refused| refusal(refused.address, &refused.error))?;
+        let (addresses, reservations): (Vec<_>, Vec<_>) = reserved.into_iter().unzip();
+        let addresses = Addresses::new(addresses).context("there is no address to listen on")?;
         let missing = AtomicUsize::new(workers.get().into());
-        Ok(Team { address, missing, reservation: Mutex::new(Some(reservation)) })
+        Ok(Team { addresses, missing, reservations: Mutex::new(reservations) })
     }
 
     /// Where all of them listen.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// Called by each worker when it listens; true for the last one.
     pub fn is_complete(&self) -> bool {
         let is_last = self.missing.fetch_sub(1, Ordering::Relaxed) == 1;
         if is_last {
-            drop(self.reservation.lock().unwrap_or_else(PoisonError::into_inner).take());
+            self.reservations.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         is_last
     }
 }
 
-/// Takes the address for the workers, and for nobody else. An address in use is tried again for a moment,
-/// see `listen.rs`.
-fn reserve(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+/// Takes the addresses for the workers only. An address in use is tried again for a moment, see `listen.rs`.
+fn reserve(addresses: &Addresses) -> Result<Vec<(SocketAddr, Socket)>, Refused> {
     let give_up = Instant::now() + TAKEDOWN;
+    let open = |address| try_to_reserve(address).map(|(socket, address)| (address, (address, socket)));
     loop {
-        match try_to_reserve(address) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < give_up => {
+        match addresses.open(open) {
+            Err(refused) if refused.error.kind() == ErrorKind::AddrInUse && Instant::now() < give_up => {
                 thread::sleep(TAKEDOWN_STEP);
             }
             result => return result,
