@@ -1,5 +1,11 @@
 //! Servers and demonstrations, each written once against the traits of `executor`, and run on every engine.
 //!
+//! | you want to ... | begin with |
+//! |---|---|
+//! | use a runtime in a program of yours | the page of [`reactor`] or of [`proactor`]: a whole program; then [`executor`], *What programs use* |
+//! | learn network programming | `demos/README.md`, the course: each topic with its command, and the file to read |
+//! | read the source | *Reading order* at the end of the page of [`executor`]; the smallest server is [`echo`] |
+//!
 //! | module | what it is |
 //! |---|---|
 //! | [`echo`] | the smallest server there is: what comes in goes out |
@@ -18,7 +24,7 @@
 //! | [`connect`] | what clients need: all addresses of a name are tried |
 //! | [`memory`] | what the kernel says about memory |
 //! | [`mailbox`] | the way from a blocking thread (stdin) into a runtime |
-//! | [`text`] | text from outside, and what it does to a terminal |
+//! | [`text`] | text and a terminal: what misleads it, and lines that fit |
 //! | [`sandbox`] | giving up what a server does not need, once it is set up |
 //! | [`plot`] | reports as web pages: the only part that has nothing to do with servers |
 //!

@@ -2,6 +2,7 @@
 //! Method: the built binary in a process of its own, real signals, real connections, on every engine
 //! that runs here.
 
+mod bench;
 mod blocking;
 mod browser;
 mod chat;
@@ -26,6 +27,7 @@ mod sandbox;
 mod streams;
 mod tasks;
 mod udp;
+mod usage;
 mod workers;
 
 use std::io::{ErrorKind, Read, Write};
@@ -34,7 +36,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use process::{Demos, client, connect, demos, engines, has_client};
+use process::{BODY, Demos, ask_for_long, client, connect, demos, engines, has_client, wait_until_closed};
 use rustix::process::Signal;
 
 const SERVICES: [&str; 2] = ["echo", "http"];
@@ -43,9 +45,9 @@ const SERVICES: [&str; 2] = ["echo", "http"];
 const TOO_MUCH: usize = 64 << 20;
 
 /// All of them, and the program itself.
-const COMMANDS: &str = "|compare|echo|http|models|models serve|web|udp|udp serve|udp ask|framing|framing serve|files|\
+const COMMANDS: &str = "|compare|bench|echo|http|models|models serve|web|udp|udp serve|udp ask|framing|framing serve|files|\
                         files send|files receive|tasks|blocking|queue|ipc|chat|proxy|rpc|rpc serve|rpc call|dht|\
-                        dht serve|doctor";
+                        dht serve|doctor|completions|man";
 
 #[test]
 fn every_command_explains_itself_with_examples() {
@@ -117,7 +119,6 @@ fn bad_options_are_refused_with_their_remedy() {
         ("udp serve --drop -1", 2, "give a number from 0 to 1"),
         ("queue --capacity -1", 2, "-1 is not in 1.."),
         ("http --root /nowhere", 1, "demos: --root: cannot serve files from /nowhere: No such file"),
-        ("compare --on proactor", 2, "unexpected argument"),
         ("compare --seconds 3600 --html /nowhere/at/all.html", 1, "give a file in a folder that exists"),
         ("compare --seconds 3600 --json /nowhere/at/all.json", 1, "give a file in a folder that exists"),
         ("echo --on reactor-edge --listen 0.0.0.0:0", 1, "--allow-remote"),
@@ -159,9 +160,10 @@ fn the_environment_chooses_the_engine_where_the_command_line_does_not() {
 fn more_connections_than_can_be_had_are_said() {
     let server = Demos::start_with_files(100, "echo --on reactor-edge --listen 127.0.0.1:0 --max-connections 50");
     let said = server.complaint();
-    let refused = Demos::start_after("ulimit -n 64", "compare --seconds 1").end();
+    let compare = "compare --seconds 0.2 --only echo --connections 64 --on reactor-edge";
+    let refused = Demos::start_after("ulimit -n 64", compare).end();
     assert!(refused.status.code() == Some(1) && refused.stderr.contains("ulimit -n 256"), "{refused:?}");
-    let measured = Demos::start_after("ulimit -n 256", "compare --seconds 1").end();
+    let measured = Demos::start_after("ulimit -n 256", compare).end();
     assert!(measured.status.success(), "{measured:?}");
     assert_eq!(said, "demos: 36 connections at the same time, and not 50: 100 files may be open (ulimit -n)");
 }
@@ -218,12 +220,10 @@ fn an_idle_server_ends_at_once_on_either_signal() {
         let mut server = Demos::start(&format!("{service} --on {engine} --listen 127.0.0.1:0 --grace 60"));
         let mut idle = connect(server.address());
         assert!(server.runs_for(Duration::from_millis(50)), "{engine} {service}");
-        let start = Instant::now();
         server.signal(signal);
         assert_eq!(end_of(&mut idle), b"", "{engine} {service}");
+        // It does not wait for the grace period: that is longer than this waits.
         let ended = server.end();
-        // 10 ms are the goal. The rest is for a machine that is busy with other tests.
-        assert!(start.elapsed() < Duration::from_secs(2), "{engine} {service}: {:?}", start.elapsed());
         assert!(ended.status.success(), "{engine} {service}: {ended:?}");
         assert!(ended.stdout.starts_with("served connections=1 cut=0 "), "{engine} {service}: {ended:?}");
         assert_eq!((ended.stdout.lines().count(), &ended.stderr[..]), (1, ""), "{engine} {service}");
@@ -233,41 +233,34 @@ fn an_idle_server_ends_at_once_on_either_signal() {
 #[test]
 fn what_was_sent_before_the_signal_is_echoed_after_it() {
     for engine in engines() {
-        let server = Demos::start(&format!("echo --on {engine} --listen 127.0.0.1:0 --grace 20"));
+        let server = Demos::start(&format!("echo --on {engine} --listen 127.0.0.1:0 --grace 60"));
         let mut client = connect(server.address());
         let sent = send_until_stuck(&mut client);
         server.signal(Signal::TERM);
-        let mut probe = Instant::now();
-        while TcpStream::connect(client.peer_addr().unwrap()).is_ok() {
-            assert!(probe.elapsed() < process::PATIENCE, "{engine}: it still accepts");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        probe = Instant::now();
+        wait_until_closed(client.peer_addr().unwrap());
         client.shutdown(Shutdown::Write).unwrap();
         let echoed = end_of(&mut client);
         assert_eq!(echoed.len(), sent, "{engine}");
         assert!(echoed.iter().enumerate().all(|(place, byte)| *byte == byte_at(place)), "{engine}");
         let ended = server.end();
         assert!(ended.status.success() && ended.stdout.contains(" cut=0 "), "{engine}: {ended:?}");
-        assert!(probe.elapsed() < Duration::from_secs(15), "{engine}: it waited for the grace period");
     }
 }
 
 #[test]
 fn a_running_request_is_answered_before_the_end() {
     for engine in engines() {
-        let server = Demos::start(&format!("http --on {engine} --listen 127.0.0.1:0 --grace 20"));
+        let server = Demos::start(&format!("http --on {engine} --listen 127.0.0.1:0 --grace 60"));
         let mut client = connect(server.address());
-        client.write_all(b"GET /sleep?ms=400 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-        std::thread::sleep(Duration::from_millis(100));
-        let start = Instant::now();
+        ask_for_long(&mut client);
         server.signal(Signal::TERM);
+        wait_until_closed(client.peer_addr().unwrap());
+        client.write_all(BODY.as_bytes()).unwrap();
         let answer = String::from_utf8(end_of(&mut client)).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{engine}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(BODY), "{engine}: {answer}");
         assert!(answer.to_lowercase().contains("connection: close"), "{engine}: {answer}");
         let ended = server.end();
         assert!(ended.status.success() && ended.stdout.contains(" cut=0 "), "{engine}: {ended:?}");
-        assert!(start.elapsed() < Duration::from_secs(15), "{engine}: it waited for the grace period");
     }
 }
 
@@ -282,7 +275,7 @@ fn a_stuck_client_is_cut_when_the_grace_period_is_over() {
         let ended = server.end();
         let took = start.elapsed();
         assert!(ended.status.success() && ended.stdout.contains(" cut=1 "), "{engine}: {ended:?}");
-        assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{engine}: {took:?}");
+        assert!(took >= Duration::from_millis(300), "{engine}: {took:?}");
     }
 }
 
@@ -295,10 +288,8 @@ fn a_second_signal_ends_at_once() {
             send_until_stuck(&mut client);
             server.signal(Signal::TERM);
             assert!(server.runs_for(Duration::from_millis(200)), "{engine}: it did not wait");
-            let start = Instant::now();
             server.signal(second);
             let ended = server.end();
-            assert!(start.elapsed() < Duration::from_secs(5), "{engine}: {:?}", start.elapsed());
             assert_eq!(ended.status.code(), Some(code), "{engine}: {ended:?}");
         }
     }

@@ -1,6 +1,12 @@
 //! The core that the two runtimes share: tasks, wakes, time, buffers, and the traits that programs
 //! use. It knows neither epoll nor io_uring, and contains no unsafe code.
 //!
+//! | you want to ... | begin with |
+//! |---|---|
+//! | use a runtime in a program of yours | the page of [`reactor`](../reactor/index.html) or of [`proactor`](../proactor/index.html): a whole program, then *What programs use* below |
+//! | learn network programming | `demos/README.md`, the course; the page of [`demos`](../demos/index.html) lists its parts |
+//! | read the source | *Reading order* at the end of this page |
+//!
 //! # A task, a turn, a wake
 //!
 //! A *task* is a future that the [`Executor`] owns. The executor polls it when it is in the queue,

@@ -12,7 +12,7 @@ use crate::{ms, watchdog};
 
 /// How long what happens in the background (a cancel on its way, a peer's thread that is about to close)
 /// may take to settle. It takes microseconds.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(20);
 
 /// Descriptors this process has open.
 ///

@@ -58,9 +58,7 @@ fn accept_survives_the_limit_of_descriptors<E: Engine>() {
         // Descriptors are freed, and nobody has to say so.
         lift_the_limit();
         drop(fillers);
-        let freed = Instant::now();
         server.await.unwrap();
-        assert!(freed.elapsed() < ms(2000), "{:?}", freed.elapsed());
         for socket in sockets {
             let mut peer = TcpStream::from(socket);
             rt.sleep(ms(1)).await;

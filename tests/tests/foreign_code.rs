@@ -182,9 +182,8 @@ fn the_first_panic_of_the_hook_goes_on<E: Engine>() {
     assert_eq!(ran.get(), 1, "the batch goes on to its end");
     assert_eq!(caught(|| rt.block_on(rt.sleep(ms(1)))), None, "it is told once");
     spawn_some();
-    let start = std::time::Instant::now();
-    assert_eq!(caught(|| drop(rt.turn(Some(ms(5000))))), Some("the first"));
-    assert!(start.elapsed() < ms(2500), "it does not sleep on a panic");
+    // It does not sleep on a panic: that would last for ever.
+    assert_eq!(caught(|| drop(rt.turn(Some(Duration::MAX)))), Some("the first"));
     assert_eq!(ran.get(), 2);
     assert_eq!(caught(|| drop(rt.turn(Some(Duration::ZERO)))), None);
     assert_eq!(rt.stats().tasks_panicked, 6);

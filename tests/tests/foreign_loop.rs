@@ -8,6 +8,8 @@ use std::cell::Cell;
 use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use executor::{IoBuf, Listener, Reader, Writer, yield_now};
@@ -49,7 +51,7 @@ fn timers_and_tasks<E: Engine>() {
         .detach();
     }
     let sleeps = drive::<E>(rt, || fired.get() == 20);
-    assert!(start.elapsed() >= ms(100) && start.elapsed() < ms(5000));
+    assert!(start.elapsed() >= ms(100));
     assert!(sleeps <= 100, "{sleeps} sleeps for 20 timers");
     settle::<E>(rt);
     bench.finish();
@@ -224,13 +226,15 @@ fn the_longest_turn<E: Engine>() {
     let bench = Bench::<E>::new();
     let rt = bench.rt();
     let remote = rt.remote();
+    let is_sent = Arc::new(AtomicBool::new(false));
+    let sent = Arc::clone(&is_sent);
     let waker = std::thread::spawn(move || {
         std::thread::sleep(ms(50));
+        sent.store(true, Ordering::SeqCst);
         remote.spawn(|| async {}).unwrap();
     });
-    let start = Instant::now();
     while !rt.turn(Some(Duration::MAX)).expect("a turn") {}
-    assert!(start.elapsed() >= ms(49));
+    assert!(is_sent.load(Ordering::SeqCst), "it slept until there was something to do");
     assert!(rt.stats().turns <= 10, "{}", rt.stats());
     while rt.turn(Some(Duration::ZERO)).unwrap() {}
     waker.join().unwrap();

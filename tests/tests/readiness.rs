@@ -96,17 +96,22 @@ fn an_echo_takes_few_system_calls<E: Engine>() {
     run::<E>(async |rt| {
         let (stream, mut peer) = pair::<E>(rt).await;
         let server = rt.spawn(echo(stream));
-        let thread = std::thread::spawn(move || {
+        let warm_up = std::thread::spawn(move || {
             ask(&mut peer, b"warm up");
-            std::thread::sleep(ms(50));
+            peer
+        });
+        while !warm_up.is_finished() {
+            rt.sleep(ms(10)).await;
+        }
+        let mut peer = warm_up.join().unwrap();
+        let before = rt.stats();
+        let thread = std::thread::spawn(move || {
             for _ in 0..ROUNDS {
                 ask(&mut peer, b"a question");
             }
             // Stays open until the figures have been read.
             peer
         });
-        rt.sleep(ms(25)).await;
-        let before = rt.stats();
         while !thread.is_finished() {
             rt.sleep(ms(10)).await;
         }

@@ -39,7 +39,6 @@ fn past_deadlines_are_due_at_once<E: Engine>() {
         rt.sleep_until(start).await;
         rt.sleep_until(start.checked_sub(ms(1)).unwrap()).await;
         assert!(rt.stats().turns <= turns + 6, "{}", rt.stats());
-        assert!(start.elapsed() < ms(500));
         // Ready before the timeout is looked at.
         assert_eq!(rt.timeout(Duration::ZERO, async { 5 }).await, Ok(5));
         assert_eq!(rt.timeout(Duration::ZERO, pending::<()>()).await, Err(Elapsed));
@@ -161,20 +160,22 @@ fn an_interval_keeps_its_rate<E: Engine>() {
             interval.set_missed_tick_behavior(behavior);
             let first = interval.tick().await;
             std::thread::sleep(ms(35));
-            // The second tick, then the third, as multiples of the period, and when they came.
+            // The second tick comes between these two moments.
+            let before = Instant::now();
             let second = interval.tick().await;
-            let second_at = Instant::now();
+            let after = Instant::now();
             let third = interval.tick().await;
-            (first, second, second_at, third)
+            (first, second, before..after, third)
         };
         let (first, second, _, third) = late(MissedTickBehavior::Burst).await;
         assert_eq!((second - first, third - first), (period, period * 2));
-        let (first, second, second_at, third) = late(MissedTickBehavior::Delay).await;
-        assert!(second == first + period && third + ms(1) >= second_at + period, "a period after the late one");
-        let (first, second, second_at, third) = late(MissedTickBehavior::Skip).await;
+        let (first, second, came, third) = late(MissedTickBehavior::Delay).await;
+        assert_eq!(second, first + period);
+        assert!(third >= came.start + period && third <= came.end + period, "a period after the late one");
+        let (first, second, came, third) = late(MissedTickBehavior::Skip).await;
         assert_eq!(second, first + period);
         assert_eq!((third - first).as_nanos() % period.as_nanos(), 0);
-        assert!(third >= first + period * 4 && third <= second_at + period);
+        assert!(third >= first + period * 4 && third <= came.end + period);
     });
 }
 

@@ -1,6 +1,6 @@
 //! Tables: the same for a page and for plain text.
 
-use comfy_table::{CellAlignment, TableStyle, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, TableStyle, presets};
 
 use super::Kind;
 
@@ -37,15 +37,41 @@ impl Table {
 
     /// As Markdown.
     pub fn markdown(&self) -> String {
-        self.text(presets::ASCII_MARKDOWN, |cell| cell.replace('|', "\\|"))
+        self.build(presets::ASCII_MARKDOWN, |cell| cell.replace('|', "\\|")).to_string()
     }
 
-    /// For a terminal.
-    pub fn terminal(&self) -> String {
-        self.text(presets::UTF8_FULL_CONDENSED, str::to_owned)
+    /// For a terminal of this many columns. A table that does not fit has no lines between its cells, and if it does not fit
+    /// then, cells are broken, but not those of the first column.
+    pub fn terminal(&self, width: usize) -> String {
+        if self.fits(width) { self.boxed().to_string() } else { self.plain(width) }
     }
 
-    fn text(&self, style: TableStyle, cell: impl Fn(&str) -> String) -> String {
+    /// Whether it has lines between its cells in a terminal of this many columns.
+    pub fn fits(&self, width: usize) -> bool {
+        self.boxed().lines().all(|line| line.chars().count() <= width)
+    }
+
+    fn boxed(&self) -> comfy_table::Table {
+        self.build(presets::UTF8_FULL_CONDENSED, str::to_owned)
+    }
+
+    /// Without lines, for a terminal of this many columns.
+    pub fn plain(&self, width: usize) -> String {
+        let mut table = self.build(presets::NOTHING, str::to_owned);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        if let Some(names) = table.column_mut(0) {
+            names.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        // The last column has a space behind it, too.
+        table.set_width(u16::try_from(width + 2).unwrap_or(u16::MAX));
+        let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+        lines.join("\n")
+    }
+
+    fn build(&self, style: TableStyle, cell: impl Fn(&str) -> String) -> comfy_table::Table {
         let mut table = comfy_table::Table::new();
         table.load_style(style);
         table.set_header(self.header.iter().map(|title| cell(title)));
@@ -55,7 +81,7 @@ impl Table {
         for column in table.column_iter_mut().skip(self.words) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        table.to_string()
+        table
     }
 }
 
@@ -71,5 +97,21 @@ mod tests {
         assert_eq!(lines[0], "| server |   CPU |");
         assert!(lines[1].starts_with("|---"), "{lines:?}");
         assert_eq!(lines[2], "| a\\|b   | 1,000 |");
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let mut table = Table::new(1, ["server", "what it costs for each"]);
+        table.row(None, ["one with a long name", "1,000"]);
+        assert!(table.terminal(60).starts_with('┌'));
+        assert_eq!(
+            table.terminal(44),
+            "server                what it costs for each\none with a long name                   1,000"
+        );
+        for width in [30, 35, 40] {
+            let shown = table.terminal(width);
+            assert!(shown.lines().all(|line| line.chars().count() <= width), "{width}: {shown}");
+            assert!(shown.contains("1,000"), "{width}: {shown}");
+        }
     }
 }

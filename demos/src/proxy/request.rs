@@ -68,10 +68,11 @@ impl Ask {
         let is_named = |name: &str| named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()));
         for header in headers {
             let is_hop = HOP_BY_HOP.iter().any(|hop| header.name.eq_ignore_ascii_case(hop));
-            // Programs that make variables of names take `_` and `-` for the same (RFC 3875, 4.1.18). So `X_Forwarded_For`
-            // would speak for the proxy. nginx drops such fields, too.
-            let is_ambiguous = header.name.contains('_');
-            if is_hop || is_ambiguous || header.name.eq_ignore_ascii_case(FORWARDED_FOR) || is_named(header.name) {
+            if is_hop
+                || pretends(header.name)
+                || header.name.eq_ignore_ascii_case(FORWARDED_FOR)
+                || is_named(header.name)
+            {
                 continue;
             }
             if let Some(steps) = steps.filter(|_| header.name.eq_ignore_ascii_case(MAX_FORWARDS)) {
@@ -111,6 +112,14 @@ impl Ask {
             ends_here: steps == Some(0),
         })
     }
+}
+
+/// Whether a program that makes variables of names, and so takes `_` and `-` for the same (RFC 3875, 4.1.18), would take a
+/// field for one that the proxy itself writes or obeys, such as `X_Forwarded_For`. nginx drops all names with `_`, but
+/// a proxy must pass on what it does not know: RFC 9110, 5.1.
+fn pretends(name: &str) -> bool {
+    let is_one = |own: &&str| name.replace('_', "-").eq_ignore_ascii_case(own);
+    name.contains('_') && HOP_BY_HOP.iter().chain(&[FORWARDED_FOR, "via"]).any(is_one)
 }
 
 /// Whether a proxy of this name has passed the request on already. Each part of `Via` is a protocol, a name and perhaps a
@@ -186,9 +195,10 @@ mod tests {
 
     #[test]
     fn a_name_that_another_program_may_take_for_ours_stays_behind() {
-        let request = "GET / HTTP/1.1\r\nHost: h\r\nX_Forwarded_For: 10.1.1.1\r\nContent_Length: 5\r\nX-Real-IP: 1\r\n\
-                       Forwarded: for=10.1.1.1\r\n\r\n";
-        let expected = format!("GET / HTTP/1.1\r\nHost: h\r\nX-Real-IP: 1\r\nForwarded: for=10.1.1.1{END}");
+        let request = "GET / HTTP/1.1\r\nHost: h\r\nX_Forwarded_For: 10.1.1.1\r\ncontent_length: 5\r\nX-Forwarded_For: 1\r\n\
+                       X_Other: 1\r\nX-Real-IP: 1\r\nForwarded: for=10.1.1.1\r\n\r\n";
+        let expected =
+            format!("GET / HTTP/1.1\r\nHost: h\r\nX_Other: 1\r\nX-Real-IP: 1\r\nForwarded: for=10.1.1.1{END}");
         assert_eq!(forward(request).unwrap(), expected);
     }
 

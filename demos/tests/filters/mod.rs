@@ -72,6 +72,18 @@ fn a_web_server_without_newer_calls_serves() {
     }
 }
 
+/// What closes io_uring is named: here it is a filter, and not the switch of the kernel.
+#[test]
+fn a_rung_on_io_uring_names_what_closes_it() {
+    let expected = start_without(&[libc::SYS_io_uring_setup], libc::EPERM, "echo --on proactor").end();
+    for rung in ["uring-polls", "uring-oneshot", "uring-multishot"] {
+        let ended = start_without(&[libc::SYS_io_uring_setup], libc::EPERM, &format!("web --on {rung}")).end();
+        assert_eq!(ended.status.code(), Some(1), "{rung}: {ended:?}");
+        let reason = ended.stderr.split_once("set up: ").unwrap().1.split_once(';').unwrap().0;
+        assert!(reason.contains("seccomp") && expected.stderr.contains(reason), "{rung}: {ended:?}, {expected:?}");
+    }
+}
+
 #[test]
 fn rungs_on_epoll_need_no_newer_call() {
     for (rung, errno) in ["epoll-level", "epoll-edge", "epoll-oneshot"].into_iter().zip(ABSENT) {

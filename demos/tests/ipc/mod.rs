@@ -18,7 +18,7 @@ fn every_way_is_measured_between_threads_processes_and_with_every_engine() {
     for way in WAYS {
         let mut ends = vec!["thread, thread".to_owned(), "process, process".to_owned()];
         if AWAITED.contains(&way) {
-            ends.extend(engines().iter().map(|engine| format!("task on {engine}, process")));
+            ends.extend(engines().iter().map(|engine| format!("{engine}, process")));
         }
         for ends in ends {
             let row = ended.stdout.lines().find(|line| line.contains(&format!(" {way} ")) && line.contains(&ends));

@@ -62,6 +62,10 @@ impl Demos {
 
     fn spawn(command: &mut Command, input: &[u8]) -> Demos {
         hear_signals();
+        // Room for the lines of every table, whatever terminal the tests run in.
+        if !command.get_envs().any(|(name, _)| name == "COLUMNS") {
+            command.env("COLUMNS", "200");
+        }
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the binary starts");
         let (mut stdin, input) = (process.stdin.take().expect("piped"), input.to_vec());
@@ -215,8 +219,33 @@ fn hear_signals() {
 
 /// Figures of a debug build mean little: a command that measures says so, and only then.
 pub fn admits_its_build(shown: &str) {
-    assert_eq!(shown.contains("debug build"), cfg!(debug_assertions), "{shown}");
+    // A line may end between the two words.
+    let words: Vec<_> = shown.split_whitespace().collect();
+    let admits = words.windows(2).any(|pair| pair[0] == "debug" && pair[1].starts_with("build"));
+    assert_eq!(admits, cfg!(debug_assertions), "{shown}");
 }
+
+/// Asks an HTTP server to echo [`BODY`], and returns when the server is in the middle of that: it waits for the body.
+pub fn ask_for_long(stream: &mut TcpStream) {
+    let head =
+        format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n", BODY.len());
+    stream.write_all(head.as_bytes()).expect("the server reads");
+    let mut interim = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut interim).expect("the server asks for the body");
+    assert!(interim.starts_with(b"HTTP/1.1 100 "), "{}", interim.escape_ascii());
+}
+
+/// After a signal nobody is let in; this returns when it is so.
+pub fn wait_until_closed(address: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < deadline, "it still accepts");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What is to be echoed.
+pub const BODY: &str = "at last";
 
 /// A connection on which nothing takes longer than [`PATIENCE`].
 pub fn connect(address: SocketAddr) -> TcpStream {

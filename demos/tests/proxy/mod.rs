@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::process::{Demos, PATIENCE, admits_its_build, client, connect, demos, engines, has_client};
+use crate::process::{
+    Demos, PATIENCE, admits_its_build, client, connect, demos, engines, has_client, wait_until_closed,
+};
 use crate::{end_of, exchange};
 use label::Label;
 
@@ -338,15 +340,6 @@ fn a_full_server_gets_no_more() {
         assert!(refused.starts_with("HTTP/1.1 503 "), "{engine}: {refused}");
         assert!(String::from_utf8(end_of(&mut first)).unwrap().starts_with("HTTP/1.1 200 "), "{engine}");
         assert!(ask(address, &get("/plaintext")).starts_with("HTTP/1.1 200 "), "{engine}");
-    }
-}
-
-/// After the signal nobody is let in; this returns when it is so.
-fn wait_until_closed(address: SocketAddr) {
-    let start = Instant::now();
-    while TcpStream::connect(address).is_ok() {
-        assert!(start.elapsed() < PATIENCE, "it still accepts");
-        thread::sleep(Duration::from_millis(1));
     }
 }
 

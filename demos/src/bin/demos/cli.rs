@@ -1,7 +1,11 @@
 //! The command line: its commands, each of which has its own file.
 
+use std::io::{self, IsTerminal};
+
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::commands::bench::BenchArgs;
 use crate::commands::blocking::BlockingArgs;
 use crate::commands::chat::ChatCommand;
 use crate::commands::dht::DhtArgs;
@@ -11,6 +15,7 @@ use crate::commands::files::FilesArgs;
 use crate::commands::framing::FramingArgs;
 use crate::commands::http::HttpCommand;
 use crate::commands::ipc::IpcArgs;
+use crate::commands::manual::{CompletionsArgs, ManArgs};
 use crate::commands::models::ModelsArgs;
 use crate::commands::proxy::ProxyCommand;
 use crate::commands::queue::QueueArgs;
@@ -19,7 +24,8 @@ use crate::commands::tasks::TasksArgs;
 use crate::commands::udp::UdpArgs;
 use crate::commands::web::WebArgs;
 use crate::compare::CompareArgs;
-use crate::log::LogArgs;
+use crate::log::{self, LogArgs};
+use crate::origin;
 
 /// Two small async runtimes side by side. Servers and demonstrations, each written once, run on epoll
 /// (level- or edge-triggered) and on io_uring.
@@ -28,14 +34,14 @@ use crate::log::LogArgs;
 #[derive(Debug, Parser)]
 #[command(
     name = "demos",
-    version,
+    version = origin::VERSION,
     max_term_width = 80,
     after_help = "\
 Examples:
   demos                          compare the engines on this machine (15 s)
   demos echo                     an echo server on the default engine
   demos http --on reactor-edge   an HTTP server on an edge-triggered reactor
-  demos models                   from one client at a time to the runtimes (80 s)
+  demos models                   from one client to the runtimes (80 s)
   demos doctor                   which engines run here, and what to do if not"
 )]
 pub struct Cli {
@@ -49,9 +55,36 @@ pub struct Cli {
 impl Cli {
     /// Reads the command line, or ends the program with what is wrong with it.
     pub fn read() -> Cli {
-        let matches = with_negative_numbers(Cli::command()).get_matches();
-        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let matches = Cli::program().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+        matches.unwrap_or_else(|error| refuse(with_tip(error)))
     }
+
+    /// The command line as clap sees it.
+    pub fn program() -> clap::Command {
+        with_negative_numbers(Cli::command())
+    }
+}
+
+/// Says what is wrong. A terminal gets it in colours; what else stderr may be does not stop the program if it is full.
+fn refuse(error: clap::Error) -> ! {
+    if !error.use_stderr() || io::stderr().is_terminal() {
+        error.exit();
+    }
+    error.render().to_string().lines().for_each(|line| log::say_last(format_args!("{line}")));
+    std::process::exit(error.exit_code());
+}
+
+/// Says which engine is meant by the name of what it runs on.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let tip = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) if value == "epoll" => "reactor-level and reactor-edge run on epoll",
+        Some(ContextValue::String(value)) if ["uring", "io_uring"].contains(&value.as_str()) => {
+            "the proactor runs on io_uring"
+        }
+        _ => return error,
+    };
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    error
 }
 
 /// `-3` is a number, which the option that gets it refuses with its range, and no option.
@@ -66,6 +99,7 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Compare(CompareArgs),
+    Bench(BenchArgs),
     Echo(EchoArgs),
     Http(HttpCommand),
     Models(ModelsArgs),
@@ -82,6 +116,8 @@ pub enum Command {
     Rpc(RpcCommand),
     Dht(DhtArgs),
     Doctor(DoctorArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 #[cfg(test)]
@@ -90,6 +126,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        with_negative_numbers(Cli::command()).debug_assert();
+        Cli::program().debug_assert();
     }
 }

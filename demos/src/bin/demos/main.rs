@@ -10,6 +10,7 @@
 //! | `engine` | chooses the runtime, once, for programs that are generic over it |
 //! | `server` | what the server commands share |
 //! | `load` | what the commands that measure share: servers in processes, the client, the figures |
+//! | `origin` | what a report says about the build, the machine and the command |
 //! | `leftovers` | what must not outlive the program |
 //! | `log` | what servers say while they run |
 //! | `input`, `output`, `signals`, `descriptors` | stdin, stdout and files, signals, the limit of open files |
@@ -30,6 +31,7 @@ mod leftovers;
 mod load;
 mod log;
 mod models;
+mod origin;
 mod output;
 mod server;
 mod signals;
@@ -57,6 +59,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     signals::prepare().context("cannot watch for signals")?;
     match cli.command.or_else(|| Cli::parse_from(["demos", "compare"]).command) {
         Some(Command::Compare(args)) => compare::run(&args)?,
+        Some(Command::Bench(args)) => commands::bench::run(args)?,
         Some(Command::Echo(args)) => commands::echo::run(args)?,
         Some(Command::Http(args)) => commands::http::run(args)?,
         Some(Command::Models(args)) => commands::models::run(&args)?,
@@ -73,6 +76,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Rpc(args)) => commands::rpc::run(args)?,
         Some(Command::Dht(args)) => commands::dht::run(args)?,
         Some(Command::Doctor(args)) => return commands::doctor::run(&args),
+        Some(Command::Completions(args)) => commands::manual::completions(&args, Cli::program())?,
+        Some(Command::Man(args)) => commands::manual::man(&args, Cli::program())?,
         None => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -3,13 +3,18 @@
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use demos::plot::Destination;
+use demos::text::filled;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use serde_json::Value;
+use rustix::termios::tcgetwinsize;
+use serde_json::{Value, json};
+
+use crate::origin;
 
 /// Writes `bytes` to stdout at once. Returns false if nobody reads it any more.
 pub fn write(bytes: &[u8]) -> anyhow::Result<bool> {
@@ -50,6 +55,24 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     write(format!("{text}\n").as_bytes()).map(drop)
 }
 
+/// Writes prose, broken to the width of the terminal.
+pub fn prose(text: &str) -> anyhow::Result<()> {
+    print(&filled(text, width()))
+}
+
+/// Columns where no terminal says how many it has.
+const WIDTH: usize = 80;
+/// Less than this is not heeded: a table has to have some room.
+const LEAST_WIDTH: usize = 40;
+
+/// Columns that a table or a line of prose may take: what COLUMNS in the environment says, or the terminal, or else 80.
+pub fn width() -> usize {
+    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    let columns = told.or_else(terminal).filter(|columns| *columns > 0);
+    columns.map_or(WIDTH, |columns: usize| columns.max(LEAST_WIDTH))
+}
+
 /// The files a report goes to beside stdout. They are opened before anything is measured, for it would be a pity to fail
 /// at that after minutes.
 pub struct Files {
@@ -64,10 +87,14 @@ impl Files {
         Ok(Files { json: open(json)?, html: open(html)? })
     }
 
-    /// Writes the figures and the page, each to its file if there is one.
+    /// Writes the figures, an object to which their origin is added, and the page, each to its file if there is one.
     pub fn write(self, json: impl Fn() -> Value, html: impl Fn() -> anyhow::Result<String>) -> anyhow::Result<()> {
         if let Some(file) = self.json {
-            let json = serde_json::to_string_pretty(&json()).context("the figures do not fit into JSON")?;
+            let mut report = json!({ "origin": origin::json() });
+            if let (Value::Object(report), Value::Object(figures)) = (&mut report, json()) {
+                report.extend(figures);
+            }
+            let json = serde_json::to_string_pretty(&report).context("the figures do not fit into JSON")?;
             file.write(&(json + "\n")).context("cannot write the file given with --json")?;
         }
         if let Some(file) = self.html {
@@ -77,6 +104,18 @@ impl Files {
         Ok(())
     }
 }
+
+/// A sign of life for what takes some time, on stderr, hidden where that is no terminal.
+pub fn spinner() -> anyhow::Result<ProgressBar> {
+    let style =
+        ProgressStyle::with_template("{spinner} {elapsed}  {msg}").context("the spinner's template is wrong")?;
+    let spinner = ProgressBar::no_length().with_style(style);
+    spinner.enable_steady_tick(TICK);
+    Ok(spinner)
+}
+
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(250);
 
 /// A bar of so many steps, on stderr, hidden where that is no terminal.
 pub fn progress_bar(steps: u64) -> anyhow::Result<ProgressBar> {

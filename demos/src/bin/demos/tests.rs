@@ -31,7 +31,7 @@ const DEMOS: [&str; 16] = [
     "dht/mod.rs",
 ];
 /// Commands that are no step of the course.
-const TOOLS: [&str; 2] = ["compare", "doctor"];
+const TOOLS: [&str; 5] = ["compare", "bench", "doctor", "completions", "man"];
 /// What is mentioned in place of some command.
 const STANDS_FOR_ANY: [&str; 2] = ["demos {name}", "demos COMMAND..."];
 

@@ -54,12 +54,12 @@ impl Program for Show<'_> {
             output::print(&format!("\n{}. {}: {}\n{}", number + 1, way.code(), title(way), timeline(&record)))?;
             table.row(None, cells(way, &record));
         }
-        output::print(&format!(
-            "\n{}\n\nLook at: the hole in all lines at once. The thread that should wake the others sleeps.\n\
+        output::print(&format!("\n{}\n", table.terminal(output::width())))?;
+        output::prose(
+            "Look at: the hole in all lines at once. The thread that should wake the others sleeps.\n\
              To compute for long is to block as well; there is no async sleep in place of that, but there is spawn_blocking.\n\
              Next: `demos blocking --tasks 1 --tick 100`; the code is in demos/src/blocking/.",
-            table.terminal()
-        ))
+        )
     }
 }
 

@@ -1,13 +1,15 @@
 //! `demos dht`: the command line, and the table.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
-use comfy_table::{Cell, CellAlignment, Table, presets};
 use demos::dht::{Figures, Plan, Routing, Trial};
+use demos::plot::Table;
 use executor::{Files, Net};
+use serde_json::{Value, json};
 
 use crate::args::{EngineArgs, address, seconds};
 use crate::engine::{self, Program};
@@ -45,6 +47,10 @@ pub struct DhtArgs {
     /// Seed for the keys, the nodes that ask, and the nodes that die. The numbers of the nodes come from their ports.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
+
+    /// Also write all figures to FILE.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -145,11 +151,12 @@ impl Program for Measuring {
 
     async fn main<R: Net + Files>(self, rt: R) -> anyhow::Result<()> {
         let Measuring { args, dead } = self;
+        let files = output::Files::open(args.json.as_deref(), None)?;
+        let progress = output::progress_bar(3 * Routing::ALL.len() as u64)?;
         let plan = args.ring.plan(args.lookups, args.seed);
         let trial = Trial::new(&rt, plan, ([127, 0, 0, 1], 0).into()).context(FEWER)?;
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED);
-        table.set_header(HEADER);
+        let mut table = Table::new(1, HEADER);
+        let mut rows = Vec::new();
         let mut repair = None;
         for (dead, is_repaired) in [(0, false), (dead, false), (dead, true)] {
             trial.kill(dead);
@@ -157,14 +164,21 @@ impl Program for Measuring {
                 repair = Some(trial.repair().await);
             }
             for routing in Routing::ALL {
+                progress.set_message(routing.name());
                 trial.kill(dead);
                 let figures = trial.run(routing).await;
+                progress.inc(1);
                 let dead = if is_repaired { format!("{dead}, repaired") } else { dead.to_string() };
-                table.add_row(row(routing, dead, &figures));
+                rows.push(json(routing, &dead, &figures));
+                table.row(None, row(routing, dead, &figures));
             }
         }
         let repair = repair.unwrap_or_default() as f64 / (plan.nodes - dead) as f64;
-        output::print(&explained(&table, &plan, repair, rt.engine()))?;
+        progress.finish_and_clear();
+        output::prose(&heading(&plan, rt.engine()))?;
+        output::print(&table.terminal(output::width()))?;
+        output::prose(&lesson(&plan, repair))?;
+        files.write(|| json!({ "rows": rows, "repair_messages_per_node": repair }), || Ok(String::new()))?;
         rt.stop();
         trial.end().await.context("a node failed")
     }
@@ -180,17 +194,17 @@ const HEADER: [&str; 11] = [
     "p50 ms",
     "p99 ms",
     "waits in vain",
-    "dead met\nby askers",
-    "dead met\nby others",
+    "met by askers",
+    "met by others",
 ];
 
-fn row(routing: Routing, dead: String, figures: &Figures) -> Vec<Cell> {
+fn row(routing: Routing, dead: String, figures: &Figures) -> [String; 11] {
     let each = |total: u64, of: u64| format!("{:.1}", total as f64 / of.max(1) as f64);
     let ms = |part| format!("{:.1}", figures.time(part) as f64 / 1000.0);
-    let cells = [
+    [
         routing.name().to_owned(),
         dead,
-        format!("{} of {}", figures.right, figures.lookups),
+        figures.right.to_string(),
         figures.wrong.to_string(),
         each(figures.messages, figures.lookups),
         each(figures.hops, figures.right + figures.wrong),
@@ -199,24 +213,45 @@ fn row(routing: Routing, dead: String, figures: &Figures) -> Vec<Cell> {
         figures.timeouts.to_string(),
         figures.learned_by_askers.to_string(),
         figures.learned_by_others.to_string(),
-    ];
-    let alignment = |place| if place == 0 { CellAlignment::Left } else { CellAlignment::Right };
-    cells.into_iter().enumerate().map(|(place, text)| Cell::new(text).set_alignment(alignment(place))).collect()
+    ]
+}
+
+fn json(routing: Routing, dead: &str, figures: &Figures) -> Value {
+    json!({
+        "routing": routing.name(),
+        "dead": dead,
+        "lookups": figures.lookups,
+        "right": figures.right,
+        "wrong": figures.wrong,
+        "messages": figures.messages,
+        "hops": figures.hops,
+        "p50_us": figures.time(0.5),
+        "p99_us": figures.time(0.99),
+        "waits_in_vain": figures.timeouts,
+        "dead_met_by_askers": figures.learned_by_askers,
+        "dead_met_by_others": figures.learned_by_others,
+    })
+}
+
+fn heading(plan: &Plan, engine: &str) -> String {
+    let Plan { nodes, lookups, delay, timeout, .. } = plan;
+    format!(
+        "A ring of {nodes} nodes on {engine}; {lookups} look-ups for each line. Each datagram is {delay:?} on its way, and a \
+         node without an answer for {timeout:?} counts as dead. Messages and hops are those of a look-up on average.\n"
+    )
 }
 
 /// `repair`: messages for each node that lived.
-fn explained(table: &Table, plan: &Plan, repair: f64, engine: &str) -> String {
-    let Plan { nodes, lookups, delay, timeout, .. } = plan;
+fn lesson(plan: &Plan, repair: f64) -> String {
+    let nodes = plan.nodes;
     format!(
-        "A ring of {nodes} nodes on {engine}; {lookups} look-ups for each line, each datagram {delay:?} on its way, a node \
-         without an\nanswer for {timeout:?} counts as dead. Messages and hops are those of a look-up on average.\n\n{table}\n\n\
-         Look at: hops are about half the logarithm of the number of nodes. An iterative look-up pays two messages and twice \
-         the\ntime for each; a recursive one half the time, for the answer comes straight from the owner. When nodes have \
-         died, the\niterative asker meets them itself, waits for each, and knows them from then on (\"dead met by askers\"). \
-         In the recursive\nway those in between meet them, and the asker learns nothing. Blindly passed on, a look-up ends \
-         at the first dead node:\nthe asker waits in vain, and some are never found. At last each node looks up anew whom it \
-         has to know,\nwith {repair:.0} messages, and the dead cost nothing any more (\"repaired\"). \"wrong\" are answers \
-         that name another node than the\none that has the key.\n\
+        "\nLook at: hops are about half the logarithm of the number of nodes. An iterative look-up pays two messages and twice \
+         the time for each; a recursive one half the time, because the answer comes straight from the owner. When nodes have \
+         died, the iterative asker meets them itself, waits for each, and knows them from then on (\"met by askers\"). In \
+         the recursive way those in between meet them, and the asker learns nothing. Blindly passed on, a look-up ends at the \
+         first dead node: the asker waits in vain, and some are never found. At last each node looks up anew what it has to \
+         know, with {repair:.0} messages, and the dead cost nothing any more (\"repaired\"). \"wrong\" are answers that name \
+         another node than the one that has the key.\n\
          Try next: `demos dht --nodes {nodes} --dead {}`, or `--delay 0.05`.",
         (nodes / 2).min(nodes - 2)
     )

@@ -14,11 +14,10 @@ use demos::sandbox;
 use proactor::{Feature, Gate, Proactor};
 use reactor::Reactor;
 use rustix::process::{Resource, getrlimit};
-use rustix::system::uname;
 use serde_json::{Value, json};
 
 use crate::engine::{self, Engine};
-use crate::{descriptors, output};
+use crate::{descriptors, origin, output};
 
 /// Says which engines can run here, what the kernel offers, and how to enable what is disabled.
 ///
@@ -91,8 +90,7 @@ impl Finding {
 
 /// Looks at everything and prints it. The exit code is 0 if all engines can run.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let kernel = uname();
-    let kernel = format!("{} {}", kernel.sysname().to_string_lossy(), kernel.release().to_string_lossy());
+    let kernel = origin::kernel();
     let engines: Vec<_> = Engine::ALL.into_iter().map(engine).collect();
     let closed = Proactor::new().err().map(|error| error.gate());
     let all_run = engines.iter().all(|engine| engine.verdict == Verdict::Yes);

@@ -161,12 +161,12 @@ impl Program for Show {
                 ],
             );
         }
-        output::print(&table.terminal())?;
+        output::print(&table.terminal(output::width()))?;
 
         let lie = Traffic { early: vec![LIE.to_vec()], then: vec![] };
         let seen = transfer(&rt, Method::None, Method::Prefix, LIMIT, lie).await?;
         let refusal = seen.error.map_or_else(|| "NOT REFUSED".to_owned(), |error: FrameError| error.to_string());
-        output::print(&format!(
+        output::prose(&format!(
             "\n4. A length is a peer's word: a header of ff ff ff ff is refused before any memory is taken for it.\n   \
              {refusal}\n\nLook at: who says NO, and what `fixed` sends. How many receives it takes differs from run to \
              run.\nNext: `demos framing serve --codec none`, then `--codec delimiter`; the code is in demos/src/framing/."

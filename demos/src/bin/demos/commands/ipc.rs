@@ -1,10 +1,12 @@
 //! `demos ipc`: the command line, and the table.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use demos::plot::Table;
 use hdrhistogram::Histogram;
+use serde_json::{Value, json};
 
 use crate::args::some_seconds;
 use crate::engine::Engine;
@@ -39,6 +41,10 @@ pub struct IpcArgs {
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = some_seconds)]
     pub seconds: Duration,
 
+    /// Also write all figures to FILE.
+    #[arg(long, value_name = "FILE", conflicts_with = "answer")]
+    pub json: Option<PathBuf>,
+
     /// Be the far end of this way. Pipes: messages come on stdin and go to stdout. Sockets: stdin is the socket. Shared
     /// memory: stdin and stdout are the eventfds. It prints `ready` on stderr.
     #[arg(long, value_name = "WAY", value_enum, conflicts_with_all = ["way", "seconds"])]
@@ -65,20 +71,32 @@ pub fn run(args: &IpcArgs) -> anyhow::Result<()> {
         log::say_last(READY);
         return Ok(answer(&mut *end)?);
     }
+    let files = output::Files::open(args.json.as_deref(), None)?;
     let ways = if args.way.is_empty() { Way::value_variants() } else { &args.way };
     let engines: Vec<Engine> = Engine::ALL.into_iter().filter(|engine| engine.check().is_ok()).collect();
     let mut rows: Vec<Row> = ways.iter().flat_map(|way| rows(*way, &engines)).collect();
     let time = args.seconds / u32::try_from(PASSES * rows.len())?;
     let watch = Watch::start()?;
+    let progress = output::progress_bar((PASSES * rows.len()) as u64)?;
     // Pass by pass, so that a moment in which the machine is busy with other things doesn't hit one row only.
     for _ in 0..PASSES {
         for row in &mut rows {
-            watch.sees(format!("{}, {}", row.way.name(), row.ends()));
+            let doing = format!("{}, {}", row.way.name(), row.ends());
+            progress.set_message(doing.clone());
+            watch.sees(doing);
             row.measure(time);
+            progress.inc(1);
         }
     }
-    output::print(&table(&rows))?;
-    build_note().map_or(Ok(()), output::print)
+    progress.finish_and_clear();
+    output::prose(&format!(
+        "A message of 64 bytes there and back, in µs; {PASSES} passes over all rows. The further the medians of the passes lie \
+         apart, the more of a figure is noise.\n"
+    ))?;
+    output::print(&table(&rows).terminal(output::width()))?;
+    output::prose(&format!("\n{LESSON}"))?;
+    build_note().map_or(Ok(()), output::prose)?;
+    files.write(|| json!({ "rows": rows.iter().map(Row::json).collect::<Vec<_>>() }), || Ok(String::new()))
 }
 
 fn unusable(way: Way, error: &std::io::Error) -> anyhow::Error {
@@ -110,7 +128,7 @@ impl Row {
         match self.ends {
             Ends::Blocking(Place::Thread) => "thread, thread".to_owned(),
             Ends::Blocking(Place::Process) => "process, process".to_owned(),
-            Ends::Task(engine) => format!("task on {engine}, process"),
+            Ends::Task(engine) => format!("{engine}, process"),
         }
     }
 
@@ -148,28 +166,34 @@ impl Row {
     }
 }
 
+impl Row {
+    fn json(&self) -> Value {
+        let passes = self.passes.iter().map(|pass| match pass {
+            Err(error) => json!({ "error": error }),
+            Ok(times) => json!({
+                "p50_ns": times.value_at_quantile(0.5),
+                "p99_ns": times.value_at_quantile(0.99),
+                "exchanges": times.len(),
+            }),
+        });
+        json!({ "way": self.way.name(), "ends": self.ends(), "passes": passes.collect::<Vec<_>>() })
+    }
+}
+
 fn microseconds(ns: u64) -> String {
     format!("{:.1}", ns as f64 / 1000.0)
 }
 
-fn table(rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["way", "who asks, who answers", "bytes", "p50 us", "p99 us", "p50 of each pass", "exchanges"]);
-    for row in rows {
-        let cells = row.cells();
-        let aligned = cells.iter().enumerate().map(|(place, text)| {
-            let alignment = if place < 2 { CellAlignment::Left } else { CellAlignment::Right };
-            Cell::new(text).set_alignment(alignment)
-        });
-        table.add_row(aligned);
-    }
-    format!(
-        "A message of 64 bytes there and back, in microseconds; {PASSES} passes over all rows. The further the medians of \
-         the passes\nlie apart, the more of a figure is noise.\n\n{table}\n\n\
-         Look at: threads and processes differ little, because the kernel's scheduler does the same for both: what is \
-         paid for\nis two sleeps and two wakes. Shared memory saves the copies, which are nothing at 64 bytes; the wakes \
-         remain. A task pays\nfor its runtime's turn on top. Signals carry no bytes.\n\
-         Try next: `demos ipc --way pipe --seconds 10`, or be the other side yourself: `demos ipc --help`."
-    )
+fn table(rows: &[Row]) -> Table {
+    let header = ["way", "near end, far end", "bytes", "p50", "p99", "p50 of the passes", "exchanges"];
+    let mut table = Table::new(2, header);
+    rows.iter().for_each(|row| table.row(None, row.cells()));
+    table
 }
+
+/// What the table says, in words.
+const LESSON: &str = "\
+Look at: threads and processes differ little, because the kernel's scheduler does the same for both: what is paid for is \
+two sleeps and two wakes. Shared memory saves the copies, which are nothing at 64 bytes; the wakes remain. A task pays for \
+its runtime's turn on top. Signals carry no bytes.
+Try next: `demos ipc --way pipe --seconds 10`, or be the other side yourself: `demos ipc --help`.";

@@ -149,6 +149,6 @@ fn compare(args: &MeasureArgs) -> anyhow::Result<()> {
     let files = output::Files::open(args.json.as_deref(), args.html.as_deref())?;
     let plan = Plan { only: args.only.clone(), is_long: args.long, time: args.seconds };
     let report = measure::run(&plan)?;
-    output::print(&report.text())?;
+    output::print(&report.text(output::width()))?;
     files.write(|| report.json(), || page::html(&report))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use demos::plot::{Destination, Table, grouped};
+use demos::plot::{Table, grouped};
 use demos::queue::{self, Actor, Plan, Record, timeline};
 use executor::Runtime;
 use serde_json::{Value, json};
@@ -40,16 +40,12 @@ pub struct QueueArgs {
 
 /// Runs the plan, and shows what came of it.
 pub fn run(args: QueueArgs) -> anyhow::Result<()> {
-    let json = args.json.as_deref().map(Destination::open).transpose()?;
+    let files = output::Files::open(args.json.as_deref(), None)?;
     let (record, _stats) = engine::run(args.engine.on, QueueProgram { plan: &args.plan })?;
     let (engine, record) = record?;
     output::print(&text(engine, &args.plan, &record))?;
-    if let Some(file) = json {
-        let text =
-            serde_json::to_string_pretty(&events(&args.plan, &record)).context("the events do not fit into JSON")?;
-        file.write(&(text + "\n")).context("cannot write the file given with --json")?;
-    }
-    Ok(())
+    output::prose(&lesson(&args.plan, &record))?;
+    files.write(|| events(&args.plan, &record), || Ok(String::new()))
 }
 
 /// The part of its time for which somebody may be held up without anybody speaking of it.
@@ -79,15 +75,20 @@ fn text(engine: &str, plan: &Plan, record: &Record) -> String {
     }
     format!(
         "{} ({produce} ms for an item) -> a queue of {} -> {} ({consume} ms), on {engine}\n\n\
-         {}\n             . works   # is held up by the queue   ▁▂▃▄▅▆▇█ how full the queue is\n\n{}\n\n\
-         The queue never held more than {} of {} items. {}",
+         {}\n   . works   # is held up by the queue   ▁▂▃▄▅▆▇█ how full the queue is\n\n{}\n",
         many(*producers, "producer"),
         grouped(f64::from(*capacity)),
         many(*consumers, "consumer"),
         timeline(plan, record),
-        table.terminal(),
+        table.terminal(output::width()),
+    )
+}
+
+fn lesson(plan: &Plan, record: &Record) -> String {
+    format!(
+        "The queue never held more than {} of {} items. {}",
         grouped(record.deepest() as f64),
-        grouped(f64::from(*producers) * f64::from(plan.items)),
+        grouped(f64::from(plan.producers) * f64::from(plan.items)),
         verdict(plan, record)
     )
 }

@@ -136,7 +136,7 @@ pub fn run(args: RpcCommand) -> anyhow::Result<()> {
 
 /// A step as a line: the time since the first one, in microseconds.
 fn line(time: Duration, step: &Step) -> String {
-    format!("{:>9} us  step {}  {}", time.as_micros(), step.number, step.what)
+    format!("{:>9} µs  step {}  {}", time.as_micros(), step.number, step.what)
 }
 
 /// Steps go to stderr, where they are in nobody's way.
@@ -171,7 +171,7 @@ impl Program for Show {
         };
         rpc::show(&rt, self.only_steps, tell).await.context("a call that ought to succeed")?;
         if !self.only_steps {
-            output::print(
+            output::prose(
                 "\nLook at steps 3 to 4 and 8 to 9: they are the network, and most of the time.\nNext: `demos rpc serve --trace` \
                  in one window and `demos rpc call 127.0.0.1:8080 Hello.SayHello '{\"name\": \"Ada\"}' --trace` in \
                  another;\nthe code is in demos/src/rpc/.",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use demos::plot::{Axis, Bar, Bars, Destination, Kind, Page, Plot, Table, grouped, short};
+use demos::plot::{Axis, Bar, Bars, Kind, Page, Plot, Table, grouped, short};
 use demos::tasks::{self, Figures};
 use executor::Runtime;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::args::EngineArgs;
 use crate::engine::{self, Engine, Program};
 use crate::load::cores;
 use crate::load::figures::build_note;
-use crate::{descriptors, output};
+use crate::{descriptors, origin, output};
 
 /// Compares tasks (coroutines) with threads and processes: the cost to make one, keep one, and switch.
 ///
@@ -44,6 +44,10 @@ pub struct TasksArgs {
     /// Processes at the same time, 1,000 at most. If the system allows fewer, the output says so.
     #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1000))]
     processes: u32,
+
+    /// Also write all figures to FILE.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 
     /// Also write plots and the table to FILE, an HTML page.
     #[arg(long, value_name = "FILE")]
@@ -109,7 +113,7 @@ impl Program for Crowd {
 }
 
 fn compare(args: &TasksArgs) -> anyhow::Result<()> {
-    let html = args.html.as_deref().map(Destination::open).transpose()?;
+    let files = output::Files::open(args.json.as_deref(), args.html.as_deref())?;
     // A switch from one processor to another would cost what waking a sleeping processor costs. The processes that are
     // started inherit it.
     cores::keep_to_last();
@@ -133,13 +137,15 @@ fn compare(args: &TasksArgs) -> anyhow::Result<()> {
     notes.extend(subjects.iter().filter_map(|subject| subject.figures.shortage.clone()));
     notes.extend(build_note().map(|note| note.trim_end_matches('.').to_owned()));
     let (table, lesson) = (table(&subjects), lesson(&subjects));
-    output::print(&format!("{}\n\n{lesson}", table.terminal()))?;
-    notes.iter().try_for_each(|note| output::print(&format!("Note: {note}.")))?;
-    if let Some(file) = html {
-        let page = page(&subjects, &table, &lesson, &notes).context("the plots cannot be drawn")?;
-        file.write(&page.html()).context("cannot write the file given with --html")?;
-    }
-    Ok(())
+    output::print(&format!("{}\n", table.terminal(output::width())))?;
+    output::prose(&lesson)?;
+    notes.iter().try_for_each(|note| output::prose(&format!("Note: {note}.")))?;
+    let rows =
+        || subjects.iter().map(|Subject { name, figures, .. }| json!({ "name": name, "figures": to_json(figures) }));
+    files.write(
+        || json!({ "rows": rows().collect::<Vec<_>>(), "notes": notes }),
+        || Ok(page(&subjects, &table, &lesson, &notes)?.html()),
+    )
 }
 
 /// Measures in a process that has done nothing else.
@@ -236,12 +242,12 @@ fn lesson(subjects: &[Subject]) -> String {
     let task = &task.figures;
     format!(
         "A switch: {} ns from task to task, {} ns from thread to thread, {:.0} times that, and {} ns from process to \
-         process.\n          The claim: 120 ns against 3,500, {:.0} times.\n\
-         Memory:   {} bytes for a task that waits with nothing in its hands; what it holds over an .await comes to that.\n          \
-         {} bytes for a thread that waits, {:.0} times that. Its megabytes ({}) are address space.\n          \
+         process. The claim: 120 ns against 3,500, {:.0} times.\n\
+         Memory: {} bytes for a task that waits with nothing in its hands; what it holds over an .await comes to that. \
+         {} bytes for a thread that waits, {:.0} times that. Its megabytes ({}) are address space. \
          The claim: 2 KiB against megabytes.\n\
-         Look at:  `among all`, the switch when all are woken: a crowd no longer fits into the caches. What a task does costs what it costs anywhere.\n\
-         Next:     `demos tasks --threads 10000`, `demos tasks --html tasks.html`; the code is in demos/src/tasks/.",
+         Look at: `among all`, the switch when all are woken: a crowd no longer fits into the caches. What a task does costs what it costs anywhere.\n\
+         Next: `demos tasks --threads 10000`, `demos tasks --html tasks.html`; the code is in demos/src/tasks/.",
         grouped(task.switch_ns),
         grouped(thread.switch_ns),
         thread.switch_ns / task.switch_ns,
@@ -257,6 +263,7 @@ fn lesson(subjects: &[Subject]) -> String {
 fn page(subjects: &[Subject], table: &Table, lesson: &str, notes: &[String]) -> anyhow::Result<Page> {
     let mut page = Page::new("Tasks, threads, processes");
     page.text("What one costs to make, to keep and to switch to. The axes are logarithmic: each step is ten times the one before.");
+    page.text(&origin::sentence());
     page.list(notes);
     page.section("Measured here, beside what is often claimed");
     let claims = |figure: fn((f64, f64)) -> f64| {

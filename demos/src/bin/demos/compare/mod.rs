@@ -14,6 +14,7 @@
 //! Before each run the same connections warm up. The server's counters and its processor time are read
 //! before and after, while no request is on its way, so they belong to the counted requests alone.
 
+mod baseline;
 mod page;
 mod report;
 mod scenarios;
@@ -23,8 +24,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use clap::Args;
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use reactor::{Reactor, Trigger};
 
@@ -36,8 +37,9 @@ use crate::load::cores::Cores;
 use crate::load::figures::Figures;
 use crate::server::control;
 use crate::{descriptors, output};
+use baseline::Baseline;
 use report::{Contender, Report};
-use scenarios::{SCENARIOS, Scenario, Service};
+use scenarios::{Part, SMALL, Scenario, Service, chosen};
 
 /// Rounds in a run of usual length: the least with a median worth the name.
 const LEAST_ROUNDS: usize = 3;
@@ -51,8 +53,10 @@ const WARM_UP: f64 = 0.2;
 const OVERHEAD: f64 = 0.12;
 /// Connections that are opened to see what an idle one costs, where the limit of open files allows.
 const IDLE_CONNECTIONS: usize = 1000;
-/// Files that have to be open at the same time, in the client as in a server.
+/// Open files for the usual scenarios.
 const FILES: usize = 256;
+/// Open files beside the connections.
+const OTHER_FILES: usize = 128;
 /// They come in groups of so many: a thousand messages at the same moment would show what a burst costs.
 const IDLE_GROUP: usize = 50;
 /// How long one such group talks before the others come, so that what is allocated once, such as the
@@ -60,8 +64,6 @@ const IDLE_GROUP: usize = 50;
 const FIRST_TALK: Duration = Duration::from_millis(50);
 /// Bytes out of which echo messages are cut.
 const BLOCK: usize = 1 << 20;
-/// Bytes of the message that every idle connection has exchanged.
-const IDLE_MESSAGE: usize = 128;
 
 /// The servers' commands. An HTTP server closes a connection after a number of requests; this one does
 /// so after more than can be sent.
@@ -76,11 +78,33 @@ const HTTP: &[&str] = &["http", "--max-requests", "18446744073709551615"];
 #[command(after_help = "\
 Examples:
   demos compare
-  demos compare --seconds 60 --html report.html --json report.json")]
+  demos compare --seconds 60 --html report.html --json report.json
+  demos compare --only echo --on reactor-edge,proactor --connections 1,1000
+  demos compare --baseline report.json         what has changed since then")]
 pub struct CompareArgs {
     /// About how long it may take in all, at least some 2 seconds.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = some_seconds)]
     pub seconds: Duration,
+
+    /// Compare these only: echo, http, idle. Default: all.
+    #[arg(long, value_name = "PARTS", value_enum, value_delimiter = ',', hide_possible_values = true)]
+    pub only: Vec<Part>,
+
+    /// The engines. The first one is what the others are compared with. Default: all.
+    #[arg(long, value_name = "ENGINES", value_enum, value_delimiter = ',')]
+    pub on: Vec<Engine>,
+
+    /// Instead of the usual scenarios, one for each of these numbers of connections.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: Vec<u32>,
+
+    /// Instead of the usual scenarios, echo messages of so many bytes, 1 MiB at most.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub payload: Option<u32>,
+
+    /// Also show what has changed since an earlier run, which wrote FILE with --json.
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
 
     /// Also write all figures to FILE.
     #[arg(long, value_name = "FILE")]
@@ -93,19 +117,69 @@ pub struct CompareArgs {
 
 /// Compares, and prints what came of it.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let plan = Plan::new(args)?;
+    let baseline = args.baseline.as_deref().map(Baseline::read).transpose()?;
     let files = output::Files::open(args.json.as_deref(), args.html.as_deref())?;
     descriptors::raise_open_files();
-    let allowed = descriptors::open_files();
+    let (allowed, needed) = (descriptors::open_files(), plan.files());
     ensure!(
-        allowed >= FILES,
-        "it needs {FILES} open files, and {allowed} are allowed: `ulimit -n {FILES}` or more, or `ulimit -Hn {FILES}` as root"
+        allowed >= needed,
+        "it needs {needed} open files, and {allowed} are allowed: `ulimit -n {needed}` or more, or `ulimit -Hn {needed}` as root"
     );
-    let report = Comparison::new(args.seconds)?.run()?;
-    output::print(&report.table())?;
+    let report = Comparison::new(plan)?.run()?;
+    output::print(&report.table(output::width()))?;
     for missing in report.missing() {
-        output::print(&missing)?;
+        output::prose(&missing)?;
+    }
+    if let Some(baseline) = baseline {
+        output::print(&baseline.text(&report, output::width()))?;
     }
     files.write(|| report.json(), || page::html(&report))
+}
+
+/// What was asked for.
+struct Plan {
+    time: Duration,
+    engines: Vec<Engine>,
+    scenarios: Vec<Scenario>,
+    /// Whether the memory of idle connections is measured, too.
+    has_idle: bool,
+}
+
+impl Plan {
+    fn new(args: &CompareArgs) -> anyhow::Result<Plan> {
+        let is_usual = args.connections.is_empty() && args.payload.is_none();
+        let mut parts = args.only.clone();
+        if parts.is_empty() {
+            parts = match (is_usual, args.payload) {
+                (true, _) => Part::value_variants().to_vec(),
+                (false, None) => vec![Part::Echo, Part::Http],
+                (false, Some(_)) => vec![Part::Echo],
+            };
+        }
+        if args.payload.is_some() && !parts.contains(&Part::Echo) {
+            bail!("--payload is the length of echo messages: add echo to --only, or leave one of the two out");
+        }
+        let connections: Vec<_> = args.connections.iter().map(|number| *number as usize).collect();
+        let scenarios = chosen(&parts, &connections, args.payload.map(|bytes| bytes as usize));
+        let mut engines = if args.on.is_empty() { Engine::ALL.to_vec() } else { Vec::new() };
+        for engine in &args.on {
+            ensure!(!engines.contains(engine), "--on has {engine} twice: name each engine once");
+            engines.push(*engine);
+        }
+        Ok(Plan { time: args.seconds, engines, scenarios, has_idle: parts.contains(&Part::Idle) })
+    }
+
+    /// Files that have to be open at the same time, in the client as in a server.
+    fn files(&self) -> usize {
+        let most = self.scenarios.iter().map(|scenario| scenario.connections).max().unwrap_or(0);
+        FILES.max(most + OTHER_FILES)
+    }
+
+    /// How often each engine is measured in a round.
+    fn runs(&self) -> usize {
+        self.scenarios.len() + usize::from(self.has_idle)
+    }
 }
 
 struct Comparison {
@@ -115,30 +189,31 @@ struct Comparison {
     rounds: usize,
     /// The time of one run, warm-up included.
     slot: Duration,
+    has_idle: bool,
     progress: ProgressBar,
     report: Report,
 }
 
 impl Comparison {
-    fn new(time: Duration) -> anyhow::Result<Comparison> {
+    fn new(plan: Plan) -> anyhow::Result<Comparison> {
         let client = engine::reactor(Trigger::Edge).context("the client's reactor cannot be set up")?;
-        let mut report = Report::default();
-        for engine in Engine::ALL {
+        let mut report = Report { scenarios: plan.scenarios.clone(), ..Report::default() };
+        for engine in plan.engines.iter().copied() {
             match engine.check() {
-                Ok(()) => report.contenders.push(Contender::new(engine)),
+                Ok(()) => report.contenders.push(Contender::new(engine, plan.scenarios.len())),
                 Err(reason) => report.missing.push((engine, reason)),
             }
         }
-        let wished = (time.as_secs_f64() / SECONDS_PER_ROUND) as usize;
+        let wished = (plan.time.as_secs_f64() / SECONDS_PER_ROUND) as usize;
         let rounds = wished.clamp(LEAST_ROUNDS, MOST_ROUNDS);
         let runs = rounds * report.contenders.len();
-        let slot = time.mul_f64(1.0 - OVERHEAD) / u32::try_from((runs * SCENARIOS.len()).max(1))?;
+        let slot = plan.time.mul_f64(1.0 - OVERHEAD) / u32::try_from((runs * plan.scenarios.len()).max(1))?;
         let block = std::iter::repeat_with(|| fastrand::u8(..)).take(BLOCK).collect();
-        let progress = output::progress_bar((runs * (SCENARIOS.len() + 1)) as u64)?;
+        let progress = output::progress_bar((runs * plan.runs()) as u64)?;
         report.rounds = rounds;
         let cores = Cores::new();
         report.is_pinned = cores.are_two();
-        Ok(Comparison { client, cores, block, rounds, slot, progress, report })
+        Ok(Comparison { client, cores, block, rounds, slot, has_idle: plan.has_idle, progress, report })
     }
 
     fn run(mut self) -> anyhow::Result<Report> {
@@ -148,11 +223,12 @@ impl Comparison {
         };
         let (mut echo, mut http) = (start(ECHO)?, start(HTTP)?);
         for round in 0..self.rounds {
-            for turn in 0..engines.len() {
-                let place = (round + turn) % engines.len();
-                self.measure_idle(place)?;
+            if self.has_idle {
+                for turn in 0..engines.len() {
+                    self.measure_idle((round + turn) % engines.len())?;
+                }
             }
-            for (number, scenario) in SCENARIOS.iter().enumerate() {
+            for (number, scenario) in self.report.scenarios.clone().iter().enumerate() {
                 for turn in 0..engines.len() {
                     let place = (round + turn) % engines.len();
                     let server = match scenario.service {
@@ -235,8 +311,8 @@ impl Comparison {
 
     /// A group of connections that have exchanged a message each, or as many as they could in `time`.
     fn open_idle(&self, server: &Server, time: Duration) -> anyhow::Result<Vec<client::Peer<reactor::TcpStream>>> {
-        let service = Service::Echo { message: IDLE_MESSAGE };
-        let scenario = Scenario { name: "idle", service, connections: IDLE_GROUP, depth: 1 };
+        let service = Service::Echo { message: SMALL };
+        let scenario = Scenario::new(service, IDLE_GROUP, 1);
         let peers = self.connect(server.address(), &scenario)?;
         let rt = &self.client;
         let (peers, _) = rt.block_on(async { client::run(rt, peers, rt.now() + time).await })?;

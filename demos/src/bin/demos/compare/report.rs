@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
-use demos::plot::grouped;
+use demos::plot::{Table, grouped};
+use demos::text::filled;
 use serde_json::{Value, json};
 
-use super::scenarios::SCENARIOS;
+use super::scenarios::Scenario;
 use crate::engine::Engine;
 use crate::load::figures::{Figures, build_note, median};
 
 /// A machine on which others take less than this part of the time counts as quiet.
 const QUIET: f64 = 0.05;
+/// A system call that is rarer than this, per request, gets no row of its own.
+const RARE: f64 = 0.0005;
 
 /// What to try after this.
 const NEXT: &str = "Next: `demos compare --seconds 60 --html compare.html` draws it; `demos models` shows what comes before \
@@ -21,6 +23,7 @@ const NEXT: &str = "Next: `demos compare --seconds 60 --html compare.html` draws
 /// All figures.
 #[derive(Debug, Default)]
 pub struct Report {
+    pub scenarios: Vec<Scenario>,
     pub contenders: Vec<Contender>,
     /// Engines that cannot run here, and why.
     pub missing: Vec<(Engine, String)>,
@@ -41,47 +44,69 @@ pub struct Contender {
     pub engine: Engine,
     /// For each scenario, the figures of each round.
     pub runs: Vec<Vec<Figures>>,
-    /// For each round, the memory of an idle connection.
+    /// For each round, the memory of an idle connection. Empty if that is not measured.
     pub idle_bytes: Vec<f64>,
 }
 
 impl Contender {
-    pub fn new(engine: Engine) -> Contender {
-        Contender { engine, runs: vec![Vec::new(); SCENARIOS.len()], idle_bytes: Vec::new() }
+    pub fn new(engine: Engine, scenarios: usize) -> Contender {
+        Contender { engine, runs: vec![Vec::new(); scenarios], idle_bytes: Vec::new() }
     }
 }
 
-/// How many digits a row shows, and whether it is worth a ratio.
-#[derive(Clone, Copy)]
-pub enum Style {
-    /// Whole numbers, and the ratio to the first engine.
+/// How a row's numbers look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// Whole numbers, with the ratio to the first engine.
     Compared,
-    /// Three decimals.
+    /// Three decimals, with the ratio.
     Counted,
+    /// Three decimals. It is a part of the row above.
+    Part,
+}
+
+/// One row of a scenario.
+pub struct Row {
+    pub name: String,
+    /// One for each engine.
+    pub cells: Vec<String>,
 }
 
 impl Report {
-    /// The table: for each scenario the medians, engines side by side.
-    pub fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED);
+    /// The table: for each scenario the medians, engines side by side; and what it means.
+    pub fn table(&self, width: usize) -> String {
         let engines = self.contenders.iter().map(|contender| contender.engine.name());
-        table.set_header([""].into_iter().chain(engines));
-        for (number, scenario) in SCENARIOS.iter().enumerate() {
-            table.add_row([scenario.name]);
-            let medians: Vec<_> =
-                self.contenders.iter().map(|contender| Figures::median(&contender.runs[number])).collect();
-            for (name, style, values) in rows(&medians) {
-                table.add_row(row(&name, style, &values));
+        let header = [""].into_iter().chain(engines).map(str::to_owned).collect();
+        let mut table = Table { header, words: 1, rows: Vec::new() };
+        let mut sections = Vec::new();
+        for (name, rows) in self.sections() {
+            sections.push((name, rows.len()));
+            for row in rows {
+                table.row(None, [format!("  {}", row.name)].into_iter().chain(row.cells));
             }
         }
-        table.add_row(["echo, idle connections"]);
-        let idle: Vec<_> = self.contenders.iter().map(|contender| median(contender.idle_bytes.clone())).collect();
-        table.add_row(row("memory, bytes each", Style::Compared, &idle));
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
+        // The name of a scenario is a line across all columns.
+        let text = table.plain(width);
+        let mut lines = text.lines();
+        let mut shown: Vec<&str> = lines.by_ref().take(1).collect();
+        for (name, rows) in &sections {
+            shown.push(name);
+            shown.extend(lines.by_ref().take(*rows));
         }
-        format!("{table}\n{}\n{NEXT}", self.note())
+        format!("{}\n\n{}", shown.join("\n"), filled(&format!("{}\n{NEXT}", self.note()), width))
+    }
+
+    /// Each scenario's name and rows.
+    pub fn sections(&self) -> Vec<(String, Vec<Row>)> {
+        let scenarios = self.scenarios.iter().enumerate().map(|(number, scenario)| {
+            let runs: Vec<_> = self.contenders.iter().map(|contender| &contender.runs[number][..]).collect();
+            (scenario.name.clone(), rows(&runs))
+        });
+        let idle: Vec<_> = self.contenders.iter().map(|contender| contender.idle_bytes.clone()).collect();
+        let is_measured = idle.iter().any(|rounds| !rounds.is_empty());
+        let idle =
+            is_measured.then(|| ("echo, idle connections".to_owned(), vec![row("bytes each", Style::Compared, &idle)]));
+        scenarios.chain(idle).collect()
     }
 
     /// How it was measured, and what that means.
@@ -93,7 +118,7 @@ impl Report {
         };
         let disturbed = match self.disturbed() {
             Some(part) if part > QUIET => format!(
-                " Other programs took the processors away for {:.0} % of the time: compare server CPU and polls, \
+                " Other programs took the processors away for {:.0} % of the time: compare system calls and server CPU, \
                  which suffer less, rather than requests/s and latency.",
                 part * 100.0
             ),
@@ -101,10 +126,11 @@ impl Report {
         };
         let build = build_note().map_or_else(String::new, |note| format!(" {note}"));
         format!(
-            "{} answers, every byte checked. Medians of {} rounds; {cores}. Server CPU, calls, polls \
-             and wakes are per request, ratios to the first column; depth is the number of requests a \
-             connection sends at once. Connections wait for their answers, so requests/s show the slower of \
-             server and client, and server CPU the server alone.{disturbed}{build}",
+            "{} answers, every byte checked. Medians of {} rounds; {cores}. System calls, polls, wakes and server CPU \
+             are per request; depth is the number of requests a connection sends at once. Behind a figure is its ratio \
+             to the first column, the median of the rounds' ratios, ± half their range. Connections wait for their \
+             answers, so requests/s show the slower of server and client, and server CPU the server alone.\
+             {disturbed}{build}",
             grouped(self.answers as f64),
             self.rounds
         )
@@ -116,7 +142,7 @@ impl Report {
         self.missing.iter().map(|(engine, reason)| (*engine, reason)).map(text)
     }
 
-    /// The part of the time in which somebody else had the processors, where server and client have one
+    /// The part of the time in which other programs had the processors, where server and client have one
     /// each. If they share one, they take it from each other.
     fn disturbed(&self) -> Option<f64> {
         let is_known = self.is_pinned && !self.measured.is_zero();
@@ -125,7 +151,7 @@ impl Report {
 
     /// Everything, each round included.
     pub fn json(&self) -> Value {
-        let scenarios = SCENARIOS.iter().enumerate().map(|(number, scenario)| {
+        let scenarios = self.scenarios.iter().enumerate().map(|(number, scenario)| {
             let engines = self.contenders.iter().map(|contender| {
                 let runs = &contender.runs[number];
                 json!({
@@ -155,7 +181,6 @@ impl Report {
             "answers_checked": self.answers,
             "pinned": self.is_pinned,
             "disturbed": self.disturbed(),
-            "debug_build": cfg!(debug_assertions),
             "scenarios": scenarios.collect::<Vec<_>>(),
             "idle": idle.collect::<Vec<_>>(),
             "missing": missing.collect::<Vec<_>>(),
@@ -163,34 +188,86 @@ impl Report {
     }
 }
 
-/// Name, style and values of the rows of a scenario.
-pub fn rows(engines: &[Figures]) -> Vec<(String, Style, Vec<f64>)> {
-    let of = |figure: &dyn Fn(&Figures) -> f64| engines.iter().map(figure).collect::<Vec<_>>();
-    let mut rows = vec![
-        ("requests/s".to_owned(), Style::Compared, of(&|figures| figures.requests_per_second)),
-        ("latency p50, µs".to_owned(), Style::Compared, of(&|figures| figures.p50_us)),
-        ("latency p99, µs".to_owned(), Style::Compared, of(&|figures| figures.p99_us)),
-        ("server CPU, ns".to_owned(), Style::Compared, of(&|figures| figures.cpu_ns)),
-    ];
-    let calls: BTreeSet<_> = engines.iter().flat_map(|figures| figures.calls.keys()).collect();
+/// The rows of a scenario, from the rounds of each engine: first what repeats, then what depends on the moment.
+fn rows(engines: &[&[Figures]]) -> Vec<Row> {
+    let of = |figure: &dyn Fn(&Figures) -> f64| -> Vec<Vec<f64>> {
+        engines.iter().map(|rounds| rounds.iter().map(figure).collect()).collect()
+    };
+    let mut rows = vec![row("system calls", Style::Counted, &of(&Figures::calls_in_all))];
+    let calls: BTreeSet<_> = engines.iter().copied().flatten().flat_map(|figures| figures.calls.keys()).collect();
     for call in calls {
-        let count = of(&|figures| figures.calls.get(call).copied().unwrap_or(0.0));
-        if count.iter().any(|count| *count >= 0.0005) {
-            rows.push((format!("calls of {call}"), Style::Counted, count));
+        let counts = of(&|figures| figures.calls.get(call).copied().unwrap_or(0.0));
+        if counts.iter().any(|rounds| median(rounds.clone()) >= RARE) {
+            rows.push(row(&format!("  {call}"), Style::Part, &counts));
         }
     }
-    rows.push(("polls".to_owned(), Style::Counted, of(&|figures| figures.polls)));
-    rows.push(("wakes".to_owned(), Style::Counted, of(&|figures| figures.wakes)));
+    rows.push(row("polls", Style::Counted, &of(&|figures| figures.polls)));
+    rows.push(row("wakes", Style::Counted, &of(&|figures| figures.wakes)));
+    rows.push(row("server CPU, ns", Style::Compared, &of(&|figures| figures.cpu_ns)));
+    rows.push(row("requests/s", Style::Compared, &of(&|figures| figures.requests_per_second)));
+    rows.push(row("latency p50, µs", Style::Compared, &of(&|figures| figures.p50_us)));
+    rows.push(row("latency p99, µs", Style::Compared, &of(&|figures| figures.p99_us)));
     rows
 }
 
-pub fn row(name: &str, style: Style, values: &[f64]) -> Vec<String> {
-    let first = values.first().copied().unwrap_or_default();
-    let cell = |(place, value): (usize, &f64)| match style {
-        Style::Counted if *value == 0.0 => "-".to_owned(),
-        Style::Counted => format!("{value:.3}"),
-        Style::Compared if place == 0 || first == 0.0 => format!("{}       ", grouped(*value)),
-        Style::Compared => format!("{} {:>5.2}×", grouped(*value), value / first),
+/// A row, from the rounds of each engine.
+fn row(name: &str, style: Style, engines: &[Vec<f64>]) -> Row {
+    let cell = |(place, rounds): (usize, &Vec<f64>)| {
+        let value = median(rounds.clone());
+        let text = match style {
+            Style::Compared => grouped(value),
+            Style::Counted | Style::Part if value == 0.0 => "-".to_owned(),
+            Style::Counted | Style::Part => format!("{value:.3}"),
+        };
+        let ratio = (style != Style::Part && place > 0).then(|| ratio(rounds, &engines[0])).flatten();
+        ratio.map_or(text.clone(), |(ratio, spread)| format!("{text} {ratio:>4.2} ±{spread:.2}"))
     };
-    [format!("  {name}")].into_iter().chain(values.iter().enumerate().map(cell)).collect()
+    Row { name: name.to_owned(), cells: engines.iter().enumerate().map(cell).collect() }
+}
+
+/// The median of the rounds' ratios, and half their range; `None` if a round of the first has nothing to divide by.
+fn ratio(rounds: &[f64], first: &[f64]) -> Option<(f64, f64)> {
+    let ratios: Vec<f64> = rounds.iter().zip(first).map(|(value, first)| value / first).collect();
+    let (least, most) =
+        ratios.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), ratio| (least.min(*ratio), most.max(*ratio)));
+    most.is_finite().then(|| (median(ratios), (most - least) / 2.0)).filter(|_| first.iter().all(|value| *value > 0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_tells_ratios_and_how_far_they_spread() {
+        let engines = [vec![100.0, 200.0, 100.0], vec![50.0, 200.0, 100.0], vec![0.0, 0.0, 0.0]];
+        assert_eq!(row("a", Style::Compared, &engines).cells, ["100", "100 1.00 ±0.25", "0 0.00 ±0.00"]);
+        assert_eq!(row("a", Style::Part, &engines).cells, ["100.000", "100.000", "-"]);
+        let nothing = [vec![0.0], vec![1.0]];
+        assert_eq!(row("a", Style::Counted, &nothing).cells, ["-", "1.000"]);
+    }
+
+    #[test]
+    fn the_table_fits_a_terminal_of_eighty_columns() {
+        let calls = ["epoll_pwait2", "io_uring_enter", "recvfrom"].map(|call| (call.to_owned(), 1.0)).into();
+        let large = Figures {
+            requests_per_second: 9_876_543.0,
+            p50_us: 123_456.0,
+            p99_us: 1_234_567.0,
+            cpu_ns: 987_654.0,
+            calls,
+            polls: 12.345,
+            wakes: 12.345,
+        };
+        let scenarios = vec![Scenario::new(super::super::scenarios::Service::Echo { message: 16384 }, 1000, 16)];
+        let contender = |engine| Contender { engine, runs: vec![vec![large.clone()]], idle_bytes: vec![12_345.0] };
+        let report = Report { scenarios, contenders: Engine::ALL.map(contender).into(), ..Report::default() };
+        let table = report.table(80);
+        for line in table.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        assert!(
+            table.contains("\necho, 1000 connections, 16 KiB, depth 16\n") && table.contains("9,876,543 1.00 ±0.00"),
+            "{table}"
+        );
+    }
 }

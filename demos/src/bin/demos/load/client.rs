@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use executor::{IoBuf, JoinHandle, Reader, Runtime, Slice, Writer};
+use executor::{IoBuf, JoinHandle, Reader, Runtime, Slice, Stream, Writer};
 use hdrhistogram::Histogram;
 
 /// How long the server may leave everybody without an answer.
@@ -36,6 +36,18 @@ impl Dialogue {
         match self {
             Dialogue::Echo(echo) => echo.next_batch(),
             Dialogue::Http(http) => Rc::clone(&http.requests).slice(0..http.requests.len()),
+        }
+    }
+
+    /// Whether the server has said that it closes the connection.
+    fn is_over(&self) -> bool {
+        matches!(self, Dialogue::Http(http) if http.is_over)
+    }
+
+    /// Forgets the connection that is over.
+    fn start_over(&mut self) {
+        if let Dialogue::Http(http) = self {
+            (http.is_over, http.known_head, http.partial) = (false, Vec::new(), Vec::new());
         }
     }
 
@@ -95,23 +107,29 @@ pub struct HttpDialogue {
     known_head: Vec<u8>,
     /// The beginning of a response that is not complete.
     partial: Vec<u8>,
+    /// Whether the known head says that its response is the last.
+    is_last: bool,
+    /// Whether the last response has come.
+    is_over: bool,
 }
 
 impl HttpDialogue {
     /// `GET path`, `depth` in a batch; the answers must have this `body`.
     pub fn new(path: &str, body: &'static str, depth: usize) -> HttpDialogue {
-        HttpDialogue::checked(path, body.len(), Rc::new(|found| found == body.as_bytes()), depth)
+        let is_right = Rc::new(|found: &[u8]| found == body.as_bytes());
+        HttpDialogue::checked(&get("localhost", path), body.len(), is_right, depth)
     }
 
-    /// The same for a body of this `length`, which `is_right` looks at.
-    pub fn checked(path: &str, length: usize, is_right: Check, depth: usize) -> HttpDialogue {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    /// The same for any request, whose answers have a body of this `length`, which `is_right` looks at.
+    pub fn checked(request: &str, length: usize, is_right: Check, depth: usize) -> HttpDialogue {
         HttpDialogue {
             requests: request.repeat(depth).into_bytes().into(),
             length,
             is_right,
             known_head: Vec::new(),
             partial: Vec::new(),
+            is_last: false,
+            is_over: false,
         }
     }
 
@@ -140,32 +158,72 @@ impl HttpDialogue {
                 return Ok(None);
             };
             let head = &bytes[..end + 4];
-            check_head(head, self.length)?;
+            let length = content_length(head)?;
+            ensure!(length == self.length, "the response has {length} bytes instead of {}", self.length);
+            self.is_last = says_close(head);
             self.known_head = head.to_vec();
         }
         let start = self.known_head.len();
         let end = start + self.length;
         let Some(body) = bytes.get(start..end) else { return Ok(None) };
         ensure!((self.is_right)(body), "the body is {:?}", String::from_utf8_lossy(body));
+        self.is_over = self.is_last;
         Ok(Some(end))
     }
 }
 
-/// Status 200 and one content length, the right one.
-fn check_head(head: &[u8], body_length: usize) -> anyhow::Result<()> {
+/// The request for a path.
+pub fn get(host: &str, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+/// The content length of a response, which must be the only one, and have status 200.
+fn content_length(head: &[u8]) -> anyhow::Result<usize> {
     let head = std::str::from_utf8(head).context("the head of the response is not text")?;
     let wrong = |what: &str| anyhow!("{what} in the response {head:?}");
     if !head.starts_with("HTTP/1.1 200 ") {
         return Err(wrong("a status other than 200"));
     }
+    let lengths: Vec<_> = fields(head, "content-length").map(str::parse).collect();
+    let [Ok(length)] = lengths[..] else { return Err(wrong("no content-length, or several,")) };
+    Ok(length)
+}
+
+/// The values of a field.
+fn fields<'h>(head: &'h str, name: &str) -> impl Iterator<Item = &'h str> {
     let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
-    let lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    let lengths: Vec<_> = lengths.map(|(_, value)| value.trim().parse()).collect();
-    if lengths == [Ok(body_length)] { Ok(()) } else { Err(wrong("a wrong content-length")) }
+    fields.filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+/// Whether a checked head says that the connection ends.
+fn says_close(head: &[u8]) -> bool {
+    let head = std::str::from_utf8(head).unwrap_or_default();
+    let mut options = fields(head, "connection").flat_map(|value| value.split(','));
+    options.any(|option| option.trim().eq_ignore_ascii_case("close"))
+}
+
+/// Asks once, and returns the length of the body.
+pub async fn length_of_answer<R: Runtime>(rt: &R, server: SocketAddr, request: &str) -> anyhow::Result<usize> {
+    let asking = async {
+        let mut stream = rt.connect(server).await.context("cannot connect")?;
+        stream.write_all(request.as_bytes().to_vec()).await.0.context("cannot send")?;
+        let mut head = Vec::new();
+        loop {
+            let chunk = stream.recv().await.context("cannot receive")?;
+            ensure!(!chunk.bytes().is_empty(), "the server ended the connection before the end of a head");
+            head.extend_from_slice(chunk.bytes());
+            if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
+                return content_length(&head[..end + 4]);
+            }
+            ensure!(head.len() < LONGEST_HEAD, "the head of the response does not end");
+        }
+    };
+    rt.timeout(PATIENCE, asking).await.map_err(|_| anyhow!("no answer for {PATIENCE:?}"))?
 }
 
 /// A connection and what is said on it.
 pub struct Peer<S> {
+    server: SocketAddr,
     stream: S,
     dialogue: Dialogue,
     depth: u64,
@@ -179,6 +237,10 @@ pub struct Tally {
     pub elapsed: Duration,
     /// In ns.
     pub latency: Histogram<u64>,
+    /// Connections that were opened anew, because the server had said that it closes the one before.
+    pub reconnects: u64,
+    /// Bytes received.
+    pub bytes: u64,
 }
 
 /// Opens `number` connections.
@@ -192,16 +254,20 @@ pub async fn connect<R: Runtime>(
         let (dialogue, depth) = dialogue();
         let runtime = rt.clone();
         rt.spawn(async move {
-            let connected = runtime.timeout(PATIENCE, runtime.connect(server)).await;
-            let stream = connected.unwrap_or_else(|elapsed| Err(elapsed.into()));
-            let stream = stream.with_context(|| format!("cannot connect to {server}"))?;
-            Ok(Peer { stream, dialogue, depth: depth as u64 })
+            let stream = open(&runtime, server).await?;
+            Ok(Peer { server, stream, dialogue, depth: depth as u64 })
         })
     });
     all(connecting.collect()).await
 }
 
-/// Has all peers exchange batches until `end`, and one at least.
+async fn open<R: Runtime>(rt: &R, server: SocketAddr) -> anyhow::Result<R::Stream> {
+    let connected = rt.timeout(PATIENCE, rt.connect(server)).await;
+    let stream = connected.unwrap_or_else(|elapsed| Err(elapsed.into()));
+    stream.with_context(|| format!("cannot connect to {server}"))
+}
+
+/// Lets all peers exchange batches until `end`, and one at least.
 pub async fn run<R: Runtime>(
     rt: &R,
     peers: Vec<Peer<R::Stream>>,
@@ -209,7 +275,7 @@ pub async fn run<R: Runtime>(
 ) -> anyhow::Result<(Vec<Peer<R::Stream>>, Tally)> {
     let latency = Histogram::new_with_max(LONGEST_NS, 3).context("the histogram's bounds are wrong")?;
     let start = rt.now();
-    let tally = Rc::new(RefCell::new(Tally { requests: 0, elapsed: Duration::ZERO, latency }));
+    let tally = Rc::new(RefCell::new(Tally { requests: 0, elapsed: Duration::ZERO, latency, reconnects: 0, bytes: 0 }));
     let running = peers.into_iter().enumerate().map(|(number, mut peer)| {
         let (rt_, tally) = (rt.clone(), Rc::clone(&tally));
         rt.spawn(async move {
@@ -234,14 +300,19 @@ pub async fn run<R: Runtime>(
     Ok((peers, tally))
 }
 
-impl<S: Reader + Writer> Peer<S> {
-    /// Sends one batch and takes the answers.
-    async fn exchange<R: Runtime>(&mut self, rt: &R, tally: &RefCell<Tally>) -> anyhow::Result<()> {
+impl<S: Stream> Peer<S> {
+    /// Sends one batch and takes the answers, or those up to the last that the server gives on this connection.
+    async fn exchange<R: Runtime<Stream = S>>(&mut self, rt: &R, tally: &RefCell<Tally>) -> anyhow::Result<()> {
+        if self.dialogue.is_over() {
+            self.stream = open(rt, self.server).await?;
+            self.dialogue.start_over();
+            tally.borrow_mut().reconnects += 1;
+        }
         let sent = rt.now();
         let (written, _batch) = self.stream.write_all(self.dialogue.next_batch()).await;
         written.context("cannot send")?;
         let mut open = self.depth;
-        while open > 0 {
+        while open > 0 && !self.dialogue.is_over() {
             let chunk = self.stream.recv().await.context("cannot receive")?;
             ensure!(!chunk.bytes().is_empty(), "the server ended the connection, {open} requests are unanswered");
             let answers = self.dialogue.check(chunk.bytes()).context("a wrong answer")?;
@@ -249,6 +320,7 @@ impl<S: Reader + Writer> Peer<S> {
             let took = u64::try_from((rt.now() - sent).as_nanos()).unwrap_or(LONGEST_NS);
             let mut tally = tally.borrow_mut();
             tally.requests += answers;
+            tally.bytes += chunk.bytes().len() as u64;
             tally.latency.saturating_record_n(took, answers);
         }
         Ok(())
@@ -304,6 +376,19 @@ mod tests {
             let mut http = HttpDialogue::new("/", "hello", 3);
             let answers = http.check(&bytes[..cut]).unwrap() + http.check(&bytes[cut..]).unwrap();
             assert_eq!((answers, http.partial.len()), (3, 0), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_closes_has_said_so_with_its_last_response() {
+        let last = HEAD.replace("Date", "Connection: keep-alive, Close\r\nDate");
+        let bytes = format!("{HEAD}hello{last}hello").into_bytes();
+        for cut in 0..bytes.len() {
+            let mut http = HttpDialogue::new("/", "hello", 2);
+            http.check(&bytes[..cut]).unwrap();
+            assert!(!http.is_over, "cut at {cut}");
+            http.check(&bytes[cut..]).unwrap();
+            assert!(http.is_over, "cut at {cut}");
         }
     }
 

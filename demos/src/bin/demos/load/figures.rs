@@ -50,6 +50,11 @@ impl Figures {
         })
     }
 
+    /// System calls per request, of all kinds.
+    pub fn calls_in_all(&self) -> f64 {
+        self.calls.values().sum()
+    }
+
     /// Each figure's median on its own.
     pub fn median(rounds: &[Figures]) -> Figures {
         let of = |figure: &dyn Fn(&Figures) -> f64| median(rounds.iter().map(figure).collect());
@@ -76,6 +81,7 @@ impl Figures {
             "p50_us": self.p50_us,
             "p99_us": self.p99_us,
             "server_cpu_ns_per_request": self.cpu_ns,
+            "system_calls_in_all_per_request": self.calls_in_all(),
             "system_calls_per_request": self.calls,
             "polls_per_request": self.polls,
             "wakes_per_request": self.wakes,

@@ -29,7 +29,7 @@ use super::service::{Service, page_check};
 use super::tree::Usage;
 use super::{RUNGS, Rung, serve};
 use crate::load::child::Server;
-use crate::load::client::{self, Dialogue, EchoDialogue, HttpDialogue, Tally};
+use crate::load::client::{self, Dialogue, EchoDialogue, HttpDialogue, Tally, get};
 use crate::load::cores::Cores;
 use crate::load::figures::{Figures, median};
 use crate::server::control;
@@ -210,7 +210,9 @@ impl Measurement {
         let is_page: client::Check = Rc::new(is_page);
         let dialogue = || match service {
             Service::Echo => (Dialogue::Echo(EchoDialogue::new(Rc::clone(&self.block), MESSAGE, 1)), 1),
-            Service::Web => (Dialogue::Http(HttpDialogue::checked("/", length, Rc::clone(&is_page), 1)), 1),
+            Service::Web => {
+                (Dialogue::Http(HttpDialogue::checked(&get("localhost", "/"), length, Rc::clone(&is_page), 1)), 1)
+            }
         };
         self.client.block_on(client::connect(&self.client, server.address(), number, dialogue))
     }

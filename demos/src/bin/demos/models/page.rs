@@ -4,6 +4,7 @@ use demos::plot::{Axis, Bar, Bars, Curve, Curves, Page, Plot, grouped};
 
 use super::FOLDER;
 use super::report::{Point, Report, Row};
+use crate::origin;
 
 /// The rungs whose curves are compared: those that look at every descriptor, and those that don't.
 const SCALING: &[&str] = &["busy", "select", "poll", "epoll-level", "reactor-level", "proactor"];
@@ -35,6 +36,7 @@ pub fn html(report: &Report) -> anyhow::Result<String> {
          runtimes of this project. The hand-written rungs are files of {FOLDER}, short enough to be read.",
     ));
     page.text(&report.note());
+    page.text(&origin::sentence());
     page.list(report.missing());
     page.section("Many connections, one that talks");
     page.text(
@@ -58,7 +60,7 @@ pub fn html(report: &Report) -> anyhow::Result<String> {
     let bars = FIGURES.iter().map(|(title, figure)| bars(report, title, figure));
     page.plots(&bars.collect::<anyhow::Result<Vec<_>>>()?);
     page.section("The table");
-    page.table(&report.table(|_| true));
+    report.tables(|_| true).iter().for_each(|table| page.table(table));
     page.list(report.columns());
     page.heading("What to look at");
     page.list(report.lessons());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use demos::plot::{Kind, Table, grouped};
+use demos::text::filled;
 use serde_json::{Value, json};
 
 use super::{FOLDER, Rung};
@@ -69,43 +70,36 @@ impl Row {
 }
 
 impl Report {
-    /// The table and what it means.
-    pub fn text(&self) -> String {
+    /// The tables and what they mean.
+    pub fn text(&self, width: usize) -> String {
         let missing = self.missing();
         let list = |lines: &[String]| lines.iter().map(|line| format!("\n- {line}")).collect::<String>();
-        format!(
-            "{}\n{}\n\nColumns:{}\n\nWhat to look at:{}\n\nWhat to try next:{}{}",
-            self.table(|connections| SHOWN.contains(&connections)).terminal(),
+        let tables = self.tables(|connections| SHOWN.contains(&connections));
+        let are_boxed = tables.iter().all(|table| table.fits(width));
+        let [load, crowd] = tables.map(|table| if are_boxed { table.terminal(width) } else { table.plain(width) });
+        let prose = format!(
+            "{}\n\nColumns:{}\n\nWhat to look at:{}\n\nWhat to try next:{}{}",
             self.note(),
             list(&self.columns()),
             list(&self.lessons()),
             list(&self.next()),
             if missing.is_empty() { String::new() } else { format!("\n\nLeft out:{}", list(&missing)) }
-        )
+        );
+        format!("{load}\n\n{crowd}\n\n{}", filled(&prose, width))
     }
 
-    /// The table: one line for each rung, with those points of the curve that are to be shown.
-    pub fn table(&self, is_shown: impl Fn(usize) -> bool) -> Table {
-        let plain = [
-            "model",
-            "clients",
-            "echo/s",
-            "CPU ns",
-            "calls",
-            "switches",
-            "p50 µs",
-            "p99 µs",
-            "page/s",
-            "idle bytes",
-            "lines",
-        ];
+    /// The tables, one line for each rung: what many busy clients cost, and what idle ones do, with those points of the
+    /// curve that are to be shown.
+    pub fn tables(&self, is_shown: impl Fn(usize) -> bool) -> [Table; 2] {
+        let some = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), grouped);
+        let header = ["model", "clients", "echo/s", "CPU ns", "calls", "switches", "p50 µs", "p99 µs", "page/s"];
+        let mut load = Table::new(1, header);
         let shown = self.curve.iter().filter(|connections| is_shown(**connections));
         let curve = shown.map(|connections| format!("ns of {}", grouped(*connections as f64)));
-        let header = plain.into_iter().map(str::to_owned).chain(curve).collect();
-        let mut table = Table { header, words: 1, rows: Vec::new() };
+        let header = ["model", "lines", "idle bytes"].map(str::to_owned).into_iter().chain(curve).collect();
+        let mut crowd = Table { header, words: 1, rows: Vec::new() };
         for row in &self.rows {
-            let some = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), grouped);
-            let plain = [
+            let cells = [
                 row.rung.name.to_owned(),
                 row.connections.to_string(),
                 grouped(row.echo.requests_per_second),
@@ -115,14 +109,14 @@ impl Report {
                 grouped(row.echo.p50_us),
                 grouped(row.echo.p99_us),
                 grouped(row.web.requests_per_second),
-                some(row.idle_bytes),
-                row.rung.lines().to_string(),
             ];
+            load.row(Some(row.kind()), cells);
             let points = self.curve.iter().zip(&row.curve).filter(|(connections, _)| is_shown(**connections));
             let curve = points.map(|(_, point)| some(point.map(|point| point.cpu_ns)));
-            table.row(Some(row.kind()), plain.into_iter().chain(curve));
+            let cells = [row.rung.name.to_owned(), row.rung.lines().to_string(), some(row.idle_bytes)];
+            crowd.row(Some(row.kind()), cells.into_iter().chain(curve));
         }
-        table
+        [load, crowd]
     }
 
     /// How it was measured, and in which units.
@@ -249,7 +243,6 @@ impl Report {
             "answers_checked": self.answers,
             "pinned": self.is_pinned,
             "disturbed": self.disturbed(),
-            "debug_build": cfg!(debug_assertions),
             "models": rows.collect::<Vec<_>>(),
             "missing": missing.collect::<Vec<_>>(),
         })

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
 use super::counters::{Call, Counters};
+use crate::engine::Engine;
 
 /// Requests that fit the queue. When it is full, the kernel takes them early.
 const SUBMISSIONS: u32 = 1024;
@@ -92,9 +93,11 @@ fn open() -> anyhow::Result<IoUring> {
     builder.dontfork().setup_cqsize(COMPLETIONS);
     let plain = builder.clone();
     let uring = builder.setup_single_issuer().setup_defer_taskrun().build(SUBMISSIONS);
-    uring
-        .or_else(|_| plain.build(SUBMISSIONS))
-        .context("io_uring cannot be set up (see kernel.io_uring_disabled, and `demos doctor`)")
+    uring.or_else(|_| plain.build(SUBMISSIONS)).map_err(|error| match Engine::Proactor.check() {
+        // The proactor looks for what closes it.
+        Err(reason) => anyhow!("io_uring cannot be set up: {reason}; see `demos doctor`"),
+        Ok(()) => anyhow!("io_uring cannot be set up: {error}; see `demos doctor`"),
+    })
 }
 
 /// The descriptor of a socket, as requests name it.

@@ -5,14 +5,15 @@
 //! requests per second are those of a chain of three, and on a small machine all three share its processors.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
-use comfy_table::{CellAlignment, Table, presets};
-use demos::plot::grouped;
+use demos::plot::{Table, grouped};
 use indicatif::{ProgressBar, ProgressStyle};
 use reactor::{Reactor, Trigger};
+use serde_json::{Value, json};
 
 use super::rivals::{Rival, Running};
 use crate::engine::{self, Engine};
@@ -71,37 +72,41 @@ impl Contender {
 }
 
 /// Compares, and prints what came of it.
-pub fn run(time: Duration) -> anyhow::Result<()> {
+pub fn run(time: Duration, json: Option<&Path>) -> anyhow::Result<()> {
+    let files = output::Files::open(json, None)?;
     let slot = time.div_f64(RUNS);
     descriptors::raise_open_files();
     let progress = ProgressBar::no_length().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["", "requests/s", "proxy's CPU us per request", "p50 us", "p99 us"]);
+    let mut table = Table::new(1, ["", "requests/s", "proxy CPU, µs", "p50, µs", "p99, µs"]);
+    let mut rows = Vec::new();
     for is_http in [true, false] {
-        compare(is_http, slot, &progress, &mut table)?;
+        compare(is_http, slot, &progress, &mut table, &mut rows)?;
     }
     progress.finish_and_clear();
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    output::print(&table.to_string())?;
+    output::print(&table.terminal(output::width()))?;
     for rival in [Rival::Nginx, Rival::Haproxy].iter().filter(|rival| !rival.is_there()) {
         output::print(&format!("{} is not installed, and missing here.", rival.name()))?;
     }
-    output::print(&format!(
+    output::prose(&format!(
         "{CONNECTIONS} clients in a closed loop, {SERVERS} servers (`demos http` and `demos echo` on reactor-edge), medians of \
-         {ROUNDS} rounds of {:.2} s each.\nLook at the processor time: clients, proxy and servers share this machine, so the \
-         requests per second are those of all three together.\nnginx is measured with HTTP only: most are built without the \
-         module that moves plain bytes.\nNext: the same servers with your own load, such as \
-         `wrk -c 64 -d 5 http://127.0.0.1:8080/plaintext`.",
+         {ROUNDS} rounds of {:.2} s each. Proxy CPU is its processor time for a request.\nLook at the processor time: \
+         clients, proxy and servers share this machine, so the requests per second are those of all three together.\nnginx is \
+         measured with HTTP only: most are built without the module that moves plain bytes.\nNext: the same servers with your \
+         own load, such as `demos bench 127.0.0.1:8080 --http /plaintext`.",
         slot.as_secs_f64()
     ))?;
-    build_note().map_or(Ok(()), output::print)
+    build_note().map_or(Ok(()), output::prose)?;
+    files.write(|| json!({ "rounds": ROUNDS, "rows": rows }), || Ok(String::new()))
 }
 
 /// Measures all contenders with one kind of traffic.
-fn compare(is_http: bool, slot: Duration, progress: &ProgressBar, table: &mut Table) -> anyhow::Result<()> {
+fn compare(
+    is_http: bool,
+    slot: Duration,
+    progress: &ProgressBar,
+    table: &mut Table,
+    rows: &mut Vec<Value>,
+) -> anyhow::Result<()> {
     let client = engine::reactor(Trigger::Edge).context("the client's reactor cannot be set up")?;
     let mut command = vec![if is_http { "http" } else { "echo" }, "--on", Engine::ReactorEdge.name()];
     if is_http {
@@ -127,13 +132,24 @@ fn compare(is_http: bool, slot: Duration, progress: &ProgressBar, table: &mut Ta
             let values: Option<Vec<_>> = rounds.iter().map(figure).collect();
             values.map(median)
         };
-        table.add_row([
+        let (requests, cpu) = (of(&|figures| Some(figures.requests_per_second)), of(&|figures| figures.cpu_us));
+        let (p50, p99) = (of(&|figures| Some(figures.p50_us)), of(&|figures| Some(figures.p99_us)));
+        let cells = [
             format!("{kind}: {}", contender.name()),
-            grouped(of(&|figures| Some(figures.requests_per_second)).unwrap_or_default()),
-            of(&|figures| figures.cpu_us).map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.2}")),
-            grouped(of(&|figures| Some(figures.p50_us)).unwrap_or_default()),
-            grouped(of(&|figures| Some(figures.p99_us)).unwrap_or_default()),
-        ]);
+            grouped(requests.unwrap_or_default()),
+            cpu.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.2}")),
+            grouped(p50.unwrap_or_default()),
+            grouped(p99.unwrap_or_default()),
+        ];
+        table.row(None, cells);
+        rows.push(json!({
+            "traffic": kind,
+            "proxy": contender.name(),
+            "requests_per_second": requests,
+            "proxy_cpu_us_per_request": cpu,
+            "p50_us": p50,
+            "p99_us": p99,
+        }));
     }
     for contender in contenders {
         if let Contender::Ours(_, server) = contender {

@@ -4,6 +4,7 @@ mod compare;
 mod rivals;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -54,6 +55,10 @@ pub struct ProxyCommand {
     /// Measure this proxy on each engine, nginx and HAProxy in front of the same servers, and print one table.
     #[arg(long, conflicts_with_all = ["to", "ServerArgs", "WorkersArgs", "on", "access_log"])]
     pub compare: bool,
+
+    /// Also write the figures of --compare to FILE.
+    #[arg(long, value_name = "FILE", requires = "compare")]
+    pub json: Option<PathBuf>,
 
     /// About how long --compare may take in all.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = some_seconds, requires = "compare")]
@@ -166,7 +171,7 @@ fn path(text: &str) -> Result<String, String> {
 /// Runs it.
 pub fn run(args: ProxyCommand) -> anyhow::Result<()> {
     if args.compare {
-        return compare::run(args.seconds);
+        return compare::run(args.seconds, args.json.as_deref());
     }
     if args.limits.check_every.is_zero() {
         bail!("--check-every needs some time: without checks a server that was out would never be back");

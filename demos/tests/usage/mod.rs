@@ -1,0 +1,80 @@
+//! Goal: a person who types something wrong is told so, and shells and man(1) get what they need.
+//! Method: the built binary; bash reads its completions.
+
+use std::process::{Command, Stdio};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::process::{client, demos, has_client};
+
+#[test]
+fn the_name_of_a_mechanism_leads_to_its_engine() {
+    for (command, tip) in [
+        ("echo --on epoll", "tip: reactor-level and reactor-edge run on epoll"),
+        ("http --on uring", "tip: the proactor runs on io_uring"),
+        ("compare --on io_uring", "tip: the proactor runs on io_uring"),
+    ] {
+        let ended = demos(command);
+        assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(2), ""), "{ended:?}");
+        assert!(ended.stderr.contains(tip) && ended.stderr.contains("possible values: reactor-level"), "{ended:?}");
+    }
+}
+
+/// A pipe that is full and that no program reads.
+#[test]
+fn an_error_of_usage_that_cannot_be_said_ends_the_program_all_the_same() {
+    let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::empty()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demos"));
+    let mut process = command.args(["echo", "--nope"]).stderr(Stdio::from(writer)).spawn().unwrap();
+    let deadline = std::time::Instant::now() + crate::process::PATIENCE;
+    let status = loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            break status;
+        }
+        if std::time::Instant::now() > deadline {
+            process.kill().unwrap();
+            panic!("it waits for room on stderr: {:?}", process.wait());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    assert_eq!(status.code(), Some(2));
+    drop(reader);
+}
+
+#[test]
+fn shells_understand_the_completions() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = demos(&format!("completions {shell}"));
+        assert!(script.status.success() && script.stdout.contains("connections"), "{shell}: {}", script.stderr);
+    }
+    if !has_client("bash") {
+        return;
+    }
+    let script = demos("completions bash").stdout;
+    let question = "COMP_WORDS=(demos ec) COMP_CWORD=1; _demos demos ec demos; echo \"${COMPREPLY[*]}\"";
+    let answer = client(Command::new("bash").args(["-c", &format!("{script}\n{question}")]), b"");
+    assert_eq!(answer.stdout.trim(), "echo", "{answer:?}");
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    for (command, title) in [("", "demos 1"), ("http", "demos-http 1"), ("files send", "demos-files-send 1")] {
+        let page = demos(&format!("man {command}"));
+        assert!(page.status.success() && page.stdout.contains(&format!(".TH {title}")), "{page:?}");
+        assert!(page.stdout.contains("\n.SH SYNOPSIS"), "{page:?}");
+    }
+    let ended = demos("man nope");
+    assert!(ended.status.code() == Some(1) && ended.stderr.contains("there is no command nope"), "{ended:?}");
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let version = demos("--version").stdout;
+    let words: Vec<_> = version.split_whitespace().collect();
+    let [name, number, "(commit", commit] = words[..] else { panic!("{version}") };
+    assert_eq!((name, number), ("demos", env!("CARGO_PKG_VERSION")));
+    let commit = commit.strip_suffix(')').unwrap();
+    assert!(commit == "unknown" || commit.bytes().all(|digit| digit.is_ascii_hexdigit()), "{version}");
+}
