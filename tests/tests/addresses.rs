@@ -1,8 +1,8 @@
 //! Goal: a socket says where it is and where its peer is. A port can be listened on again as soon as its listener is gone,
 //! and only with the option that allows it. A broadcast needs its option, and arrives.
 //!
-//! Method: both ends of connections asked, over IPv4 and IPv6; connections that linger in TIME_WAIT on a listener's port;
-//! the broadcast address of the loopback network.
+//! Method: both ends of connections asked, over IPv4 and IPv6; connections that linger or live on a listener's port; the
+//! broadcast address of the loopback network.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream, UdpSocket as StdSocket};
@@ -58,18 +58,25 @@ async fn linger<E: Engine>(rt: &E::Rt, addr: SocketAddr) -> SocketAddr {
     addr
 }
 
+/// A connection that lives on keeps the port from a listener that does not allow it.
 fn a_port_is_free_again_at_once<E: Engine>() {
     run::<E>(async |rt| {
         let mut addr = V4;
         for _ in 0..10 {
             addr = linger::<E>(rt, addr).await;
         }
+        let (mut listener, addr) = listen_at(rt, V4);
+        let peer = rt.connect(addr).await.unwrap();
+        let accepted = listener.accept().await.unwrap();
+        drop(listener);
+        linger::<E>(rt, addr).await;
         let strict = ListenOptions { reuse_addr: false, ..ListenOptions::default() };
         for _ in 0..20 {
             assert_eq!(rt.listen(addr, &strict).map(drop).unwrap_err().kind(), ErrorKind::AddrInUse);
             yield_now().await;
         }
         linger::<E>(rt, addr).await;
+        drop((peer, accepted));
     });
 }
 
