@@ -175,6 +175,10 @@ impl<T> Future for Arrival<'_, T> {
         if context.is_closed.get() {
             return Poll::Ready(Some(Err(closed())));
         }
+        if socket.incoming.is_turn_over() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(arrived) = socket.incoming.take() {
             return Poll::Ready(Some(arrived));
         }

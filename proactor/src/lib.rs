@@ -69,9 +69,10 @@
 //! The executor defines the [contract](executor#fairness). This runtime adds its own limits. A
 //! multishot receive is stopped when four chunks (of 32 KiB) lie unread on a stream, and a
 //! multishot accept when 64 connections lie unaccepted. What is on its way by then still arrives;
-//! up to some 70 chunks were seen. A task can take them all without a turn in between, and no more
-//! come before the next turn. Every other call is one operation, and so takes one turn. A turn
-//! handles at most as many completions as the queue holds.
+//! up to some 70 chunks were seen, and as many connections as the backlog has. After a task has
+//! taken 16 of them in a row (the drain cap), it goes to the back of the queue. Every other call is
+//! one operation, and so takes one turn. A turn handles at most as many completions as the queue
+//! holds.
 //!
 //! # Kernel
 //!

@@ -26,6 +26,9 @@ pub(crate) const CHUNK_CAP: usize = 4;
 /// The most connections that may lie unaccepted on a listener, in addition to those the kernel
 /// queues.
 pub(crate) const ACCEPT_CAP: usize = 64;
+/// The most items that a task takes in a row before it goes to the back of the queue. One submission
+/// may bring thousands of connections, and one chunk is enough for thousands of small reads.
+const DRAIN_CAP: u8 = 16;
 
 /// A slot that no table has.
 pub(crate) const NO_SLOT: Key = Key::reserved(4);
@@ -95,6 +98,8 @@ pub(crate) struct Incoming<T> {
     is_stopping: Cell<bool>,
     /// Whether the socket is released: no program will ask again, so what still arrives is dropped.
     is_released: Cell<bool>,
+    /// Items taken in a row: see [`DRAIN_CAP`].
+    in_a_row: Cell<u8>,
     /// The writing half was dropped, and what it fed is under way: the end follows that. (It is here
     /// because there is room for it.)
     pub(crate) ends_when_sent: Cell<bool>,
@@ -111,6 +116,7 @@ impl<T> Socket<T> {
             filler: Cell::new(Filler::None),
             is_stopping: Cell::default(),
             is_released: Cell::default(),
+            in_a_row: Cell::default(),
             ends_when_sent: Cell::default(),
             waiting: WaitSlot::default(),
         };
@@ -153,6 +159,14 @@ impl<T> Incoming<T> {
     /// Returns whether there is anything to take.
     pub(crate) fn has_arrived(&self) -> bool {
         self.has_first.get() || self.end.get().is_some()
+    }
+
+    /// Counts what a task takes in a row. Returns true if other tasks get their turn before it takes
+    /// more.
+    pub(crate) fn is_turn_over(&self) -> bool {
+        let in_a_row = if self.has_arrived() { self.in_a_row.get() + 1 } else { 0 };
+        self.in_a_row.set(in_a_row % (DRAIN_CAP + 1));
+        in_a_row > DRAIN_CAP
     }
 
     fn set_first(&self, item: Option<T>) {

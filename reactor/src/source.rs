@@ -28,7 +28,8 @@
 //! because the kernel reports again what is still there. In edge mode it is right until an end, an
 //! error or urgent data is reported: these may lie behind the short read, and the kernel does not
 //! report them again. It never holds for descriptors that are not sockets: a terminal returns one
-//! line per read, however much follows.
+//! line per read, however much follows. Nor does it hold for sockets of packets (SOCK_SEQPACKET),
+//! which return one packet per read.
 //!
 //! *HUP or ERR again*: most errors are over once a call has returned them. Some stay, because only
 //! the program can clear them: for example, an entry in the error queue of a socket with
@@ -128,8 +129,8 @@ pub(crate) struct Source {
     /// before the next wait.
     dirty: Cell<bool>,
     /// Edge mode: an end, an error or urgent data was reported, so a short read proves nothing any
-    /// more.
-    ending: Cell<bool>,
+    /// more. Set from the start if it moves packets.
+    pub(crate) ending: Cell<bool>,
     /// Not a socket, so a short read never proves anything: see "Short" above.
     pub(crate) is_pipe: Cell<bool>,
     /// Successful calls in a row, per direction: see [`DRAIN_CAP`].

@@ -122,11 +122,18 @@ impl Runtime for Reactor {
     }
 }
 
+/// Returns whether a socket that was made elsewhere moves packets, and no stream of bytes.
+fn has_packets(socket: &impl AsFd) -> bool {
+    SockRef::from(socket).r#type().is_ok_and(|kind| kind != Type::STREAM)
+}
+
 /// The socket inside a [`TcpListener`].
 #[derive(Debug)]
 pub struct ListenSocket {
     registration: Registration,
     reactor: Reactor,
+    /// Its connections carry packets, as those of SOCK_SEQPACKET do.
+    has_packets: bool,
 }
 
 impl Acceptor for ListenSocket {
@@ -145,14 +152,15 @@ impl Acceptor for ListenSocket {
 
     fn from_std(reactor: &Reactor, listener: std::net::TcpListener) -> io::Result<ListenSocket> {
         listener.set_nonblocking(true)?;
+        let has_packets = has_packets(&listener);
         let registration = Registration::new(&reactor.context, listener.into())?;
-        Ok(ListenSocket { registration, reactor: reactor.clone() })
+        Ok(ListenSocket { registration, reactor: reactor.clone(), has_packets })
     }
 
     async fn accept(&self) -> io::Result<StreamSocket> {
         let context = self.registration.context();
         let accept = || context.sys.accept(self.as_fd());
-        StreamSocket::new(context, self.registration.io(Direction::Read, accept).await?)
+        StreamSocket::new(context, self.registration.io(Direction::Read, accept).await?, self.has_packets)
     }
 
     fn runtime(&self) -> &Reactor {
@@ -181,8 +189,10 @@ pub struct StreamSocket {
 }
 
 impl StreamSocket {
-    fn new(context: &Rc<Context>, fd: OwnedFd) -> io::Result<StreamSocket> {
-        Ok(StreamSocket { registration: Registration::new(context, fd)? })
+    fn new(context: &Rc<Context>, fd: OwnedFd, has_packets: bool) -> io::Result<StreamSocket> {
+        let registration = Registration::new(context, fd)?;
+        registration.source().ending.set(has_packets);
+        Ok(StreamSocket { registration })
     }
 
     fn sys(&self) -> &Sys {
@@ -250,7 +260,7 @@ impl Connection for StreamSocket {
         let socket = reactor.context.sys.socket(addr, Type::STREAM.nonblocking())?;
         socket.set_tcp_nodelay(true)?;
         reactor.context.sys.connect(socket.as_fd(), &addr.into())?;
-        let stream = StreamSocket::new(&reactor.context, socket.into())?;
+        let stream = StreamSocket::new(&reactor.context, socket.into(), false)?;
         // Writable means that the attempt is decided.
         stream.registration.io(Direction::Write, || stream.try_connected()).await?;
         Ok(stream)
@@ -258,7 +268,8 @@ impl Connection for StreamSocket {
 
     fn from_std(reactor: &Reactor, stream: std::net::TcpStream) -> io::Result<StreamSocket> {
         stream.set_nonblocking(true)?;
-        StreamSocket::new(&reactor.context, stream.into())
+        let has_packets = has_packets(&stream);
+        StreamSocket::new(&reactor.context, stream.into(), has_packets)
     }
 
     fn recv(&self) -> impl Future<Output = io::Result<Chunk>> + Unpin {

@@ -1,14 +1,20 @@
 //! Goal: timers follow the driver's clock and nothing else: when it jumps (the machine slept), what is due
-//! fires, once and in order; when it stands still, nothing does. The time of the turn follows it, too.
+//! fires, once and in order; when it stands still, nothing does. The time of the turn follows it, too. A deadline can be
+//! moved any way, and one that was there before wakes nothing.
 //!
 //! Method: an executor over a driver whose clock a test moves by hand.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future as _;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use executor::{Config, Executor, MissedTickBehavior, POLL_BUDGET};
+use executor::{Config, Executor, MissedTickBehavior, POLL_BUDGET, Sleep};
 use tests::{ByHand, Suite, by_hand, ms};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -103,6 +109,80 @@ fn the_time_of_the_turn_is_that_of_the_last_one() {
     }
 }
 
+/// Later, sooner, to the past, to never and from there to a time; while it waits, when it has fired, and when it is over. The
+/// deadline that was there before wakes nothing.
+fn a_reset_goes_any_way() {
+    let (rt, now) = by_hand(Config::default());
+    let (start, wakes) = (now.get(), Arc::new(Wakes::default()));
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut sleep = rt.sleep(HOUR);
+    let poll = |sleep: &mut Sleep| Pin::new(sleep).poll(&mut Context::from_waker(&waker)).is_ready();
+    // The time of each reset, its deadline, and when it is over; in hours.
+    let steps =
+        [(0, Some(3), 3), (3, Some(9), 9), (9, None, 12), (12, Some(13), 13), (13, Some(2), 13), (14, Some(14), 14)];
+    assert!(!poll(&mut sleep));
+    for (step, (at, deadline, over)) in steps.into_iter().enumerate() {
+        now.set(start + HOUR * at);
+        sleep.reset(deadline.map(|hours| start + HOUR * hours));
+        assert_eq!(sleep.deadline(), deadline.map(|hours| start + HOUR * hours));
+        // Not polled since, so it wakes nothing.
+        wakes.0.store(0, Ordering::Relaxed);
+        turns(&rt);
+        assert_eq!((wakes.0.load(Ordering::Relaxed), rt.stats().timers_now), (0, 0), "step {step}");
+        let is_due = deadline.is_some_and(|hours| hours <= at);
+        assert_eq!(poll(&mut sleep), is_due, "step {step}");
+        assert_eq!(rt.stats().timers_now, u64::from(!is_due && deadline.is_some()), "step {step}");
+        for hours in at..=over {
+            now.set(start + HOUR * hours);
+            turns(&rt);
+            let is_over = deadline.is_some_and(|deadline| deadline <= hours);
+            assert_eq!(wakes.0.load(Ordering::Relaxed), u32::from(is_over && !is_due), "step {step}, hour {hours}");
+        }
+        assert_eq!(poll(&mut sleep), deadline.is_some(), "step {step}");
+    }
+    // A timer that waits is moved to a time that has passed: it is due at the next look.
+    sleep.reset(now.get() + HOUR);
+    assert!(!poll(&mut sleep));
+    sleep.reset(start);
+    assert!(poll(&mut sleep));
+    assert_eq!(rt.stats().timers_now, 0);
+}
+
+/// Counts wakes.
+#[derive(Default)]
+struct Wakes(AtomicU32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A million timers of one deadline, in one turn: each wakes once, and all of their memory is given back.
+fn a_million_of_one_deadline_fire_together() {
+    const MANY: u32 = 1_000_000;
+    let (rt, now) = by_hand(Config::default());
+    let (deadline, wakes) = (now.get() + HOUR, Arc::new(Wakes::default()));
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut sleeps: Vec<_> = (0..MANY).map(|_| rt.sleep_until(deadline)).collect();
+    let mut cx = Context::from_waker(&waker);
+    assert!(sleeps.iter_mut().all(|sleep| Pin::new(sleep).poll(&mut cx).is_pending()));
+    // Every tenth is dropped, and one is early.
+    sleeps = sleeps.into_iter().enumerate().filter_map(|(n, sleep)| (n % 10 > 0).then_some(sleep)).collect();
+    sleeps[5].reset(deadline - ms(1));
+    assert!(Pin::new(&mut sleeps[5]).poll(&mut cx).is_pending());
+    let left = MANY / 10 * 9;
+    assert_eq!(rt.stats().timers_now, u64::from(left));
+    for (at, woken) in [(deadline - ms(1), 1), (deadline, left), (deadline + HOUR, left)] {
+        now.set(at);
+        rt.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), woken);
+    }
+    assert_eq!((rt.stats().timers_now, rt.stats().timers_fired), (0, u64::from(left)));
+    assert!(sleeps.iter_mut().all(|sleep| Pin::new(sleep).poll(&mut cx).is_ready()));
+    assert_eq!(Arc::strong_count(&wakes), 2, "wakers are left");
+}
+
 /// No storm afterwards, unless it was asked for.
 fn an_interval_after_a_jump() {
     for (behavior, ticks) in
@@ -132,10 +212,12 @@ fn an_interval_after_a_jump() {
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    let cases: [(&str, fn()); 5] = [
+    let cases: [(&str, fn()); 7] = [
         ("a_jump_fires_what_is_due_once_and_in_order", a_jump_fires_what_is_due_once_and_in_order),
         ("a_clock_that_stands_still_fires_nothing", a_clock_that_stands_still_fires_nothing),
         ("a_clock_that_goes_back_takes_nothing_back", a_clock_that_goes_back_takes_nothing_back),
+        ("a_reset_goes_any_way", a_reset_goes_any_way),
+        ("a_million_of_one_deadline_fire_together", a_million_of_one_deadline_fire_together),
         ("an_interval_after_a_jump", an_interval_after_a_jump),
         ("the_time_of_the_turn_is_that_of_the_last_one", the_time_of_the_turn_is_that_of_the_last_one),
     ];

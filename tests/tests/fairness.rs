@@ -12,9 +12,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use executor::{IoBuf, Reader, Runtime, Writer, yield_now};
+use executor::{IoBuf, POLL_BUDGET, Reader, Runtime, Writer, yield_now};
 use tests::net::{listen, pair, recv_exactly, serve};
-use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, run};
+use tests::{Engine, Suite, ms, on_every_engine, on_every_fallback, on_every_variant, run, start_then_drop};
 
 /// Chunks that may lie with the program for one stream that is not read. A receive that repeats itself is
 /// stopped when there are four, but the kernel may fill 32 at once before it looks.
@@ -94,6 +94,55 @@ fn a_stream_that_is_always_readable_is_one_among_others<E: Engine>() {
             rt.sleep(ms(1)).await;
         }
         flood.join().unwrap();
+    });
+}
+
+/// What has arrived lies there in large pieces. A task that takes a byte of it at a time must leave the others their turn.
+fn many_small_reads_are_one_among_others<E: Engine>() {
+    const TOTAL: usize = 20_000;
+    run::<E>(async |rt| {
+        let (mut stream, mut peer) = pair::<E>(rt).await;
+        // A receive is under way from now on, where the engine has such.
+        start_then_drop(stream.recv(), rt.sleep(ms(1))).await;
+        peer.write_all(&[b'x'; TOTAL]).unwrap();
+        rt.sleep(ms(5)).await;
+        let (read, in_a_row) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (all, row) = (Rc::clone(&read), Rc::clone(&in_a_row));
+        let reader = rt.spawn(async move {
+            while all.get() < TOTAL {
+                assert_eq!(stream.read([0]).await.0.unwrap(), 1);
+                all.set(all.get() + 1);
+                row.set(row.get() + 1);
+            }
+        });
+        let mut longest_row = 0;
+        while !reader.is_finished() {
+            yield_now().await;
+            longest_row = longest_row.max(in_a_row.take());
+        }
+        assert!(longest_row <= 16, "{longest_row} reads in a row");
+        reader.await.unwrap();
+    });
+}
+
+/// One poll spawns a hundred thousand tasks. They run in the order of their spawns, and the driver has its turns.
+fn a_hundred_thousand_tasks_of_one_poll_take_turns<E: Engine>() {
+    const TASKS: u32 = 100_000;
+    run::<E>(async |rt| {
+        let ran = Rc::new(Cell::new(0));
+        let (turns, polls) = (rt.stats().turns, rt.stats().polls);
+        for number in 0..TASKS {
+            let ran = Rc::clone(&ran);
+            let task = async move { assert_eq!(ran.replace(number + 1), number, "in order") };
+            rt.spawn(task).detach();
+        }
+        assert_eq!(ran.get(), 0);
+        yield_now().await;
+        assert_eq!(ran.get(), TASKS, "each ran before this was polled again");
+        let (turns, polls) = (rt.stats().turns - turns, rt.stats().polls - polls);
+        assert_eq!(polls, u64::from(TASKS) + 1, "each once");
+        assert!(turns >= u64::from(TASKS / POLL_BUDGET), "{turns} turns");
+        assert_eq!((rt.stats().tasks_now, rt.stats().tasks_panicked), (0, 0));
     });
 }
 
@@ -209,7 +258,9 @@ fn main() -> ExitCode {
         suite,
         slow_tasks_leave_the_driver_its_turns,
         a_stream_that_is_always_readable_is_one_among_others,
+        a_hundred_thousand_tasks_of_one_poll_take_turns,
     );
+    on_every_variant!(suite, many_small_reads_are_one_among_others);
     on_every_fallback!(suite, rude_clients_do_not_starve_the_polite, an_unread_stream_is_held_back);
     suite.run()
 }

@@ -1,11 +1,12 @@
 //! Goal: a waker is foreign code. One that panics, when it is cloned, woken or dropped, is reported, and takes
-//! nobody with it: all others of the same turn are woken, and the runtime is good afterwards.
+//! nobody with it: all others of the same turn are woken, and the runtime is good afterwards. A wake may use the runtime, and
+//! drop what is due.
 //!
 //! Method: futures of the runtime polled with wakers of our own making, between others that behave.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::TcpStream;
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, RawWaker, RawWakerVTable, Wake, Waker};
 
-use executor::{Config, IoBuf, JoinHandle, Reader, Writer as _, panic_text, yield_now};
+use executor::{Config, IoBuf, JoinHandle, Net as _, Reader, Sleep, Writer as _, panic_text, yield_now};
 use tests::net::pair;
 use tests::{Bench, Engine, Suite, ms, on_every_engine, panics, run, settle};
 
@@ -216,6 +217,102 @@ fn a_waker_may_set_a_timer_as_it_goes<E: Engine>() {
     });
 }
 
+thread_local! {
+    /// What the next wake of [`ActsOnWake`] does.
+    static AT_THE_WAKE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+struct ActsOnWake;
+
+impl Wake for ActsOnWake {
+    fn wake(self: Arc<Self>) {
+        if let Some(act) = AT_THE_WAKE.take() {
+            act();
+        }
+    }
+}
+
+fn acts_on_wake(act: impl FnOnce() + 'static) -> Waker {
+    AT_THE_WAKE.set(Some(Box::new(act)));
+    Waker::from(Arc::new(ActsOnWake))
+}
+
+/// A timer fires, and the wake drops it, another that is due in the same turn, one that is not, and a stream; and it gives a
+/// third that is due another deadline. What is due besides fires.
+fn a_wake_may_drop_what_is_due<E: Engine>() {
+    run::<E>(async |rt| {
+        let (stream, mut peer) = pair::<E>(rt).await;
+        let (deadline, later) = (rt.now() + ms(5), rt.now() + ms(30));
+        let begun = |deadline| {
+            let mut sleep = rt.sleep_until(deadline);
+            assert!(!poll_with(&mut sleep, Waker::noop().clone()));
+            sleep
+        };
+        let moved = Rc::new(RefCell::new(None));
+        let (own, kept) = (Rc::new(RefCell::new(None)), Rc::clone(&moved));
+        let (dropped, fired) = (Rc::clone(&own), Rc::new(Cell::new(false)));
+        let (others, acted) = ([begun(deadline), begun(deadline + ms(3_600_000))], Rc::clone(&fired));
+        let waker = acts_on_wake(move || {
+            drop((dropped.take(), others, stream));
+            kept.borrow_mut().as_mut().map(|sleep: &mut Sleep| sleep.reset(later)).expect("it is there");
+            acted.set(true);
+        });
+        let mut first = rt.sleep_until(deadline);
+        assert!(!poll_with(&mut first, waker));
+        own.replace(Some(first));
+        moved.replace(Some(begun(deadline)));
+        let last = rt.spawn(rt.sleep_until(deadline));
+        last.await.unwrap();
+        assert!(fired.get() && own.borrow().is_none());
+        let end = tests::elsewhere(move || peer.read(&mut [0])).await;
+        assert_eq!(end.unwrap(), 0, "the stream is gone");
+        moved.take().expect("it is there").await;
+        assert!(rt.now() >= later);
+        assert_eq!(rt.stats().timers_now, 0);
+    });
+}
+
+/// A wake takes its time, spawns, sets a timer, opens a socket, and stops the runtime. Only a turn of the same loop is
+/// refused, and that is reported.
+fn a_wake_may_use_the_runtime<E: Engine>() {
+    for way in 0..3 {
+        let (bench, reported) = bench::<E>();
+        let rt = bench.handle();
+        let (mut stream, mut peer) = rt.block_on(pair::<E>(&rt));
+        let spawned = Rc::new(Cell::new(false));
+        let (handle, note) = (rt.clone(), Rc::clone(&spawned));
+        let waker = acts_on_wake(move || {
+            std::thread::sleep(ms(5));
+            handle.spawn(async move { note.set(true) }).detach();
+            assert!(!poll_with(&mut handle.sleep(ms(1000)), Waker::noop().clone()));
+            drop((handle.stats(), handle.bind_udp(tests::net::V4).unwrap()));
+            handle.stop();
+            drop(handle.turn(None));
+        });
+        rt.block_on(async {
+            let (mut sleep, mut task) = (rt.sleep(ms(1)), rt.spawn(rt.sleep(ms(1))));
+            let mut received = pin!(stream.recv());
+            match way {
+                0 => assert!(!poll_with(&mut sleep, waker)),
+                1 => assert!(!poll_with(&mut task, waker)),
+                _ => assert!(!poll_with(&mut received, waker)),
+            }
+            peer.write_all(b"x").unwrap();
+            rt.stopped().await;
+            assert_eq!(received.await.unwrap().bytes(), b"x");
+            sleep.await;
+            task.await.unwrap();
+            yield_now().await;
+        });
+        assert!(spawned.get(), "way {way}");
+        let reported = reported.borrow();
+        assert!(reported.len() == 1 && reported[0].starts_with("turn was called inside the loop"), "{reported:?}");
+        drop((rt, stream, peer));
+        settle::<E>(bench.rt());
+        bench.finish();
+    }
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_engine!(
@@ -225,6 +322,8 @@ fn main() -> ExitCode {
         a_joiners_waker_is_not_the_tasks,
         a_clone_that_panics_changes_nothing,
         a_waker_may_set_a_timer_as_it_goes,
+        a_wake_may_drop_what_is_due,
+        a_wake_may_use_the_runtime,
     );
     suite.run()
 }

@@ -253,6 +253,41 @@ fn many_tasks_share_a_socket<E: Engine>() {
     });
 }
 
+/// One task sends and another receives, on one socket, at the same time: neither keeps the other waiting.
+fn two_tasks_share_the_directions_of_a_socket<E: Engine>() {
+    const MANY: u32 = 1_000;
+    run::<E>(async |rt| {
+        let (socket, _, peer) = socket_and_peer::<E>(rt);
+        let (receiving, to) = (Rc::new(socket), peer.local_addr().unwrap());
+        let sending = Rc::clone(&receiving);
+        let echo = elsewhere(move || {
+            let mut word = [0; 8];
+            for _ in 0..MANY {
+                let (len, from) = peer.recv_from(&mut word).unwrap();
+                peer.send_to(&word[..len], from).unwrap();
+            }
+        });
+        let received = Rc::new(std::cell::Cell::new(0));
+        let count = Rc::clone(&received);
+        let receiver = rt.spawn(async move {
+            for number in 0..MANY {
+                assert_eq!(*receiving.recv().await.unwrap(), number.to_le_bytes());
+                count.set(number + 1);
+            }
+        });
+        let send = async {
+            for number in 0..MANY {
+                while number - received.get() >= WINDOW {
+                    yield_now().await;
+                }
+                sending.send_to(number.to_le_bytes().to_vec(), to).await.0.unwrap();
+            }
+        };
+        tests::both(echo, send).await;
+        receiver.await.unwrap();
+    });
+}
+
 /// Also with a receive under way that nobody waits for.
 fn a_closed_socket_frees_its_address<E: Engine>() {
     run::<E>(async |rt| {
@@ -355,6 +390,7 @@ fn main() -> ExitCode {
         dropped_futures_lose_none,
         a_burst_nobody_reads_stays_bounded,
         many_tasks_share_a_socket,
+        two_tasks_share_the_directions_of_a_socket,
         a_receiver_that_is_leaked_or_idle_keeps_no_other_waiting,
         a_closed_socket_frees_its_address,
         sockets_come_from_std_and_go_there,

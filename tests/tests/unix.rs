@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use executor::{IoBuf, Listener, Net, Reader, Stream, Writer, yield_now};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tests::net::{Pattern, recv_exactly, recv_to_end};
-use tests::{Engine, Suite, both, elsewhere, ms, on_every_fallback, run, start_then_drop};
+use tests::{Engine, Subject as _, Suite, both, elsewhere, ms, on_every_fallback, run, start_then_drop};
 
 #[global_allocator]
 static ALLOCATOR: oracles::Quarantine = oracles::Quarantine;
@@ -188,6 +188,49 @@ fn a_full_queue_is_waited_for<E: Engine>() {
     });
 }
 
+/// A connection of packets, made elsewhere or accepted, is read and written as a stream: a packet for each read, whole, with
+/// the reader waiting or not. So a read that is short does not mean that nothing follows.
+fn packets_come_one_by_one<E: Engine>() {
+    run::<E>(async |rt| {
+        let (one, other) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        packets::<E>(rt.stream_of(one.into()).unwrap(), other).await;
+        let (_folder, path) = path();
+        let listening = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        listening.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listening.listen(10).unwrap();
+        let mut listener = rt.listener_of(listening.into()).unwrap();
+        let peer = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        peer.connect(&SockAddr::unix(&path).unwrap()).unwrap();
+        packets::<E>(listener.accept().await.unwrap(), peer).await;
+    });
+}
+
+async fn packets<E: Engine>(mut stream: tests::Stream<E>, mut peer: Socket) {
+    for count in [1, 3, 20] {
+        let waiting = async {
+            for number in 0..count {
+                assert_eq!(stream.recv().await.unwrap().bytes(), vec![number; 10 + usize::from(number)]);
+            }
+        };
+        let write = async { (0..count).for_each(|n| peer.write_all(&vec![n; 10 + usize::from(n)]).unwrap()) };
+        both(waiting, write).await;
+        for number in 0..count {
+            stream.write_all(vec![number; 5]).await.0.unwrap();
+        }
+        stream.write_all_vectored(vec!["one", "packet"]).await.0.unwrap();
+        let mut packet = [0; 100];
+        for number in 0..count {
+            let len = peer.read(&mut packet).unwrap();
+            assert_eq!(packet[..len], [number; 5]);
+        }
+        let len = peer.read(&mut packet).unwrap();
+        assert_eq!(&packet[..len], b"onepacket");
+    }
+    drop(peer);
+    assert!(stream.recv().await.unwrap().bytes().is_empty());
+    assert_eq!(stream.write_all("x").await.0.unwrap_err().kind(), ErrorKind::BrokenPipe);
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new();
     on_every_fallback!(
@@ -197,6 +240,7 @@ fn main() -> ExitCode {
         paths_that_are_empty_or_too_long_are_refused,
         stale_files_are_told,
         a_full_queue_is_waited_for,
+        packets_come_one_by_one,
     );
     suite.run()
 }

@@ -84,8 +84,10 @@ impl Read {
         if let Ok(count @ 1..) = usize::try_from(result) {
             let _ = incoming.push(salvage(&mut self.buffer, count, pool), usize::MAX, fired);
         }
-        // Report an error to the next caller: a reset must not look like an orderly end.
-        incoming.ended((result <= 0 && result != -libc::ECANCELED).then_some(result), fired);
+        // Report an error to the next caller: a reset must not look like an orderly end. A read
+        // without room, by a buffer that breaks its contract, is no end.
+        let is_end = result < 0 || self.buffer.place().1 > 0;
+        incoming.ended((result <= 0 && is_end && result != -libc::ECANCELED).then_some(result), fired);
         self.buffer
     }
 }
