@@ -83,14 +83,14 @@
 //! | to | promise |
 //! |---|---|
 //! | tasks | Tasks are polled first come, first served. A task that wakes itself goes to the back of the queue. |
-//! | the driver, and through it the kernel's events, timers, other threads | A turn comes after at most [`POLL_BUDGET`] polls or after [`TIME_BUDGET`]. The time is checked every 16 polls, so a turn is at most 16 polls late. |
+//! | the driver, and through it the kernel's events, timers, other threads | A turn comes after at most [`POLL_BUDGET`] polls or after [`TIME_BUDGET`]. The clock is looked at after every 16 polls, and the first look starts the time. So if polls are long, a turn comes after at most 32 of them. |
 //! | timers | They never fire early. They fire in the first turn after their deadline, in the order of their deadlines. Of equal deadlines, the one that was set first fires first. |
 //! | streams and listeners | One that is always ready gets a bounded number of calls or chunks, its *drain cap*. Then its task goes to the back of the queue, or waits for the next turn. The docs of the two runtimes give the number. |
 //! | tasks that wait for the kernel | A turn takes a bounded number of events. The rest stays ready and comes with the next turn. |
 //!
 //! So one client that sends as fast as it can hardly delays a hundred others that ask and wait for
-//! the answer. The test of this (scenario `ET6`) reports the 99th percentile with that client and
-//! without it.
+//! the answer. The test of this (`ET6` in `tests/RELIABILITY.md`) reports the 99th percentile with that
+//! client and without it.
 //!
 //! What is *not* promised: the executor does not interrupt a poll that does not return. A task that
 //! only ever awaits things that are already ready (a channel that it fills itself, for example)
@@ -108,7 +108,8 @@
 //! | [`accept`](Listener::accept), [`recv`](Reader::recv) | nothing |
 //! | [`read`](Reader::read) | no byte of the stream, only the buffer |
 //! | [`read_exact`](Reader::read_exact) | what was read so far |
-//! | [`write`](Writer::write), [`write_all`](Writer::write_all), [`exchange`](Stream::exchange) | before the first poll, or if all was sent: nothing. Else it is unknown how much was sent, so the writing side is broken |
+//! | [`write`](Writer::write), [`write_all`](Writer::write_all), [`exchange`](Stream::exchange), before the first poll or when all was sent | nothing |
+//! | the same, in between | it is unknown how much was sent, so the writing side is broken |
 //! | [`feed`](Writer::feed) | on a proactor its buffer; on a reactor as `write_all` |
 //! | [`flush`](Writer::flush) | nothing |
 //! | [`recv_from`](DatagramSocket::recv_from), [`recv`](DatagramSocket::recv) | no datagram |
@@ -123,6 +124,44 @@
 //! | [`Sleep`], [`tick`](Interval::tick), [`JoinHandle`], [`join_next`](JoinSet::join_next), [`stopped`](Executor::stopped), [`yield_now`] | nothing |
 //! | [`timeout`](Executor::timeout) | what the future in it loses |
 //! | [`unblock`](Executor::unblock) | the job, if it has not begun; otherwise its result |
+//!
+//! To wait for the first of two futures, drop the other when one is ready: `or` of the crate
+//! `futures-lite` does so. The table says what the loser loses. A server that ends in good order:
+//!
+//! ```
+//! # use std::time::Duration;
+//! use executor::{JoinSet, Listener, Net, Reader, Stream};
+//! use futures_lite::future::or;
+//!
+//! const SIGTERM: i32 = 15;
+//!
+//! async fn serve<R: Net>(rt: &R, mut listener: R::Listener) -> std::io::Result<()> {
+//!     let mut signals = rt.signals([SIGTERM])?;
+//!     let mut clients = JoinSet::new();
+//!     loop {
+//!         let next = async { listener.accept().await.map(Some) };
+//!         let end = async { signals.next().await.map(|_| None) };
+//!         let Some(stream) = or(next, end).await? else { break };
+//!         clients.add(rt.spawn(client(stream)));
+//!         // The group keeps the result of each client that has gone until it is taken.
+//!         while let Some(Some(_)) = futures_lite::future::poll_once(clients.join_next()).await {}
+//!     }
+//!     drop(listener);
+//!     // The others have ten seconds to finish. The drop of the group cuts those that do not.
+//!     let all = async { while clients.join_next().await.is_some() {} };
+//!     let _ = rt.timeout(Duration::from_secs(10), all).await;
+//!     Ok(())
+//! }
+//!
+//! async fn client<S: Stream>(mut stream: S) {
+//!     while let Ok(chunk) = stream.recv().await {
+//!         let is_end = executor::IoBuf::bytes(&chunk).is_empty();
+//!         if is_end || stream.exchange(chunk).await.is_err() {
+//!             break;
+//!         }
+//!     }
+//! }
+//! ```
 //!
 //! A future of a runtime may be polled by another executor. When its runtime ends, a future that
 //! waits for a socket, a datagram, a file or a task is woken, and returns an error. A future that

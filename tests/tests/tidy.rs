@@ -49,7 +49,7 @@ const UNSAFE_FILES: &[&str] = &[
 ];
 const CORE: [&str; 3] = ["executor/src", "reactor/src", "proactor/src"];
 /// What the three core crates may take together, in lines of code.
-const CORE_LINES: usize = 7340;
+const CORE_LINES: usize = 7400;
 /// What stands before code that only tests have. The core has one feature, `faults`, which no release build has.
 const FOR_TESTS: [&str; 3] = ["#[cfg(test)]", "#[cfg(all(test", "#[cfg(feature ="];
 /// What a file of them may take: more is more than one idea.

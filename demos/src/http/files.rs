@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use executor::{Files, IoBuf, IoBufMut, RandomAccess};
 use percent_encoding::percent_decode_str;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
 
 use super::conditions::Conditions;
@@ -95,10 +95,20 @@ impl<R: Files> Content<R> {
 }
 
 /// Opens the directory all paths start from.
+///
+/// # Errors
+/// Those of open(2), with the path; `PermissionDenied` if nothing in it could be opened.
 pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
-    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(path, flags, Mode::empty()).and_then(|root| {
+        // A path can be opened without any right to what is below it.
+        rustix::fs::accessat(&root, ".", Access::EXEC_OK, AtFlags::EACCESS)?;
+        Ok(root)
+    });
+    root.map_err(|errno| {
         let error = io::Error::from(errno);
-        io::Error::new(error.kind(), format!("cannot serve files from {}: {error}", path.display()))
+        let remedy = if errno == Errno::ACCESS { "; give a folder that this user may read" } else { "" };
+        io::Error::new(error.kind(), format!("cannot serve files from {}: {error}{remedy}", path.display()))
     })
 }
 

@@ -112,6 +112,11 @@ fn clients_that_never_read_cost_little_and_are_given_up() {
         let question = b"GET /files/large HTTP/1.1\r\nHost: a\r\n\r\n";
         clients.iter_mut().for_each(|client| client.write_all(question).unwrap());
         let mut grown = 0;
+        // The server has heard of all of them.
+        while descriptors(process) < files + usize::try_from(DOWNLOADS).unwrap() {
+            assert!(asked.elapsed() < PATIENCE, "{engine}: it does not accept");
+            thread::sleep(Duration::from_millis(1));
+        }
         // Each has a socket and a file.
         while descriptors(process) != files {
             assert!(asked.elapsed() < PATIENCE, "{engine}: clients that never read are kept");

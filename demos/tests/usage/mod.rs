@@ -4,6 +4,7 @@
 use std::process::{Command, Stdio};
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
 use crate::process::{client, demos, has_client};
 
@@ -41,6 +42,25 @@ fn an_error_of_usage_that_cannot_be_said_ends_the_program_all_the_same() {
     };
     assert_eq!(status.code(), Some(2));
     drop(reader);
+}
+
+#[test]
+fn a_terminal_shows_no_progress_bar_if_it_is_to_be_quiet() {
+    for quiet in [false, true] {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&terminal).unwrap();
+        let stderr = ioctl_tiocgptpeer(&terminal, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let arguments = ["compare", "--only", "echo", "--on", "reactor-edge", "--connections", "1", "--seconds", "0.2"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_demos"));
+        let command = command.args(arguments).args(quiet.then_some("--quiet")).env("TERM", "xterm");
+        let mut process = command.stderr(Stdio::from(stderr)).stdout(Stdio::null()).spawn().unwrap();
+        assert!(process.wait().unwrap().success());
+        rustix::io::ioctl_fionbio(&terminal, true).unwrap();
+        let mut shown = [0; 4096];
+        // The other end is closed: an error of reading is the end.
+        let count = rustix::io::read(&terminal, &mut shown).unwrap_or(0);
+        assert_eq!(count == 0, quiet, "{}", shown[..count].escape_ascii());
+    }
 }
 
 #[test]

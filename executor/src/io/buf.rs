@@ -4,7 +4,7 @@
 //! goes into the call and comes back with the result: [`BufResult`]. The readiness-based runtime
 //! does not need this, but speaks the same language, so that one program runs on both.
 //!
-//! Both traits are safe to implement. Before a driver gives the memory to the kernel, it puts the
+//! [`IoBuf`] and [`IoBufMut`] are safe to implement. Before a driver gives the memory to the kernel, it puts the
 //! buffer where it does not move, and asks for its bytes once. Nothing else touches the buffer
 //! until the kernel is done.
 
@@ -13,7 +13,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The result of an I/O call with an owned buffer, and the buffer.
+/// The result of an I/O call with an owned buffer, and the buffer. Take both apart
+/// (`let (result, buffer) = ...`), or pass on the error alone (`stream.write_all(text).await.0?`).
 ///
 /// # Examples
 ///
@@ -26,8 +27,8 @@ use std::sync::Arc;
 /// ```
 pub type BufResult<T, B> = (std::io::Result<T>, B);
 
-/// A buffer whose bytes can be read (sent). It is `Unpin`, so it may be moved until an operation
-/// has begun: a future can hold one without unsafe code.
+/// A buffer whose bytes can be read (sent). It is `Unpin`, so a future can hold it by value, without
+/// unsafe code, until an operation has begun.
 ///
 /// # Examples
 ///
@@ -46,8 +47,13 @@ pub type BufResult<T, B> = (std::io::Result<T>, B);
 ///     stream.write_all(Line("hello\n".to_owned())).await.0
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer that can be sent",
+    note = "a buffer is given away, and comes back with the result: pass it by value, such as `bytes.to_vec()`, not by reference"
+)]
 pub trait IoBuf: Unpin + 'static {
-    /// Returns the bytes: the same ones at each call, until the buffer is written to.
+    /// Returns the bytes. Until the buffer is written to, each call returns the same address, length
+    /// and content.
     ///
     /// # Examples
     ///
@@ -105,6 +111,10 @@ pub trait IoBuf: Unpin + 'static {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer that can be filled",
+    note = "a buffer is given away, and comes back with the result: pass it by value, such as `vec![0; 4096]`, not by reference"
+)]
 pub trait IoBufMut: IoBuf {
     /// Returns the bytes to write into: those that [`bytes`](IoBuf::bytes) shows.
     ///
@@ -175,6 +185,13 @@ macro_rules! plain_buffers {
 }
 
 plain_buffers!(Vec<u8>, Box<[u8]>, String, &'static [u8], &'static str, Rc<[u8]>, Arc<[u8]>);
+
+/// A text such as `b"hello"`.
+impl<const N: usize> IoBuf for &'static [u8; N] {
+    fn bytes(&self) -> &[u8] {
+        *self
+    }
+}
 
 impl IoBufMut for Vec<u8> {
     fn bytes_mut(&mut self) -> &mut [u8] {

@@ -37,7 +37,11 @@ impl<D: Driver> Executor<D> {
         let host = host.to_owned();
         self.unblock_io(move || match host.to_socket_addrs() {
             Ok(addrs) => Ok(addrs.collect()),
-            Err(error) => Err(io::Error::new(error.kind(), format!("cannot look {host:?} up: {error}"))),
+            Err(error) => {
+                let is_form = error.kind() == io::ErrorKind::InvalidInput;
+                let remedy = if is_form { "; give HOST:PORT, such as localhost:80" } else { "" };
+                Err(io::Error::new(error.kind(), format!("cannot look {host:?} up: {error}{remedy}")))
+            }
         })
         .await
     }

@@ -18,7 +18,7 @@ use crate::watch::stats::DriverStats;
 
 /// The part of a runtime that talks to the kernel: epoll, io_uring, or a simulation.
 pub trait Driver: 'static {
-    /// Publishes pending requests, sleeps at most `timeout` (`None`: until something happens), and
+    /// Hands pending requests to the kernel, sleeps at most `timeout` (`None`: until something happens), and
     /// reports what fired. A signal ends the sleep early with nothing fired. That is no error.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ pub trait Driver: 'static {
     /// simulation.
     fn now(&self) -> Instant;
 
-    /// Returns what ends a `turn` from any thread. It keeps alive the descriptor that it writes to.
+    /// Returns the object with which any thread can end a `turn`. It keeps alive the descriptor that it writes to.
     /// So a waker that outlives the runtime never writes to a descriptor number that has been
     /// reused.
     fn unparker(&self) -> Arc<dyn Unpark>;
@@ -138,8 +138,8 @@ impl Fired {
         self.garbage.push(garbage);
     }
 
-    /// Drops the waker of a future that is gone, when [`run`](Self::run) does its work. It holds at
-    /// most one, so it takes no memory.
+    /// Drops the waker of a future that is gone, when [`run`](Self::run) does its work, or when this
+    /// is dropped. It holds at most one, so it takes no memory.
     pub fn discard_waker(&mut self, waker: Waker) {
         if let Some(other) = self.unwanted.replace(waker) {
             contain(|| drop(other));

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! **Bounds.** The driver's turn comes after at most [`POLL_BUDGET`] polls or [`TIME_BUDGET`]. (The
-//! time may be exceeded by the length of one poll, and of the polls until the next look at the
-//! clock.) This holds no matter how many tasks are ready and how often they wake themselves. Tasks
+//! clock is looked at after every 16 polls, and the first look starts the time: it comes after at
+//! most 32 polls that are long.) This holds no matter how many tasks are ready and how often they wake themselves. Tasks
 //! are polled first come, first served.
 //!
 //! **Borrows.** No user code (futures, destructors, wakers, closures) runs while tasks, timers or
@@ -53,8 +53,8 @@ use crate::watch::stats::Stats;
 
 /// The maximum number of polls between two turns of the driver.
 pub const POLL_BUDGET: u32 = 64;
-/// The time between two turns of the driver. The loop checks it after every 16 polls, because
-/// reading the clock costs more than switching tasks.
+/// The time between two turns of the driver. The loop looks at the clock after every 16 polls,
+/// because that costs more than switching tasks. The first look starts the time.
 pub const TIME_BUDGET: Duration = Duration::from_millis(1);
 const POLLS_PER_LOOK_AT_THE_CLOCK: u32 = 16;
 
@@ -83,7 +83,8 @@ pub(super) struct EventLoop<D> {
     pub(super) phase: Cell<Phase>,
     /// True while a `block_on` or `turn` is on the stack.
     pub(super) running: Cell<bool>,
-    /// True if a foreign loop may sleep on the driver's descriptor.
+    /// True if a foreign loop may sleep on the driver's descriptor: a loop of the program, which
+    /// calls `turn`, and whose guest the runtime then is.
     pub(super) is_guest: Cell<bool>,
     /// The first panic of `on_task_panic`, on its way out of the loop.
     hook_panic: Cell<Option<Payload>>,

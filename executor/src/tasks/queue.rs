@@ -22,8 +22,8 @@
 //! | `remote` | a `swap` by another thread   | the loop, as it empties the inbox | the waker is in the inbox |
 //!
 //! Only the owner's thread touches `local`, with plain loads and stores. If both ways shared one
-//! bit, two sides would write it. A plain store would then erase the other side's `swap`, and a
-//! wake would be lost. The loop clears `remote` as it empties the inbox, and then does a local
+//! bit, both threads would write it. The owner's plain store could then erase the `swap` of the
+//! other thread, and a wake would be lost. The loop clears `remote` as it empties the inbox, and then does a local
 //! wake. So a task that is woken in both ways is still polled once. Both bits are cleared *before*
 //! the poll, so a wake during the poll counts again.
 //!
@@ -73,7 +73,8 @@ pub(crate) struct LocalQueue {
     keys: RefCell<VecDeque<Key>>,
     /// The number of keys ever pushed.
     pub(crate) wakes: Cell<u64>,
-    /// True if a foreign loop (one that calls `turn`) sleeps. The next wake must end that sleep.
+    /// True if a foreign loop sleeps: a loop of the program, which calls `turn`. The next wake must
+    /// end that sleep.
     pub(crate) ends_sleep: Cell<bool>,
 }
 
@@ -254,7 +255,7 @@ impl Inbox {
     }
 }
 
-/// The target of every `Waker` of a task: a name and some bits, never the future. So whichever
+/// The target of every `Waker` of a task: a key and two bits, never the future. So whichever
 /// thread drops the last waker only frees memory.
 pub(crate) struct TaskWaker {
     pub(crate) key: Key,

@@ -1,13 +1,14 @@
 //! A task: a future that the executor owns, and the handle that awaits its output.
 //!
 //! ```text
-//!            +-------- wake -----------+
+//!            +------- pending ---------+
 //!            v                         |
-//!  spawn -> Waiting --poll--> Polling -+--Ready or panic--> Done(output) --JoinHandle--> Taken
-//!            |                         ^                        ^
-//!            +---- abort, shutdown ----|------------------------+  (Done(Cancelled))
-//!                                      +-- an abort during the poll counts at the next one
+//!  spawn -> Waiting --poll--> Polling -+--ready or panic--> Done(output) --JoinHandle--> Taken
+//!
+//!           Waiting --abort, shutdown--> Done(Cancelled) --JoinHandle--> Taken
 //! ```
+//!
+//! An abort during a poll counts at the next one. Without a handle, a task goes straight to `Taken`.
 //!
 //! Only the executor drops futures, and only in [`Task::run`] and [`Task::cancel`]. So destructors
 //! of user code run at these two known steps, while nothing of the runtime is borrowed. An abort

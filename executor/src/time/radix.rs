@@ -10,12 +10,13 @@
 //!                        ^ bit 2, so bucket 2
 //! ```
 //!
-//! So everything in a bucket is due before everything in a higher bucket. When the present moves
+//! A deadline in bucket `b` agrees with the present in all bits above `b`. In bit `b` it has a 1,
+//! and the present a 0. So everything in a bucket is due before everything in a higher bucket. When the present moves
 //! on, let `top` be the highest bit that changed: it was 0 and is now 1. The deadlines below bucket
 //! `top` still have the 0, so all of them have passed. The deadlines in bucket `top` have the 1, as
 //! the present now has. Some of them have passed; the others go to lower buckets. Nothing changes
-//! in the buckets above. So a timer only ever moves down, a few times, and a deadline is only ever
-//! compared with the present. (Ahuja, Mehlhorn, Orlin, Tarjan: "Faster algorithms for the shortest
+//! in the buckets above. So a timer only ever moves down, a few times, and a deadline is compared
+//! with the present only, until it is due. (Ahuja, Mehlhorn, Orlin, Tarjan: "Faster algorithms for the shortest
 //! path problem", 1990. The price: now and then a step moves half of the timers, at some
 //! nanoseconds each.)
 //!
@@ -54,7 +55,13 @@ pub(crate) struct RadixHeap {
 
 impl RadixHeap {
     pub(crate) fn new() -> RadixHeap {
-        RadixHeap { now: 0, buckets: [const { Vec::new() }; _], occupied: 0, entries: 0, wakers: Table::default() }
+        RadixHeap {
+            now: 0,
+            buckets: [const { Vec::new() }; u64::BITS as usize],
+            occupied: 0,
+            entries: 0,
+            wakers: Table::default(),
+        }
     }
 
     /// Returns the highest bit in which a time differs from the present; 0 if there is none.
@@ -101,12 +108,14 @@ impl RadixHeap {
         while self.occupied != 0 {
             let bucket = self.occupied.trailing_zeros() as usize;
             if self.buckets[bucket].len() > LOOKED_THROUGH {
+                // The first moment that belongs to this bucket.
                 return Some((self.now >> bucket | 1) << bucket);
             }
             self.sweep(bucket);
             if let Some(deadline) = self.buckets[bucket].iter().map(|(deadline, _)| *deadline).min() {
                 return Some(deadline);
             }
+            // It is empty: clears the lowest bit that is set.
             self.occupied &= self.occupied - 1;
         }
         None
@@ -115,6 +124,7 @@ impl RadixHeap {
     /// Moves the present on to `now`. Calls `fire` with the wakers of all timers that are due by
     /// then, in order.
     pub(crate) fn advance(&mut self, now: u64, fire: impl FnMut(Waker)) {
+        // The buckets up to the highest bit that changes.
         let mut passed = self.occupied & (u64::MAX >> (u64::BITS as usize - 1 - self.bucket(now)));
         self.occupied &= !passed;
         self.now = now;

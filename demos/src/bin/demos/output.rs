@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::Context;
 use demos::plot::Destination;
 use demos::text::filled;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::termios::tcgetwinsize;
 use serde_json::{Value, json};
 
-use crate::origin;
+use crate::{log, origin};
 
 /// Writes `bytes` to stdout at once. Returns false if nobody reads it any more.
 pub fn write(bytes: &[u8]) -> anyhow::Result<bool> {
@@ -111,7 +111,7 @@ pub fn spinner() -> anyhow::Result<ProgressBar> {
         ProgressStyle::with_template("{spinner} {elapsed}  {msg}").context("the spinner's template is wrong")?;
     let spinner = ProgressBar::no_length().with_style(style);
     spinner.enable_steady_tick(TICK);
-    Ok(spinner)
+    Ok(shown(spinner))
 }
 
 /// How often a spinner turns.
@@ -121,5 +121,13 @@ const TICK: Duration = Duration::from_millis(250);
 pub fn progress_bar(steps: u64) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}")
         .context("the progress bar's template is wrong")?;
-    Ok(ProgressBar::new(steps).with_style(style))
+    Ok(shown(ProgressBar::new(steps).with_style(style)))
+}
+
+/// The bar, unless --quiet hides it.
+fn shown(bar: ProgressBar) -> ProgressBar {
+    if log::is_quiet() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bar
 }

@@ -167,24 +167,24 @@ fn ring_features() -> Vec<Finding> {
 
 /// The switch for io_uring, in the kernel since 6.6.
 fn sysctl(closed: Option<Gate>) -> Finding {
-    let name = "kernel.io_uring_disabled";
+    let name = "open by kernel.io_uring_disabled";
     let value = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
     let open = "sysctl -w kernel.io_uring_disabled=0, as root";
     let verdict = if closed == Some(Gate::Sysctl) { Verdict::No } else { Verdict::Yes };
     match value.as_deref().map(str::trim) {
-        Ok("0") => Finding::new(name, Verdict::Yes, "0: everybody may use io_uring"),
+        Ok("0") => Finding::new(name, Verdict::Yes, "0: all users may use io_uring"),
         Ok("1") => {
             let text = "1: only members of kernel.io_uring_group and CAP_SYS_ADMIN may use io_uring";
-            Finding::new(name, verdict, text).remedy(format!("for everybody: {open}; or join the group"))
+            Finding::new(name, verdict, text).remedy(format!("for all users: {open}; or join the group"))
         }
-        Ok(value) => Finding::new(name, Verdict::No, format!("{value}: nobody may use io_uring")).remedy(open),
+        Ok(value) => Finding::new(name, Verdict::No, format!("{value}: no user may use io_uring")).remedy(open),
         Err(_) => Finding::new(name, Verdict::Yes, "there is no such switch in this kernel"),
     }
 }
 
 /// The filter of system calls this process runs under; containers have one.
 fn seccomp(closed: Option<Gate>) -> Finding {
-    let name = "seccomp";
+    let name = "open by seccomp";
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).map(str::trim);
     match mode {

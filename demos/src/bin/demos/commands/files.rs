@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
-use demos::files::{Arrival, Folder, Inbox, Sender, Step, Uploads, receive};
+use demos::files::{Arrival, Fault, Folder, Inbox, Sender, Step, Uploads, receive};
 use executor::{Files, Net, Runtime, Stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -73,7 +73,7 @@ struct SendArgs {
 
 /// Receives files into a folder, from any number of senders.
 ///
-/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and a line for each file, and serves until SIGINT or
+/// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and a line for each file, and serves until SIGHUP, SIGINT or
 /// SIGTERM. If a connection breaks, the part that has arrived stays in the folder until the rest of the file comes. Its
 /// name begins with a dot and ends with .part. At the beginning and at the end the receiver says how many parts there
 /// are, and how to remove them. A file that is refused for good, such as one that the disk has no room for, leaves no
@@ -202,21 +202,20 @@ impl Program for Sending {
         let mut sender = Sender::new(rt.clone(), addresses, args.patience, args.retries);
         // It works without.
         sender.prepare = |stream| drop(server::watch_over(stream));
-        let mut failed = 0;
+        let (mut failed, mut hint) = (0, "");
         for path in &args.files {
             if let Err(error) = send_one(&rt, &mut sender, path).await {
                 log::say_last(format_args!("demos: {}: {error:#}", path.display()));
                 failed += 1;
+                if matches!(error.downcast_ref(), Some(Fault::Broken(_))) {
+                    hint = " (`demos files receive` starts a receiver)";
+                }
             }
         }
         // Each file has been answered for; how the connection ends doesn't matter any more.
         let _ = sender.end().await;
         if failed > 0 {
-            bail!(
-                "{failed} of {} files were not sent to {} (`demos files receive` starts a receiver)",
-                args.files.len(),
-                args.to
-            );
+            bail!("{failed} of {} files were not sent to {}{hint}", args.files.len(), args.to);
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ enum Which {
 ///
 /// It prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGHUP, SIGINT or SIGTERM.
 /// A message is its
-/// length (four bytes, highest first) and JSON: `{\"call\": 1, \"method\": \"Hello.SayHello\", \"arguments\": {...}}`.
+/// length (four bytes, highest first) and JSON: `{"call": 1, "method": "Hello.SayHello", "arguments": {...}}`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

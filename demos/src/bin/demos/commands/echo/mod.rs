@@ -12,7 +12,7 @@ use crate::server;
 
 /// Runs a TCP echo server, or talks to one.
 ///
-/// The server prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGINT or
+/// The server prints `listening on ADDR:PORT (ENGINE)` when it accepts, and serves until SIGHUP, SIGINT or
 /// SIGTERM. With --client, it sends stdin to a server, and prints what comes back.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use demos::plot::{Table, grouped};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use reactor::{Reactor, Trigger};
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ pub fn run(time: Duration, json: Option<&Path>) -> anyhow::Result<()> {
     let files = output::Files::open(json, None)?;
     let slot = time.div_f64(RUNS);
     descriptors::raise_open_files();
-    let progress = ProgressBar::no_length().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
+    let progress = output::spinner()?;
     let mut table = Table::new(1, ["", "requests/s", "proxy CPU, µs", "p50, µs", "p99, µs"]);
     let mut rows = Vec::new();
     for is_http in [true, false] {
