@@ -40,6 +40,9 @@ impl FromStr for Target {
         let (addr, weight) = text.split_once('=').unwrap_or((text, "1"));
         let weight = weight.parse().ok().filter(|weight| (1..=MOST_WEIGHT).contains(weight));
         let weight = weight.ok_or_else(wanted)?;
+        if !addr.contains(':') {
+            return Err(format!("the port is missing: {}", wanted()));
+        }
         let found = addr.to_socket_addrs().map_err(|error| format!("{error}: {}", wanted()))?;
         Ok(Target { addr: one_of(&found.collect::<Vec<_>>()).ok_or_else(wanted)?, weight })
     }

@@ -64,6 +64,10 @@ macro_rules! interface {
         pub struct $server<T>(pub std::rc::Rc<T>);
 
         impl<T: $interface> $crate::rpc::Dispatch for $server<T> {
+            fn methods(&self) -> &'static [&'static str] {
+                &[$(concat!(stringify!($interface), ".", $wire)),+]
+            }
+
             fn dispatch(&self, method: &str, arguments: serde_json::Value) -> $crate::rpc::Answer {
                 let procedures = std::rc::Rc::clone(&self.0);
                 match method {

@@ -44,6 +44,9 @@ impl Default for Limits {
 
 /// A server stub.
 pub trait Dispatch: 'static {
+    /// The names that it knows.
+    fn methods(&self) -> &'static [&'static str];
+
     /// Finds the procedure, and makes its arguments out of the message.
     fn dispatch(&self, method: &str, arguments: Value) -> Answer;
 }
@@ -200,7 +203,9 @@ impl<R: Runtime> Desk<R> {
         }
         let procedure = match self.stub.dispatch(&method, arguments) {
             Answer::UnknownMethod => {
-                return Err(Fault::new(Kind::UnknownMethod, format!("there is no method {method}")));
+                let known = self.stub.methods().join(", ");
+                let text = format!("there is no method {method}: there are {known}");
+                return Err(Fault::new(Kind::UnknownMethod, text));
             }
             Answer::BadArguments(reason) => return Err(Fault::new(Kind::BadArguments, reason)),
             Answer::Call(procedure) => procedure,

@@ -55,7 +55,7 @@ fn each_side_tells_its_own_steps() {
         let served: String = (0..5).map(|_| server.complaint() + "\n").collect();
         assert_eq!(steps(&served), [4, 5, 6, 7, 8], "{engine}: {served}");
         let cases = [
-            ("Hello.SayGoodbye", "there is no method Hello.SayGoodbye"),
+            ("Hello.SayGoodbye", "there is no method Hello.SayGoodbye: there are Hello.SayHello, "),
             ("Hello.SayHello", "missing field `name`"),
             ("Hello.SayHelloLater {\"name\":\"Ada\",\"ms\":60000} --timeout 0.05", "no reply within 50ms"),
         ];

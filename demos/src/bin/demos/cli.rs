@@ -41,7 +41,7 @@ Examples:
   demos                          compare the engines on this machine (15 s)
   demos echo                     an echo server on the default engine
   demos http --on reactor-edge   an HTTP server on an edge-triggered reactor
-  demos models                   from one client to the runtimes (80 s)
+  demos models                   from one client to the runtimes (90 s)
   demos doctor                   which engines run here, and what to do if not"
 )]
 pub struct Cli {
@@ -74,17 +74,25 @@ fn refuse(error: clap::Error) -> ! {
     std::process::exit(error.exit_code());
 }
 
-/// Says which engine is meant by the name of what it runs on.
+/// Says which engine is meant by the name of what it runs on, and which command by an option that comes without one.
 fn with_tip(mut error: clap::Error) -> clap::Error {
-    let tip = match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(value)) if value == "epoll" => "reactor-level and reactor-edge run on epoll",
-        Some(ContextValue::String(value)) if ["uring", "io_uring"].contains(&value.as_str()) => {
-            "the proactor runs on io_uring"
-        }
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => word.as_str(),
+        _ => "",
+    };
+    let tip = match (word(ContextKind::InvalidValue), word(ContextKind::InvalidArg)) {
+        ("epoll", _) => "reactor-level and reactor-edge run on epoll".to_owned(),
+        ("uring" | "io_uring", _) => "the proactor runs on io_uring".to_owned(),
+        (_, option) if begins_with(option) => format!("`demos compare {option}`: an option comes after its command"),
         _ => return error,
     };
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     error
+}
+
+/// Whether what was typed begins with this option.
+fn begins_with(option: &str) -> bool {
+    option.starts_with("--") && std::env::args().nth(1).is_some_and(|first| first.starts_with(option))
 }
 
 /// `-3` is a number, which the option that gets it refuses with its range, and no option.

@@ -234,10 +234,11 @@ fn json(routing: Routing, dead: &str, figures: &Figures) -> Value {
 }
 
 fn heading(plan: &Plan, engine: &str) -> String {
-    let Plan { nodes, lookups, delay, timeout, .. } = plan;
+    let Plan { nodes, lookups, .. } = plan;
+    let [delay, timeout] = [plan.delay, plan.timeout].map(|time| time.as_secs_f64() * 1e3);
     format!(
-        "A ring of {nodes} nodes on {engine}; {lookups} look-ups for each line. Each datagram is {delay:?} on its way, and a \
-         node without an answer for {timeout:?} counts as dead. Messages and hops are those of a look-up on average.\n"
+        "A ring of {nodes} nodes on {engine}; {lookups} look-ups for each line. Each datagram is {delay} ms on its way, and a \
+         node without an answer for {timeout} ms counts as dead. Messages and hops are those of a look-up on average.\n"
     )
 }
 

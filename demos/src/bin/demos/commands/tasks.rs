@@ -243,9 +243,10 @@ fn lesson(subjects: &[Subject]) -> String {
     format!(
         "A switch: {} ns from task to task, {} ns from thread to thread, {:.0} times that, and {} ns from process to \
          process. The claim: 120 ns against 3,500, {:.0} times.\n\
-         Memory: {} bytes for a task that waits with nothing in its hands; what it holds over an .await comes to that. \
+         Memory: {} bytes for a task that waits with nothing in its hands; what it holds over an .await comes on top. \
          {} bytes for a thread that waits, {:.0} times that. Its megabytes ({}) are address space. \
          The claim: 2 KiB against megabytes.\n\
+         Claimed: what courses like to quote.\n\
          Look at: `among all`, the switch when all are woken: a crowd no longer fits into the caches. What a task does costs what it costs anywhere.\n\
          Next: `demos tasks --threads 10000`, `demos tasks --html tasks.html`; the code is in demos/src/tasks/.",
         grouped(task.switch_ns),

@@ -153,12 +153,12 @@ impl Report {
         [
             &load,
             "echo/s: echoes per second. CPU ns: processor time of the server for each, in nanoseconds.",
-            "calls, switches: system calls and context switches of the server for each echo. A call that waits serves all who \
-             came meanwhile. How many that are hangs on how client and server fall into step, not on the model: what comes \
-             on top of receiving and sending, and all of it with io_uring, may be several times as much in the next run.",
-            "p50, p99: the time to the answer that a half, and all but one in a hundred, stay below.",
+            "calls, switches: system calls and context switches of the server for each echo. One waiting call serves all \
+             clients that became ready in the meantime. Their number depends on the timing of client and server, so this \
+             figure may be several times as large in the next run.",
+            "p50, p99: half of the answers came within p50, and 99 of 100 within p99.",
             "page/s: pages per second, with the web server instead of the echo.",
-            "idle bytes: memory that a connection takes which says nothing, without the kernel's own.",
+            "idle bytes: the server's memory for a connection that says nothing; the kernel's is not counted.",
             "lines: lines of code of the rung's file.",
             "ns of N: CPU ns when N are connected and one of them talks. -: the model does not serve so many.",
         ]
@@ -186,7 +186,10 @@ impl Report {
         let names = ["processes", "threads", "epoll-level", "uring-oneshot", "uring-multishot"];
         let bytes = join(names.map(|name| figure(name, &bytes)).into());
         let lessons = [
-            ("ns of N, from left to right: who looks at every descriptor pays for every one. Last to first", grows),
+            (
+                "ns of N, from left to right: a model that looks at every descriptor pays for each of them. Last to first",
+                grows,
+            ),
             ("calls: readiness takes one to receive and one to send, completion shares one among many", calls),
             ("idle bytes: what waits for a client is a process, a thread, a buffer, or next to nothing", bytes),
         ];
