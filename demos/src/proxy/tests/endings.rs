@@ -65,6 +65,51 @@ fn a_reset_of_one_side_is_a_reset_of_the_other_and_an_end_is_an_end() {
     }
 }
 
+/// The proxy waits to write to the side that goes, and reads nothing of the other meanwhile.
+#[test]
+fn a_side_that_goes_while_it_takes_nothing_is_noticed_at_once() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n";
+    let large = Settings { http: Some(Limits { body: 1 << 30, ..Limits::default() }), ..Settings::default() };
+    for (settings, words, head, client_goes) in [
+        (Settings::default(), "hello", "", true),
+        (Settings::default(), "hello", "", false),
+        (http(), GET, answer, true),
+        (large, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 999999999\r\n\r\n", "", false),
+    ] {
+        let sim = Sim::calm(1);
+        let mut listener = build(&sim, settings);
+        sim.block_on(async {
+            let (client, mut server) = join(&sim, &mut listener, words).await;
+            server.write_all(head).await.0.unwrap();
+            let (goes, stays) = if client_goes { (client, server) } else { (server, client) };
+            let (mut hears, mut says) = stays.split();
+            let (rt, said) = (sim.clone(), Rc::new(Cell::new(0)));
+            let count = Rc::clone(&said);
+            let writing = sim.spawn(async move {
+                while says.write_all(vec![0; 1 << 16]).await.0.is_ok() {
+                    count.set(count.get() + 1);
+                    rt.sleep(Duration::from_millis(1)).await;
+                }
+            });
+            sim.sleep(Duration::from_secs(2)).await;
+            let taken = said.get();
+            sim.sleep(Duration::from_secs(2)).await;
+            assert_eq!(said.get(), taken, "{words:?}: somebody takes it all");
+            let gone = sim.elapsed();
+            goes.set_zero_linger().unwrap();
+            drop(goes);
+            // A client is told so by an answer, which is no part of what it sends; the others by the end.
+            let heard = hears.recv().await.map(|chunk| String::from_utf8_lossy(chunk.bytes()).into_owned());
+            assert_eq!(heard.is_ok_and(|heard| heard.starts_with("HTTP/1.1 502 ")), words.starts_with("PUT"), "{words:?}");
+            assert!(sim.elapsed() - gone < Duration::from_secs(1), "{words:?}: it took a time-out");
+            drop(hears);
+            writing.abort();
+        });
+        drop(listener);
+        sim.finish();
+    }
+}
+
 #[test]
 fn who_reaches_no_server_gets_no_orderly_end() {
     let sim = Sim::calm(1);
