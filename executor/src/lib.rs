@@ -89,8 +89,8 @@
 //! | tasks that wait for the kernel | A turn takes a bounded number of events. The rest stays ready and comes with the next turn. |
 //!
 //! So one client that sends as fast as it can hardly delays a hundred others that ask and wait for
-//! the answer. The test of this (`ET6` in `tests/RELIABILITY.md`) reports the 99th percentile with that
-//! client and without it.
+//! the answer. The test of this (`ET6` in `tests/RELIABILITY.md`) reports the 99th percentile with
+//! that client and without it.
 //!
 //! What is *not* promised: the executor does not interrupt a poll that does not return. A task that
 //! only ever awaits things that are already ready (a channel that it fills itself, for example)

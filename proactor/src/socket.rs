@@ -26,8 +26,9 @@ pub(crate) const CHUNK_CAP: usize = 4;
 /// The most connections that may lie unaccepted on a listener, in addition to those the kernel
 /// queues.
 pub(crate) const ACCEPT_CAP: usize = 64;
-/// The most items that a task takes in a row before it goes to the back of the queue. One submission
-/// may bring thousands of connections, and one chunk is enough for thousands of small reads.
+/// The most items that a task takes in a row before it goes to the back of the queue. One
+/// submission may bring thousands of connections, and one chunk is enough for thousands of small
+/// reads.
 const DRAIN_CAP: u8 = 16;
 
 /// A slot that no table has.
@@ -161,8 +162,8 @@ impl<T> Incoming<T> {
         self.has_first.get() || self.end.get().is_some()
     }
 
-    /// Counts what a task takes in a row. Returns true if other tasks get their turn before it takes
-    /// more.
+    /// Counts what a task takes in a row. Returns true if other tasks get their turn before it
+    /// takes more.
     pub(crate) fn is_turn_over(&self) -> bool {
         let in_a_row = if self.has_arrived() { self.in_a_row.get() + 1 } else { 0 };
         self.in_a_row.set(in_a_row % (DRAIN_CAP + 1));

@@ -4,9 +4,9 @@
 //! goes into the call and comes back with the result: [`BufResult`]. The readiness-based runtime
 //! does not need this, but speaks the same language, so that one program runs on both.
 //!
-//! [`IoBuf`] and [`IoBufMut`] are safe to implement. Before a driver gives the memory to the kernel, it puts the
-//! buffer where it does not move, and asks for its bytes once. Nothing else touches the buffer
-//! until the kernel is done.
+//! [`IoBuf`] and [`IoBufMut`] are safe to implement. Before a driver gives the memory to the
+//! kernel, it puts the buffer where it does not move, and asks for its bytes once. Nothing else
+//! touches the buffer until the kernel is done.
 
 use std::io;
 use std::ops::Range;
@@ -27,8 +27,8 @@ use std::sync::Arc;
 /// ```
 pub type BufResult<T, B> = (std::io::Result<T>, B);
 
-/// A buffer whose bytes can be read (sent). It is `Unpin`, so a future can hold it by value, without
-/// unsafe code, until an operation has begun.
+/// A buffer whose bytes can be read (sent). It is `Unpin`, so a future can hold it by value,
+/// without unsafe code, until an operation has begun.
 ///
 /// # Examples
 ///
@@ -52,8 +52,8 @@ pub type BufResult<T, B> = (std::io::Result<T>, B);
     note = "a buffer is given away, and comes back with the result: pass it by value, such as `bytes.to_vec()`, not by reference"
 )]
 pub trait IoBuf: Unpin + 'static {
-    /// Returns the bytes. Until the buffer is written to, each call returns the same address, length
-    /// and content.
+    /// Returns the bytes. Until the buffer is written to, each call returns the same address,
+    /// length and content.
     ///
     /// # Examples
     ///

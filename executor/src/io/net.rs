@@ -205,8 +205,8 @@ pub trait Net:
     /// Listens on a Unix socket.
     ///
     /// # Errors
-    /// Those of bind(2): `AddrInUse` if the path exists ...; `InvalidInput` for a path that is empty
-    /// or too long; [`closed`](crate::closed).
+    /// Those of bind(2): `AddrInUse` if the path exists ...; `InvalidInput` for a path that is
+    /// empty or too long; [`closed`](crate::closed).
     ///
     /// # Examples
     ///
@@ -465,7 +465,8 @@ async fn ask_until_exit<R: Net>(rt: &R, child: &mut Child) -> io::Result<ExitSta
 fn unix_addr(path: &Path) -> io::Result<unix::SocketAddr> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.is_empty() {
-        // The kernel would choose an abstract name, which no other program knows: unix(7), autobind.
+        // The kernel would choose an abstract name, which no other program knows: unix(7),
+        // autobind.
         let text = "the path of a Unix socket is empty: give one, or an abstract name, which begins with a zero byte";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }

@@ -18,8 +18,9 @@ use crate::watch::stats::DriverStats;
 
 /// The part of a runtime that talks to the kernel: epoll, io_uring, or a simulation.
 pub trait Driver: 'static {
-    /// Hands pending requests to the kernel, sleeps at most `timeout` (`None`: until something happens), and
-    /// reports what fired. A signal ends the sleep early with nothing fired. That is no error.
+    /// Hands pending requests to the kernel, sleeps at most `timeout` (`None`: until something
+    /// happens), and reports what fired. A signal ends the sleep early with nothing fired. That is
+    /// no error.
     ///
     /// # Errors
     /// Those of the kernel that leave the driver unusable. The executor then gives up on the
@@ -41,9 +42,9 @@ pub trait Driver: 'static {
     /// simulation.
     fn now(&self) -> Instant;
 
-    /// Returns the object with which any thread can end a `turn`. It keeps alive the descriptor that it writes to.
-    /// So a waker that outlives the runtime never writes to a descriptor number that has been
-    /// reused.
+    /// Returns the object with which any thread can end a `turn`. It keeps alive the descriptor
+    /// that it writes to. So a waker that outlives the runtime never writes to a descriptor number
+    /// that has been reused.
     fn unparker(&self) -> Arc<dyn Unpark>;
 
     /// Returns a descriptor that becomes readable when a turn would find something. Foreign loops
@@ -138,8 +139,8 @@ impl Fired {
         self.garbage.push(garbage);
     }
 
-    /// Drops the waker of a future that is gone, when [`run`](Self::run) does its work, or when this
-    /// is dropped. It holds at most one, so it takes no memory.
+    /// Drops the waker of a future that is gone, when [`run`](Self::run) does its work, or when
+    /// this is dropped. It holds at most one, so it takes no memory.
     pub fn discard_waker(&mut self, waker: Waker) {
         if let Some(other) = self.unwanted.replace(waker) {
             contain(|| drop(other));

@@ -12,8 +12,8 @@
 //!
 //! **Bounds.** The driver's turn comes after at most [`POLL_BUDGET`] polls or [`TIME_BUDGET`]. (The
 //! clock is looked at after every 16 polls, and the first look starts the time: it comes after at
-//! most 32 polls that are long.) This holds no matter how many tasks are ready and how often they wake themselves. Tasks
-//! are polled first come, first served.
+//! most 32 polls that are long.) This holds no matter how many tasks are ready and how often they
+//! wake themselves. Tasks are polled first come, first served.
 //!
 //! **Borrows.** No user code (futures, destructors, wakers, closures) runs while tasks, timers or
 //! driver are borrowed: decide under the borrow, act after it.

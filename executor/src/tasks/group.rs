@@ -15,8 +15,8 @@ use crate::tasks::table::{Key, Table};
 use crate::tasks::task::{JoinError, JoinHandle};
 
 /// A group of tasks. Dropping the group aborts the tasks that still run. The group keeps the result
-/// of each task that has ended until [`join_next`](Self::join_next) takes it, so a server calls that
-/// now and then.
+/// of each task that has ended until [`join_next`](Self::join_next) takes it, so a server calls
+/// that now and then.
 ///
 /// # Examples
 ///

@@ -23,9 +23,9 @@
 //!
 //! Only the owner's thread touches `local`, with plain loads and stores. If both ways shared one
 //! bit, both threads would write it. The owner's plain store could then erase the `swap` of the
-//! other thread, and a wake would be lost. The loop clears `remote` as it empties the inbox, and then does a local
-//! wake. So a task that is woken in both ways is still polled once. Both bits are cleared *before*
-//! the poll, so a wake during the poll counts again.
+//! other thread, and a wake would be lost. The loop clears `remote` as it empties the inbox, and
+//! then does a local wake. So a task that is woken in both ways is still polled once. Both bits are
+//! cleared *before* the poll, so a wake during the poll counts again.
 //!
 //! # The sleep handshake
 //!

@@ -8,7 +8,8 @@
 //!           Waiting --abort, shutdown--> Done(Cancelled) --JoinHandle--> Taken
 //! ```
 //!
-//! An abort during a poll counts at the next one. Without a handle, a task goes straight to `Taken`.
+//! An abort during a poll counts at the next one. Without a handle, a task goes straight to
+//! `Taken`.
 //!
 //! Only the executor drops futures, and only in [`Task::run`] and [`Task::cancel`]. So destructors
 //! of user code run at these two known steps, while nothing of the runtime is borrowed. An abort

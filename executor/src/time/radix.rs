@@ -11,14 +11,14 @@
 //! ```
 //!
 //! A deadline in bucket `b` agrees with the present in all bits above `b`. In bit `b` it has a 1,
-//! and the present a 0. So everything in a bucket is due before everything in a higher bucket. When the present moves
-//! on, let `top` be the highest bit that changed: it was 0 and is now 1. The deadlines below bucket
-//! `top` still have the 0, so all of them have passed. The deadlines in bucket `top` have the 1, as
-//! the present now has. Some of them have passed; the others go to lower buckets. Nothing changes
-//! in the buckets above. So a timer only ever moves down, a few times, and a deadline is compared
-//! with the present only, until it is due. (Ahuja, Mehlhorn, Orlin, Tarjan: "Faster algorithms for the shortest
-//! path problem", 1990. The price: now and then a step moves half of the timers, at some
-//! nanoseconds each.)
+//! and the present a 0. So everything in a bucket is due before everything in a higher bucket. When
+//! the present moves on, let `top` be the highest bit that changed: it was 0 and is now 1. The
+//! deadlines below bucket `top` still have the 0, so all of them have passed. The deadlines in
+//! bucket `top` have the 1, as the present now has. Some of them have passed; the others go to
+//! lower buckets. Nothing changes in the buckets above. So a timer only ever moves down, a few
+//! times, and a deadline is compared with the present only, until it is due. (Ahuja, Mehlhorn,
+//! Orlin, Tarjan: "Faster algorithms for the shortest path problem", 1990. The price: now and then
+//! a step moves half of the timers, at some nanoseconds each.)
 //!
 //! Timers with the same deadline are always in the same bucket, in the order in which they were
 //! set.

@@ -100,7 +100,11 @@ fn a_side_that_goes_while_it_takes_nothing_is_noticed_at_once() {
             drop(goes);
             // A client is told so by an answer, which is no part of what it sends; the others by the end.
             let heard = hears.recv().await.map(|chunk| String::from_utf8_lossy(chunk.bytes()).into_owned());
-            assert_eq!(heard.is_ok_and(|heard| heard.starts_with("HTTP/1.1 502 ")), words.starts_with("PUT"), "{words:?}");
+            assert_eq!(
+                heard.is_ok_and(|heard| heard.starts_with("HTTP/1.1 502 ")),
+                words.starts_with("PUT"),
+                "{words:?}"
+            );
             assert!(sim.elapsed() - gone < Duration::from_secs(1), "{words:?}: it took a time-out");
             drop(hears);
             writing.abort();
