@@ -128,10 +128,14 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
 /// The tables of the scenarios, for the terminal.
 fn print(results: &Results) {
     for measured in &results.scenarios {
-        println!("{}\n{}\n", tables::title(&measured.scenario), tables::scenario(results, measured).terminal());
+        println!(
+            "{}\n{}\n",
+            tables::title(&measured.scenario),
+            tables::scenario(results, measured).terminal(usize::MAX)
+        );
     }
     if !results.micro.is_empty() {
-        println!("Microbenchmarks\n{}\n", tables::micro(results).terminal());
+        println!("Microbenchmarks\n{}\n", tables::micro(results).terminal(usize::MAX));
     }
     for problem in tables::problems(results) {
         println!("{problem}");
