@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
-use crate::process::{client, demos, has_client};
+use crate::process::{Demos, client, demos, has_client};
 
 #[test]
 fn a_near_miss_leads_to_the_engine_or_the_command() {
@@ -62,6 +62,17 @@ fn a_terminal_shows_no_progress_bar_if_it_is_to_be_quiet() {
         // The other end is closed: an error of reading is the end.
         let count = rustix::io::read(&terminal, &mut shown).unwrap_or(0);
         assert_eq!(count == 0, quiet, "{}", shown[..count].escape_ascii());
+    }
+}
+
+#[test]
+fn a_help_that_cannot_be_written_is_an_error() {
+    for asked in ["--help", "--version", "echo --help"] {
+        let ended = Demos::start_after("exec >/dev/full", asked).end();
+        assert!(
+            ended.status.code() == Some(1) && ended.stderr.contains("cannot write to stdout"),
+            "{asked}: {ended:?}"
+        );
     }
 }
 

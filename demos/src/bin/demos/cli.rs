@@ -25,7 +25,7 @@ use crate::commands::udp::UdpArgs;
 use crate::commands::web::WebArgs;
 use crate::compare::CompareArgs;
 use crate::log::{self, LogArgs};
-use crate::origin;
+use crate::{origin, output};
 
 /// Two small async runtimes side by side. Servers and demonstrations, each written once, run on epoll
 /// (level- or edge-triggered) and on io_uring.
@@ -65,13 +65,23 @@ impl Cli {
     }
 }
 
-/// Says what is wrong. A terminal gets it in colours; what else stderr may be does not stop the program if it is full.
+/// Says what is wrong, or shows the help that was asked for. A terminal gets it in colours; what else stderr may be does not
+/// stop the program if it is full.
 fn refuse(error: clap::Error) -> ! {
-    if !error.use_stderr() || io::stderr().is_terminal() {
+    let mut code = error.exit_code();
+    if !error.use_stderr() {
+        let text = error.render();
+        let text = if io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+        if let Err(error) = output::write(text.as_bytes()) {
+            log::say_last(format_args!("demos: {error:#}"));
+            code = 1;
+        }
+    } else if io::stderr().is_terminal() {
         error.exit();
+    } else {
+        error.render().to_string().lines().for_each(|line| log::say_last(format_args!("{line}")));
     }
-    error.render().to_string().lines().for_each(|line| log::say_last(format_args!("{line}")));
-    std::process::exit(error.exit_code());
+    std::process::exit(code);
 }
 
 /// Says which engine is meant by the name of what it runs on, and which command by an option that comes without one.
