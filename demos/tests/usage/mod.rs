@@ -14,8 +14,8 @@ fn a_near_miss_leads_to_the_engine_or_the_command() {
         ("echo --on epoll", "tip: reactor-level and reactor-edge run on epoll"),
         ("http --on uring", "tip: the proactor runs on io_uring"),
         ("compare --on io_uring", "tip: the proactor runs on io_uring"),
-        ("--seconds 3", "tip: `demos compare --seconds`: an option comes after its command"),
-        ("--on=proactor", "tip: `demos compare --on`: an option comes after its command"),
+        ("--seconds 3", "tip: --seconds comes after the command, such as `demos compare`"),
+        ("--on=proactor", "tip: --on comes after the command, such as `demos compare`"),
     ] {
         let ended = demos(command);
         assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(2), ""), "{ended:?}");

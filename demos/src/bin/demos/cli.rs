@@ -93,7 +93,7 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
     let tip = match (word(ContextKind::InvalidValue), word(ContextKind::InvalidArg)) {
         ("epoll", _) => "reactor-level and reactor-edge run on epoll".to_owned(),
         ("uring" | "io_uring", _) => "the proactor runs on io_uring".to_owned(),
-        (_, option) if begins_with(option) => format!("`demos compare {option}`: an option comes after its command"),
+        (_, option) if begins_with(option) => format!("{option} comes after the command, such as `demos compare`"),
         _ => return error,
     };
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
