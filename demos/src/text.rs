@@ -11,7 +11,7 @@ pub fn misleads(letter: char) -> bool {
 #[must_use]
 pub fn filled(prose: &str, width: usize) -> String {
     let mut filled = Vec::new();
-    for line in prose.lines() {
+    for line in prose.split('\n') {
         let text = line.trim_start().trim_start_matches("- ");
         let indent = line.chars().count() - text.chars().count();
         let mut rest = line;
@@ -52,6 +52,7 @@ mod tests {
     #[test]
     fn prose_breaks_between_words_and_keeps_its_indentation() {
         assert_eq!(filled("one two three", 80), "one two three");
+        assert_eq!(filled("\none\n", 80), "\none\n");
         assert_eq!(filled("one two three", 7), "one two\nthree");
         assert_eq!(filled("one two three", 6), "one\ntwo\nthree");
         assert_eq!(filled("- one two three\n\n  four five", 9), "- one two\n  three\n\n  four\n  five");

@@ -1,6 +1,5 @@
-//! Goal: a waker is foreign code. One that panics, when it is cloned, woken or dropped, is reported, and takes
-//! nobody with it: all others of the same turn are woken, and the runtime is good afterwards. A wake may use the runtime, and
-//! drop what is due.
+//! Goal: a waker is foreign code. If one panics, when it is cloned, woken or dropped, the runtime reports the panic,
+//! wakes all others of the same turn, and works on. A wake may use the runtime, and drop what is due.
 //!
 //! Method: futures of the runtime polled with wakers of our own making, between others that behave.
 

@@ -35,7 +35,7 @@ impl Routing {
         match self {
             Routing::Iterative => "iterative",
             Routing::Recursive => "recursive",
-            Routing::Blind => "recursive, blind",
+            Routing::Blind => "blind",
         }
     }
 }

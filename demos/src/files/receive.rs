@@ -117,8 +117,9 @@ async fn take<R: Files>(rt: &R, peer: &mut Peer<R>, inbox: &Inbox, offer: &Offer
     let turn = rt.timeout(inbox.patience, inbox.uploads.take_over(offer)).await;
     let turn = turn.map_err(|_| Refusal::for_now("another connection is in the middle of this file"))?;
     let Partial { file, length: before, name } = inbox.folder.begin(offer)?;
+    // The lock is the file's, so it is kept until the part has its name or is gone.
+    let file = rt.file_from_std(file).map_err(disk("use the file"))?;
     let finished = async {
-        let file = rt.file_from_std(file).map_err(disk("use the file"))?;
         let checksum = Checksum::of(&file, before, |_| ()).await.map_err(disk("read what is there"))?;
         peer.say(&Answer::SendFrom(before)).await.map_err(Failure::Broken)?;
         let checksum = fill(rt, peer, &turn, &file, before, offer.size, checksum).await?;

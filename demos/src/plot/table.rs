@@ -55,18 +55,24 @@ impl Table {
         self.build(presets::UTF8_FULL_CONDENSED, str::to_owned)
     }
 
-    /// Without lines, for a terminal of this many columns.
+    /// Without lines, for a terminal of this many columns. Two spaces keep the columns apart, or one if two do not fit.
     pub fn plain(&self, width: usize) -> String {
+        let wide = self.spaced(2, usize::from(u16::MAX));
+        let fits = wide.lines().all(|line| line.chars().count() <= width);
+        if fits { wide } else { self.spaced(1, width) }
+    }
+
+    fn spaced(&self, gap: u16, width: usize) -> String {
         let mut table = self.build(presets::NOTHING, str::to_owned);
         for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
+            column.set_padding((0, gap));
         }
         if let Some(names) = table.column_mut(0) {
             names.set_constraint(ColumnConstraint::ContentWidth);
         }
         table.set_content_arrangement(ContentArrangement::Dynamic);
-        // The last column has a space behind it, too.
-        table.set_width(u16::try_from(width + 2).unwrap_or(u16::MAX));
+        // The last column has a gap behind it, too.
+        table.set_width(u16::try_from(width).unwrap_or(u16::MAX).saturating_add(gap));
         let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
         lines.join("\n")
     }

@@ -66,7 +66,13 @@ fn what_is_compared_can_be_chosen_and_compared_with_an_earlier_run() {
         assert!(ended.stderr.contains("give a file that `demos compare --json FILE` has written"), "{ended:?}");
     }
     std::fs::remove_file(&file).unwrap();
-    for wrong in ["--payload 5 --only http", "--on proactor,proactor", "--connections 0", "--only nope"] {
+    for wrong in [
+        "--payload 5 --only http",
+        "--connections 5 --only idle",
+        "--on proactor,proactor",
+        "--connections 0",
+        "--only nope",
+    ] {
         let ended = demos(&format!("compare {wrong}"));
         assert!(!ended.status.success() && ended.stdout.is_empty(), "{wrong}: {ended:?}");
     }

@@ -235,7 +235,7 @@ pub fn ask_for_long(stream: &mut TcpStream) {
     assert!(interim.starts_with(b"HTTP/1.1 100 "), "{}", interim.escape_ascii());
 }
 
-/// After a signal nobody is let in; this returns when it is so.
+/// Returns when the server that got a signal accepts no more connections.
 pub fn wait_until_closed(address: SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(address).is_ok() {

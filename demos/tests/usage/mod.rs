@@ -1,4 +1,4 @@
-//! Goal: a person who types something wrong is told so, and shells and man(1) get what they need.
+//! Goal: `demos` names the mistake in a wrong command line, and gives shells and man(1) what they need.
 //! Method: the built binary; bash reads its completions.
 
 use std::process::{Command, Stdio};

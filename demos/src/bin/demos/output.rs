@@ -88,20 +88,25 @@ impl Files {
     }
 
     /// Writes the figures, an object to which their origin is added, and the page, each to its file if there is one.
-    pub fn write(self, json: impl Fn() -> Value, html: impl Fn() -> anyhow::Result<String>) -> anyhow::Result<()> {
-        if let Some(file) = self.json {
-            let mut report = json!({ "origin": origin::json() });
-            if let (Value::Object(report), Value::Object(figures)) = (&mut report, json()) {
-                report.extend(figures);
-            }
-            let json = serde_json::to_string_pretty(&report).context("the figures do not fit into JSON")?;
-            file.write(&(json + "\n")).context("cannot write the file given with --json")?;
-        }
-        if let Some(file) = self.html {
+    pub fn write(mut self, json: impl Fn() -> Value, html: impl Fn() -> anyhow::Result<String>) -> anyhow::Result<()> {
+        let page = self.html.take();
+        self.write_figures(json)?;
+        if let Some(file) = page {
             let html = html().context("the plots cannot be drawn")?;
             file.write(&html).context("cannot write the file given with --html")?;
         }
         Ok(())
+    }
+
+    /// The same for a command without a page.
+    pub fn write_figures(self, json: impl Fn() -> Value) -> anyhow::Result<()> {
+        let Some(file) = self.json else { return Ok(()) };
+        let mut report = json!({ "origin": origin::json() });
+        if let (Value::Object(report), Value::Object(figures)) = (&mut report, json()) {
+            report.extend(figures);
+        }
+        let text = serde_json::to_string_pretty(&report).context("the figures do not fit into JSON")?;
+        file.write(&(text + "\n")).context("cannot write the file given with --json")
     }
 }
 

@@ -94,11 +94,11 @@ fn a_side_that_goes_while_it_takes_nothing_is_noticed_at_once() {
             sim.sleep(Duration::from_secs(2)).await;
             let taken = said.get();
             sim.sleep(Duration::from_secs(2)).await;
-            assert_eq!(said.get(), taken, "{words:?}: somebody takes it all");
+            assert_eq!(said.get(), taken, "{words:?}: no program takes it all");
             let gone = sim.elapsed();
             goes.set_zero_linger().unwrap();
             drop(goes);
-            // A client is told so by an answer, which is no part of what it sends; the others by the end.
+            // The proxy answers a client of HTTP with 502. It ends the other connections.
             let heard = hears.recv().await.map(|chunk| String::from_utf8_lossy(chunk.bytes()).into_owned());
             assert_eq!(
                 heard.is_ok_and(|heard| heard.starts_with("HTTP/1.1 502 ")),

@@ -98,7 +98,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<()> {
     let report = report?;
     output::print(&report.text())?;
     build_note().map_or(Ok(()), output::prose)?;
-    files.write(|| report.json(), || Ok(String::new()))
+    files.write_figures(|| report.json())
 }
 
 struct Bench {

@@ -178,7 +178,7 @@ impl Program for Measuring {
         output::prose(&heading(&plan, rt.engine()))?;
         output::print(&table.terminal(output::width()))?;
         output::prose(&lesson(&plan, repair))?;
-        files.write(|| json!({ "rows": rows, "repair_messages_per_node": repair }), || Ok(String::new()))?;
+        files.write_figures(|| json!({ "rows": rows, "repair_messages_per_node": repair }))?;
         rt.stop();
         trial.end().await.context("a node failed")
     }
@@ -189,10 +189,10 @@ const HEADER: [&str; 11] = [
     "dead",
     "found",
     "wrong",
-    "messages",
+    "sent",
     "hops",
-    "p50 ms",
-    "p99 ms",
+    "p50",
+    "p99",
     "waits in vain",
     "met by askers",
     "met by others",
@@ -238,7 +238,7 @@ fn heading(plan: &Plan, engine: &str) -> String {
     let [delay, timeout] = [plan.delay, plan.timeout].map(|time| time.as_secs_f64() * 1e3);
     format!(
         "A ring of {nodes} nodes on {engine}; {lookups} look-ups for each line. Each datagram is {delay} ms on its way, and a \
-         node without an answer for {timeout} ms counts as dead. Messages and hops are those of a look-up on average.\n"
+         node without an answer for {timeout} ms counts as dead. Messages sent and hops are those of a look-up on average; p50 and p99 are in ms.\n"
     )
 }
 

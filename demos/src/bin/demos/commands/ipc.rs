@@ -96,7 +96,7 @@ pub fn run(args: &IpcArgs) -> anyhow::Result<()> {
     output::print(&table(&rows).terminal(output::width()))?;
     output::prose(&format!("\n{LESSON}"))?;
     build_note().map_or(Ok(()), output::prose)?;
-    files.write(|| json!({ "rows": rows.iter().map(Row::json).collect::<Vec<_>>() }), || Ok(String::new()))
+    files.write_figures(|| json!({ "rows": rows.iter().map(Row::json).collect::<Vec<_>>() }))
 }
 
 fn unusable(way: Way, error: &std::io::Error) -> anyhow::Error {

@@ -45,7 +45,7 @@ pub fn run(args: QueueArgs) -> anyhow::Result<()> {
     let (engine, record) = record?;
     output::print(&text(engine, &args.plan, &record))?;
     output::prose(&lesson(&args.plan, &record))?;
-    files.write(|| events(&args.plan, &record), || Ok(String::new()))
+    files.write_figures(|| events(&args.plan, &record))
 }
 
 /// The part of its time for which somebody may be held up without anybody speaking of it.

@@ -162,6 +162,7 @@ impl Plan {
         }
         let connections: Vec<_> = args.connections.iter().map(|number| *number as usize).collect();
         let scenarios = chosen(&parts, &connections, args.payload.map(|bytes| bytes as usize));
+        ensure!(is_usual || !scenarios.is_empty(), "--connections is for echo and http: add one of them to --only");
         let mut engines = if args.on.is_empty() { Engine::ALL.to_vec() } else { Vec::new() };
         for engine in &args.on {
             ensure!(!engines.contains(engine), "--on has {engine} twice: name each engine once");

@@ -96,7 +96,7 @@ pub fn run(time: Duration, json: Option<&Path>) -> anyhow::Result<()> {
         slot.as_secs_f64()
     ))?;
     build_note().map_or(Ok(()), output::prose)?;
-    files.write(|| json!({ "rounds": ROUNDS, "rows": rows }), || Ok(String::new()))
+    files.write_figures(|| json!({ "rounds": ROUNDS, "rows": rows }))
 }
 
 /// Measures all contenders with one kind of traffic.
